@@ -1,0 +1,301 @@
+"""Tolerant reading of JSON values into the types that a struct declares.
+
+A strict decoder refuses a whole event for one odd field. Here each field is converted alone: what does not fit its
+type is left out and listed, what no field goes by is listed, and the rest of the event survives. Nothing raises.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+from msgspec import inspect
+
+from esper_otel.events.vocabulary import KEY_VALUES
+from esper_otel.upstream.spelling import Target, spelling_of
+
+
+class Refused(enum.Enum):
+    """A value that does not fit its type; None would mean that nothing was measured."""
+
+    VALUE = "refused"
+
+
+REFUSED: Final = Refused.VALUE
+
+
+class Findings:
+    """What did not fit, by dotted path within the payload.
+
+    Attributes:
+        unknown: names that no field goes by.
+        mistyped: fields whose value does not fit their type.
+    """
+
+    def __init__(self) -> None:
+        self.unknown: list[str] = []
+        self.mistyped: list[str] = []
+
+
+Converter = Callable[[object, str, Findings], object]
+"""Turns a JSON value into a field's value or REFUSED; takes the value, its path and where to list what is inside it."""
+
+
+class StructReader:
+    """Reads JSON objects into structs of one class, by whatever spelling their fields come in."""
+
+    def __init__(self, cls: type[msgspec.Struct]) -> None:
+        self._cls = cls
+        self._spelling = spelling_of(cls)
+        info = inspect.type_info(cls)
+        if not isinstance(info, inspect.StructType):
+            raise TypeError(f"{cls!r} is not a struct")
+        self._types = {field.name: _required_type(field.type) for field in info.fields}
+        self._whole = {name: self._field_converter(name) for name in self._types}
+        self._entry = {
+            name: _converter(node.value_type) for name, node in self._types.items() if isinstance(node, inspect.DictType)
+        }
+
+    def read(self, payload: Mapping[str, object], path: str, findings: Findings) -> dict[str, object]:
+        """Field values found in ``payload``; nulls count as absent. ``path`` prefixes what is listed in ``findings``."""
+        aliased: dict[str, object] = {}
+        own: dict[str, object] = {}
+        for name, raw in self._spelling.entries(payload):
+            if raw is None:
+                continue
+            target = self._spelling.find(name)
+            if target is None:
+                findings.unknown.append(path + name)
+                continue
+            value = self._value(target, raw, path + name, findings)
+            if value is REFUSED:
+                findings.mistyped.append(path + name)
+            else:
+                _put(own if name == target.field else aliased, target, value)
+        return _merged(aliased, own)
+
+    def build(self, values: Mapping[str, object]) -> msgspec.Struct | None:
+        """The struct, or None when a field that it cannot do without is missing."""
+        try:
+            return self._cls(**values)
+        except TypeError:
+            return None
+
+    def _value(self, target: Target, raw: object, path: str, findings: Findings) -> object:
+        if target.scale != 1.0:
+            raw = _scaled(raw, target.scale)
+        if target.key is None:
+            return self._whole[target.field](raw, path, findings)
+        converter = self._entry.get(target.field)
+        return REFUSED if converter is None else converter(raw, path, findings)
+
+    def _field_converter(self, name: str) -> Converter:
+        node = self._types[name]
+        note = self._spelling.notes.get(name)
+        keys = KEY_VALUES.get(note.key or "") if note else None
+        if keys is None or not isinstance(node, inspect.DictType):
+            return _converter(node)
+        return _positional(keys, _converter(node))
+
+
+@cache
+def reader_of(cls: type[msgspec.Struct]) -> StructReader:
+    """The reader of ``cls``, built once."""
+    return StructReader(cls)
+
+
+def _put(into: dict[str, object], target: Target, value: object) -> None:
+    if target.key is None:
+        into[target.field] = value
+        return
+    entries = into.setdefault(target.field, {})
+    if isinstance(entries, dict):
+        entries[target.key] = value
+
+
+def _merged(aliased: dict[str, object], own: dict[str, object]) -> dict[str, object]:
+    for name, value in own.items():
+        other = aliased.get(name)
+        aliased[name] = other | value if isinstance(other, dict) and isinstance(value, dict) else value
+    return aliased
+
+
+def _scaled(raw: object, scale: float) -> object:
+    if isinstance(raw, dict):
+        return {key: _scaled(value, scale) for key, value in raw.items()}
+    number = _float(raw, "", Findings())
+    return number * scale if isinstance(number, float) else raw
+
+
+def _required_type(node: inspect.Type) -> inspect.Type:
+    if not isinstance(node, inspect.UnionType):
+        return node
+    kept = tuple(inner for inner in node.types if not isinstance(inner, inspect.NoneType))
+    return kept[0] if len(kept) == 1 else inspect.UnionType(kept)
+
+
+def _float(value: object, path: str, findings: Findings) -> object:
+    """Numbers, also as text: esper-lite prints numpy scalars as strings, and non-finite numbers have names."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return REFUSED
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return REFUSED
+
+
+def _int(value: object, path: str, findings: Findings) -> object:
+    if isinstance(value, bool):
+        return REFUSED
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else REFUSED
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return REFUSED
+    return REFUSED
+
+
+def _bool(value: object, path: str, findings: Findings) -> object:
+    return value if isinstance(value, bool) else REFUSED
+
+
+def _str(value: object, path: str, findings: Findings) -> object:
+    return value if isinstance(value, str) else REFUSED
+
+
+def _any(value: object, path: str, findings: Findings) -> object:
+    return value
+
+
+def _one_of(node: Any) -> Converter:
+    allowed = node.values if isinstance(node, inspect.LiteralType) else tuple(node.cls)
+
+    def convert(value: object, path: str, findings: Findings) -> object:
+        for name in allowed:
+            if value == name or (isinstance(name, enum.Enum) and value == name.value):
+                return name
+        return REFUSED
+
+    return convert
+
+
+def _dict(node: Any) -> Converter:
+    read_key, read_value = _converter(node.key_type), _converter(node.value_type)
+
+    def convert(value: object, path: str, findings: Findings) -> object:
+        if not isinstance(value, dict):
+            return REFUSED
+        kept = {}
+        for name, inner in value.items():
+            if inner is None:
+                continue
+            key, entry = read_key(name, path, findings), read_value(inner, f"{path}.{name}", findings)
+            if key is REFUSED or entry is REFUSED:
+                findings.mistyped.append(f"{path}.{name}")
+            else:
+                kept[key] = entry
+        return kept
+
+    return convert
+
+
+def _sequence(node: Any) -> Converter:
+    read_item = _converter(node.item_type)
+    make: Callable[[list[object]], object] = list if isinstance(node, inspect.ListType) else tuple
+
+    def convert(value: object, path: str, findings: Findings) -> object:
+        if not isinstance(value, list):
+            return REFUSED
+        items = [read_item(item, f"{path}[{index}]", findings) for index, item in enumerate(value)]
+        return REFUSED if REFUSED in items else make(items)
+
+    return convert
+
+
+def _tuple(node: Any) -> Converter:
+    readers = [_converter(item) for item in node.item_types]
+
+    def convert(value: object, path: str, findings: Findings) -> object:
+        if not isinstance(value, list) or len(value) != len(readers):
+            return REFUSED
+        items = tuple(read(item, path, findings) for read, item in zip(readers, value, strict=True))
+        return REFUSED if REFUSED in items else items
+
+    return convert
+
+
+def _struct(node: Any) -> Converter:
+    cls = node.cls
+
+    def convert(value: object, path: str, findings: Findings) -> object:
+        if not isinstance(value, dict):
+            return REFUSED
+        reader = reader_of(cls)
+        built = reader.build(reader.read(value, f"{path}.", findings))
+        return REFUSED if built is None else built
+
+    return convert
+
+
+def _union(node: Any) -> Converter:
+    readers = [_converter(_required_type(inner)) for inner in node.types]
+
+    def convert(value: object, path: str, findings: Findings) -> object:
+        for read in readers:
+            converted = read(value, path, findings)
+            if converted is not REFUSED:
+                return converted
+        return REFUSED
+
+    return convert
+
+
+def _positional(keys: tuple[str, ...], read: Converter) -> Converter:
+    """Also takes the list that esper-lite writes in the order of ``keys``."""
+
+    def convert(value: object, path: str, findings: Findings) -> object:
+        if isinstance(value, list):
+            if len(value) > len(keys):
+                return REFUSED
+            value = dict(zip(keys, value, strict=False))
+        return read(value, path, findings)
+
+    return convert
+
+
+_LEAVES: Final[dict[type[inspect.Type], Converter]] = {
+    inspect.FloatType: _float,
+    inspect.IntType: _int,
+    inspect.BoolType: _bool,
+    inspect.StrType: _str,
+    inspect.AnyType: _any,
+}
+
+_BRANCHES: Final[dict[type[inspect.Type], Callable[[Any], Converter]]] = {
+    inspect.LiteralType: _one_of,
+    inspect.EnumType: _one_of,
+    inspect.DictType: _dict,
+    inspect.ListType: _sequence,
+    inspect.VarTupleType: _sequence,
+    inspect.TupleType: _tuple,
+    inspect.StructType: _struct,
+    inspect.UnionType: _union,
+}
+
+
+def _converter(node: inspect.Type) -> Converter:
+    node = _required_type(node)
+    leaf = _LEAVES.get(type(node))
+    if leaf is not None:
+        return leaf
+    branch = _BRANCHES.get(type(node))
+    if branch is None:
+        raise TypeError(f"no event field may have the type {type(node).__name__}; add it to {__name__}")
+    return branch(node)

@@ -1,0 +1,1 @@
+"""Kasmina: seeds, the slots they grow in, and their life cycle."""

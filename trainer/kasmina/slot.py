@@ -1,0 +1,86 @@
+"""A slot of the host: where a seed meets the host's features, isolated until it is blended in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.kasmina.alpha import AlphaAlgorithm
+from trainer.kasmina.blueprints import BLUEPRINTS
+from trainer.kasmina.stages import BLENDED, Stage
+from trainer.seeding import seeded_init
+
+
+class _Incubate(torch.autograd.Function):
+    """Passes the host's features through untouched and hands their gradient to the seed's result as well.
+
+    ``host + (seed - seed.detach())`` would do, but a seed that overflows would then turn the host's features to NaN.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, host: torch.Tensor, seed: torch.Tensor) -> torch.Tensor:
+        return host.view_as(host)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return grads[0], grads[0]
+
+
+class Seed(nn.Module):
+    """A grown module: its body, and the way in which its result is mixed with the host's features."""
+
+    def __init__(self, blueprint_id: str, channels: int, algorithm: AlphaAlgorithm) -> None:
+        super().__init__()
+        self.blueprint_id = blueprint_id
+        self.algorithm = algorithm
+        self.body = BLUEPRINTS[blueprint_id].build(channels)
+        gated = algorithm is AlphaAlgorithm.GATE
+        self.gate = nn.Conv2d(channels, channels, 1) if gated else None
+
+    def mix(self, features: torch.Tensor, alpha: float) -> torch.Tensor:
+        """Features [N, C, H, W] with the seed's change at weight ``alpha`` in [0, 1]; at 0 they come back unchanged."""
+        if alpha == 0.0:
+            return features
+        change = self.body(features)
+        if self.algorithm is AlphaAlgorithm.MULTIPLY:
+            return features * (1.0 + alpha * torch.tanh(change))
+        if self.gate is not None:
+            change = change * torch.sigmoid(self.gate(features))
+        return features + alpha * change
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable parameters."""
+        return sum(p.numel() for p in self.parameters())
+
+
+class Slot(nn.Module):
+    """One place in the host where a seed can grow. ``enabled`` switches a blended seed off for counterfactuals."""
+
+    def __init__(self, slot_id: str, channels: int) -> None:
+        super().__init__()
+        self.slot_id = slot_id
+        self.channels = channels
+        self.seed: Seed | None = None
+        self.stage = Stage.DORMANT
+        self.alpha = 0.0
+        self.enabled = True
+
+    def plant(self, blueprint_id: str, algorithm: AlphaAlgorithm, rng_seed: int) -> Seed:
+        """Put a new seed in, initialised from ``rng_seed``, on the device of nothing yet: the caller moves it."""
+        with seeded_init(rng_seed):
+            self.seed = Seed(blueprint_id, self.channels, algorithm)
+        return self.seed
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Host features [N, C, H, W] as the rest of the host shall see them."""
+        if self.seed is None or not self.enabled:
+            return features
+        if self.stage is Stage.TRAINING:
+            if not torch.is_grad_enabled():
+                return features
+            incubated: torch.Tensor = _Incubate.apply(features, self.seed.mix(features.detach(), 1.0))
+            return incubated
+        return self.seed.mix(features, self.alpha) if self.stage in BLENDED else features

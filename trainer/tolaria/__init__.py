@@ -1,0 +1,1 @@
+"""Tolaria: the host network, its data, its training and the governor that protects it."""

@@ -1,0 +1,173 @@
+"""One epoch of host training and its validation. The host's numbers leave the device in one read per epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from trainer.tolaria.data import Digits
+from trainer.tolaria.host import Host
+from trainer.tolaria.phases import PhaseClock
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSettings:
+    """How the host learns.
+
+    Attributes:
+        channels: width of the host.
+        n_slots: blocks and slots.
+        batches_per_epoch: mini-batches in one epoch of the environment.
+        batch_size: images in a mini-batch.
+        lr: learning rate of SGD with momentum 0.9.
+        max_grad_norm: clipping limit of the host's and every seed's gradient.
+        amp: mixed precision by autocast and a gradient scaler.
+        compile: compile the host's blocks with inductor.
+    """
+
+    channels: int = 6
+    n_slots: int = 3
+    batches_per_epoch: int = 5
+    batch_size: int = 64
+    lr: float = 0.05
+    max_grad_norm: float = 5.0
+    amp: bool = False
+    compile: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochNumbers:
+    """What one epoch measured. Losses in nats, accuracies in percent, norms L2 of the last mini-batch before clipping.
+
+    ``val_accuracy_without`` holds the accuracy with one blended slot switched off, by slot.
+    """
+
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    host_grad_norm: float
+    seed_grad_norms: dict[str, float]
+    val_accuracy_without: dict[str, float]
+
+
+@dataclass(kw_only=True)
+class HostOptimizers:
+    """Optimiser of the host, one more per seed, and the loss scaler they share."""
+
+    host: torch.optim.Optimizer
+    seeds: dict[str, torch.optim.Optimizer]
+    scaler: torch.amp.GradScaler
+
+    @classmethod
+    def fresh(cls, host: Host, settings: HostSettings, device: torch.device) -> HostOptimizers:
+        """Optimisers without momentum for ``host``; the seeds get theirs when they start to learn."""
+        return cls(
+            host=_sgd(host.own_parameters(), settings.lr),
+            seeds={},
+            scaler=torch.amp.GradScaler(device.type, enabled=settings.amp),
+        )
+
+    def adopt(self, slot_id: str, parameters: list[nn.Parameter], lr: float) -> None:
+        """Give a seed its optimiser; a seed without parameters needs none."""
+        if parameters:
+            self.seeds[slot_id] = _sgd(parameters, lr)
+
+
+def _sgd(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
+
+
+class EpochTrainer:
+    """Trains one host for one epoch after another."""
+
+    def __init__(self, host: Host, data: Digits, settings: HostSettings, device: torch.device, clock: PhaseClock) -> None:
+        self.host = host
+        self.data = data
+        self.settings = settings
+        self.device = device
+        self.clock = clock
+        self.optimizers = HostOptimizers.fresh(host, settings, device)
+
+    def run(self, stream: torch.Generator, blended: Sequence[str]) -> EpochNumbers:
+        """Train one epoch, validate, and validate again without each of the ``blended`` slots. Waits for the device."""
+        losses: list[torch.Tensor] = []
+        hits: list[torch.Tensor] = []
+        norms: dict[str, torch.Tensor] = {}
+        with self.clock.phase("train"):
+            for images, labels in self.data.batches(
+                self.settings.batches_per_epoch, self.settings.batch_size, stream
+            ):
+                loss, hit = self._step(images, labels, norms)
+                losses.append(loss)
+                hits.append(hit)
+        with self.clock.phase("val"):
+            validated = [self._validate({})] + [self._validate({slot_id: False}) for slot_id in blended]
+        order = sorted(norms)
+        numbers = torch.stack(
+            [torch.stack(losses).mean(), torch.stack(hits).mean()]
+            + [value for pair in validated for value in pair]
+            + [norms[name] for name in order]
+        ).tolist()
+        train_loss, train_accuracy, val_loss, val_accuracy = numbers[:4]
+        without = numbers[5 : 4 + 2 * len(blended) : 2]
+        grads = dict(zip(order, numbers[len(numbers) - len(order) :], strict=True))
+        return EpochNumbers(
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            host_grad_norm=grads.pop("host"),
+            seed_grad_norms=grads,
+            val_accuracy_without=dict(zip(blended, without, strict=True)),
+        )
+
+    def accuracy_of(self, enabled: dict[str, bool]) -> float:
+        """Validation accuracy in percent with the slots switched as ``enabled`` says. Waits for the device."""
+        return float(self._validate(enabled)[1])
+
+    def measure(self) -> tuple[float, float]:
+        """Validation loss in nats and accuracy in percent. Waits for the device."""
+        loss, accuracy = torch.stack(self._validate({})).tolist()
+        return loss, accuracy
+
+    @torch.no_grad()
+    def _validate(self, enabled: dict[str, bool]) -> tuple[torch.Tensor, torch.Tensor]:
+        with self.host.only(enabled), self._autocast():
+            logits = self.host(self.data.val_images).float()
+        return F.cross_entropy(logits, self.data.val_labels), _accuracy(logits, self.data.val_labels)
+
+    def _autocast(self) -> torch.autocast:
+        dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.settings.amp)
+
+    def _step(
+        self, images: torch.Tensor, labels: torch.Tensor, norms: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        optimizers = {"host": self.optimizers.host, **self.optimizers.seeds}
+        scaler = self.optimizers.scaler
+        with self.clock.phase("forward"), self._autocast():
+            logits = self.host(images).float()
+            loss = F.cross_entropy(logits, labels)
+        with self.clock.phase("backward"):
+            for optimizer in optimizers.values():
+                optimizer.zero_grad()
+            scaler.scale(loss).backward()
+        with self.clock.phase("optimizer"):
+            for name, optimizer in optimizers.items():
+                parameters = [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+                if not parameters:
+                    continue
+                scaler.unscale_(optimizer)
+                norms[name] = nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
+                scaler.step(optimizer)
+            scaler.update()
+        return loss.detach(), _accuracy(logits.detach(), labels)
+
+
+def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return (logits.argmax(1) == labels).float().mean() * 100.0
