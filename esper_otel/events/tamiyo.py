@@ -412,7 +412,7 @@ class PolicyUpdate(Event, frozen=True, kw_only=True):
         dict[str, float] | None,
         note(
             "L2 norm of the state after the update.",
-            gauge(),
+            gauge("tamiyo.lstm_l2"),
             key="cell",
             aliases=("lstm_{key}_l2_total",),
             tier=Tier.MEDIUM,
@@ -462,7 +462,7 @@ class PolicyUpdate(Event, frozen=True, kw_only=True):
         dict[str, float] | None,
         note(
             "L2 norm of the state in the rollout.",
-            gauge(),
+            gauge("tamiyo.rollout_lstm_l2"),
             key="cell",
             aliases=("rollout_lstm_{key}_l2_total",),
             tier=Tier.MEDIUM,

@@ -86,7 +86,7 @@ class EpochCompleted(Event, frozen=True, kw_only=True):
     """One environment trained its host for one epoch and validated it."""
 
     env_id: Annotated[int | None, note("Environment.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.", gauge("tolaria.episode"))] = None
+    episode_idx: Annotated[int | None, note("Episode, counted over the run.", gauge("tolaria.current_episode"))] = None
     inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.", gauge("tolaria.inner_epoch"))] = None
     val_accuracy: Annotated[float | None, note("Validation accuracy of host and blended seeds, 0 to 100.", gauge())] = (
         None
@@ -188,7 +188,7 @@ class EpochCompleted(Event, frozen=True, kw_only=True):
 class BatchCompleted(Event, frozen=True, kw_only=True):
     """All environments finished their episode and the policy was updated: the end of a round."""
 
-    batch_idx: Annotated[int | None, note("Number of the batch (round), from 1.", gauge("tolaria.batch"))] = None
+    batch_idx: Annotated[int | None, note("Number of the batch (round), from 1.", gauge("tolaria.current_batch"))] = None
     episodes_completed: Annotated[
         int | None, note("Episodes finished so far.", gauge("tolaria.episodes_completed"))
     ] = None
