@@ -56,7 +56,9 @@ class OtlpReceiver:
         self._closed = threading.Event()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
-        self._http_thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._http_thread = threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         self._http_thread.start()
         self._pool = ThreadPoolExecutor(max_workers=4)
         self._grpc = grpc.server(self._pool)
@@ -104,7 +106,9 @@ class OtlpReceiver:
     @property
     def metrics(self) -> list[Metric]:
         """Every accepted metric, in order of arrival."""
-        return [item for _, scope in self._scopes("metrics", "resource_metrics", "scope_metrics") for item in scope.metrics]
+        return [
+            item for _, scope in self._scopes("metrics", "resource_metrics", "scope_metrics") for item in scope.metrics
+        ]
 
     @property
     def resources(self) -> list[dict[str, Any]]:

@@ -55,8 +55,8 @@ class Instrument(StrEnum):
     GAUGE keeps the last value; COUNTER adds the field's value (or 1 when it stands on the class); TOTAL takes the
     field as a running total kept by the producer; HISTOGRAM records it; MAXIMUM keeps the largest value of the last
     minute, so that a person sees a spike that fell between two scrapes; VIOLATIONS counts values beyond a threshold,
-    by severity; NONFINITE counts the values that are NaN or infinite, by kind; STATE is 1 for the current name of an enumerated field and 0 for the others; TIMESTAMP is the time of
-    the event itself.
+    by severity; NONFINITE counts the values that are NaN or infinite, by kind; STATE is 1 for the current name of an
+    enumerated field and 0 for the others; TIMESTAMP is the time of the event itself.
     """
 
     GAUGE = "gauge"
@@ -224,7 +224,9 @@ def declares(
     metrics: tuple[Metric, ...] = (),
     epoch_field: str | None = None,
 ) -> Callable[[type[E]], type[E]]:
-    """Class decorator that names an event and registers it::
+    """Name an event and register it.
+
+    A class decorator::
 
         @declares("TAMIYO_POLICY_UPDATE", domain=Domain.TAMIYO, legacy="PPO_UPDATE_COMPLETED")
         class PolicyUpdate(Event, frozen=True, kw_only=True):

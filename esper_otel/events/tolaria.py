@@ -188,7 +188,7 @@ class EpochCompleted(Event, frozen=True, kw_only=True):
 class BatchCompleted(Event, frozen=True, kw_only=True):
     """All environments finished their episode and the policy was updated: the end of a round."""
 
-    batch_idx: Annotated[int | None, note("Number of the batch (round), from 1.", gauge("tolaria.current_batch"))] = None
+    batch_idx: Annotated[int | None, note("Number of the round, from 1.", gauge("tolaria.current_batch"))] = None
     episodes_completed: Annotated[
         int | None, note("Episodes finished so far.", gauge("tolaria.episodes_completed"))
     ] = None

@@ -21,39 +21,23 @@ SCHEMA_VERSION: Final = 1
 EXCERPT_CHARACTERS: Final = 200
 
 
-class _Line(msgspec.Struct, omit_defaults=True):
-    """A line as it is written: the order of the fields is the order in the log."""
+class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A line as it is written: the order of the fields is the order in the log; absent ones are left out."""
 
     event_id: str
     event_type: str
     timestamp: str
-    seed_id: Any
-    slot_id: Any
-    epoch: Any
+    seed_id: Any = None
+    slot_id: Any = None
+    epoch: Any = None
     group_id: str
-    message: str | None
+    message: str | None = None
     data: Any
     severity: str
     run_id: str
     rank: int
     seq: int
     schema_version: int
-
-
-class _Optional(_Line, omit_defaults=True):
-    """The same with the fields that are left out when they are absent."""
-
-    seed_id: Any = None
-    slot_id: Any = None
-    epoch: Any = None
-    group_id: str = ""
-    message: str | None = None
-    data: Any = None
-    severity: str = ""
-    run_id: str = ""
-    rank: int = -1
-    seq: int = -1
-    schema_version: int = -1
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -106,18 +90,18 @@ class LineEncoder:
             encoded = self._fast.encode(line)
             if b"null" not in encoded:
                 return encoded + b"\n", ()
-        except (TypeError, ValueError, RecursionError, NotImplementedError, OverflowError):
-            pass  # the event holds what the fast path refuses: encode it value by value
+        except Exception:  # whatever a foreign object raises when it is asked for its number
+            return self._encode_by_value(line)
         return self._encode_by_value(line)
 
-    def _line(self, event: Event, envelope: Envelope, event_type: str | None, payload: object) -> _Optional:
+    def _line(self, event: Event, envelope: Envelope, event_type: str | None, payload: object) -> _Line:
         kind = type(event)
         known = self._envelope_fields.get(kind)
         if known is None:
             names = kind.__struct_fields__
             known = self._envelope_fields[kind] = ("seed_id" in names, "slot_id" in names, kind.epoch_field)
         has_seed, has_slot, epoch_field = known
-        return _Optional(
+        return _Line(
             event_id=f"{self._id_prefix}{envelope.seq}",
             event_type=event_type or kind.event_type,
             timestamp=self._timestamp(envelope.timestamp_ns),
@@ -134,7 +118,7 @@ class LineEncoder:
             schema_version=SCHEMA_VERSION,
         )
 
-    def _encode_by_value(self, line: _Optional) -> tuple[bytes, tuple[str, ...]]:
+    def _encode_by_value(self, line: _Line) -> tuple[bytes, tuple[str, ...]]:
         salvage = Salvage()
         fields = {name: getattr(line, name) for name in line.__struct_fields__ if name != "data"}
         kept = {name: salvage.value(value, name) for name, value in fields.items() if value is not None}
@@ -179,11 +163,11 @@ def decode(line: bytes, *, source: str = "", offset: int = 0, segment: int = 1) 
     """
     try:
         read = _READ.decode(line)
-        nonfinite = b'"NaN"' in line or b'Infinity"' in line
-    except (ValueError, RecursionError):
+        nonfinite = _holds_nonfinite(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         try:
             read, nonfinite = _decode_by_value(line)
-        except (ValueError, TypeError, RecursionError, OverflowError, ArithmeticError):
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, ArithmeticError):
             return BadLine(source, offset, segment, Reason.MALFORMED, excerpt(line))
     return _record(read, nonfinite, source, offset, segment)
 
@@ -226,31 +210,31 @@ def _unix_ns(moment: datetime) -> int:
 
 def _decode_by_value(line: bytes) -> tuple[_Read, bool]:
     """Decode what the strict decoder refuses: bare non-finite tokens, invalid UTF-8, envelope fields of another type."""
-    found: list[str] = []
-
-    def constant(token: str) -> float:
-        found.append(token)
-        return float(token)
-
-    parsed = json.loads(line.decode("utf-8", "replace"), parse_constant=constant)
+    parsed = json.loads(line.decode("utf-8", "replace"))
     if not isinstance(parsed, dict):
         raise TypeError("a line must be a JSON object")
-    data = plain(parsed.get("data"))
-    text = {name: _text(parsed.get(name)) for name in ("event_id", "seed_id", "slot_id", "group_id", "message",
-                                                        "severity", "run_id")}  # fmt: skip
-    number = {name: _number(parsed.get(name)) for name in ("epoch", "rank", "seq", "schema_version")}
+    data = msgspec.json.encode(plain(parsed.get("data")))
     read = _Read(
-        event_type=msgspec.convert(parsed["event_type"], str) if "event_type" in parsed else _missing("event_type"),
+        event_type=msgspec.convert(parsed.get("event_type"), str),
         timestamp=msgspec.convert(parsed.get("timestamp"), datetime),
-        data=msgspec.Raw(b"" if data is None else msgspec.json.encode(data)),
-        **{**text, "event_id": text["event_id"] or ""},  # type: ignore[arg-type]  # names and types agree by construction
-        **number,  # type: ignore[arg-type]  # likewise
+        event_id=_text(parsed.get("event_id")) or "",
+        seed_id=_text(parsed.get("seed_id")),
+        slot_id=_text(parsed.get("slot_id")),
+        epoch=_number(parsed.get("epoch")),
+        group_id=_text(parsed.get("group_id")),
+        message=_text(parsed.get("message")),
+        data=msgspec.Raw(data),
+        severity=_text(parsed.get("severity")),
+        run_id=_text(parsed.get("run_id")),
+        rank=_number(parsed.get("rank")),
+        seq=_number(parsed.get("seq")),
+        schema_version=_number(parsed.get("schema_version")),
     )
-    return read, bool(found) or b'"NaN"' in line or b'Infinity"' in line
+    return read, _holds_nonfinite(data)
 
 
-def _missing(name: str) -> str:
-    raise ValueError(f"the line has no {name}")
+def _holds_nonfinite(text: bytes) -> bool:
+    return b'"NaN"' in text or b'Infinity"' in text
 
 
 def _text(value: object) -> str | None:

@@ -25,7 +25,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-from esper_otel.relay.otlp_delivery import OfficialExporter, SignalExporter
+from esper_otel.relay.otlp_delivery import SignalExporter
 
 HTTP: Final = "http/protobuf"
 GRPC: Final = "grpc"
@@ -35,7 +35,7 @@ DEFAULT_PROTOCOL: Final = HTTP
 SIGNALS: Final = ("traces", "metrics", "logs")
 
 _EXPORTER_NAMES: Final = {"otlp": None, "otlp_proto_http": HTTP, "otlp_proto_grpc": GRPC}
-_CLASSES: Final[dict[tuple[str, str], Callable[..., OfficialExporter]]] = {
+_CLASSES: Final[dict[tuple[str, str], Callable[..., Any]]] = {
     ("traces", HTTP): HttpSpanExporter,
     ("traces", GRPC): GrpcSpanExporter,
     ("metrics", HTTP): HttpMetricExporter,
@@ -109,7 +109,9 @@ def otlp_protocol(signal: str, env: Mapping[str, str], problems: list[str]) -> s
     named = next((name for name in names if name in _EXPORTER_NAMES), None)
     if named is None and names:
         if names != ["none"]:
-            problems.append(f"{exporter_variable}={','.join(names)}: only otlp and none are supported, {signal} stay off")
+            problems.append(
+                f"{exporter_variable}={','.join(names)}: only otlp and none are supported, {signal} stay off"
+            )
         return None
     if named is None and not _endpoint_variable(signal, env):
         return None
@@ -134,8 +136,8 @@ def _build(signal: str, env: Mapping[str, str], problems: list[str]) -> SignalEx
         return None
     session = _session(signal, env) if protocol == HTTP else None
     try:
-        exporter = _CLASSES[signal, protocol](**({"session": session} if session is not None else {}))
-    except Exception as error:  # noqa: BLE001  the exporters raise their own types for a bad variable
+        exporter = _CLASSES[signal, protocol](**_arguments(session, protocol, env))
+    except Exception as error:  # the exporters raise their own types for a bad variable
         problems.append(f"OTLP export of {signal} over {protocol} could not be set up and stays off: {error}")
         return None
     endpoint = _endpoint_variable(signal, env) or ("http://localhost:4318" if protocol == HTTP else "localhost:4317")
@@ -148,11 +150,21 @@ def _build(signal: str, env: Mapping[str, str], problems: list[str]) -> SignalEx
     return delivery
 
 
+def _arguments(session: requests.Session | None, protocol: str, env: Mapping[str, str]) -> dict[str, Any]:
+    """What the exporters are told beside their own variables."""
+    if session is not None:
+        return {"session": session}
+    if protocol == GRPC and not env.get("OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES"):
+        # The relay tries again by itself: left alone, one call waits 10 s, also on a message that is too large.
+        return {"retryable_error_codes": "CANCELLED"}
+    return {}
+
+
 def _session(signal: str, env: Mapping[str, str]) -> requests.Session | None:
     """A session whose answers can be read, or None where a credential provider brings its own."""
-    providers = ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",)
-    providers += (f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal.upper()}_CREDENTIAL_PROVIDER",)
-    return None if any(env.get(name) for name in providers) else requests.Session()
+    provider = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER"
+    own_provider = f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal.upper()}_CREDENTIAL_PROVIDER"
+    return None if env.get(provider) or env.get(own_provider) else requests.Session()
 
 
 def _partial_success_hook(signal: str, delivery: SignalExporter) -> Callable[..., None]:
@@ -164,7 +176,7 @@ def _partial_success_hook(signal: str, delivery: SignalExporter) -> Callable[...
             return
         try:
             partial = response_type.FromString(response.content).partial_success
-        except Exception as error:  # noqa: BLE001  an answer that is not protobuf is the receiver's fault, not a loss
+        except Exception as error:  # an answer that is not protobuf is the receiver's fault, not a loss
             delivery.last_error = f"{delivery.endpoint}: unreadable answer: {error}"
             return
         rejected = int(getattr(partial, rejected_field))

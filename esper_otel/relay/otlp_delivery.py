@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
-import grpc
 import msgspec
 from opentelemetry.sdk.metrics.export import MetricsData
 
@@ -22,7 +21,7 @@ REFUSED_HTTP: Final = frozenset({400, 413, 422})
 REFUSED_GRPC: Final = frozenset({"INVALID_ARGUMENT"})
 
 MAX_MESSAGE_HINT: Final = "larger than max"
-"""How gRPC says that a message is too big for the receiver, under the code RESOURCE_EXHAUSTED that also means "later"."""
+"""How gRPC says that a message is too big for the receiver, under a code that otherwise means "later"."""
 
 
 class OfficialExporter(Protocol):
@@ -68,10 +67,10 @@ class AttemptLog:
     def failure(self) -> Failure:
         """The outcome of the last attempt, given that it failed."""
         status = next(iter((self.error_attrs or {}).values()), None)
-        if isinstance(self.error, grpc.RpcError):
-            return _grpc_failure(str(status), _details(self.error))
         if isinstance(status, int):
             return Failure(f"HTTP status {status}", status in REFUSED_HTTP)
+        if isinstance(status, str):
+            return _grpc_failure(status, self.error)
         if self.error is None:
             return Failure("broken off", refused=False) if self.started else Failure("not encodable", refused=True)
         # An error without an answer is a connection error, or the batch could not be encoded or is too large.
@@ -116,7 +115,7 @@ class SignalExporter:
         out goes on in the background, and trying the same batch object again takes up its result.
         """
         call = self._in_flight
-        if call is None or call.done.is_set() and call.batch is not batch:
+        if call is None or (call.done.is_set() and call.batch is not batch):
             call = self._in_flight = self._start(batch)
         if not call.wait(timeout_s, self._stopped):
             self.last_error = f"{self.endpoint}: no answer yet"
@@ -175,7 +174,7 @@ class SignalExporter:
         self._attempt.clear()
         try:
             result = self.exporter.export(batch)
-        except Exception as error:  # noqa: BLE001  the relay's one boundary to the exporters: reported, not hidden
+        except Exception as error:  # the relay's one boundary to the exporters: reported, not hidden
             return Failure(f"{type(error).__name__}: {error}", refused=True)
         return None if result.name == "SUCCESS" else self._attempt.failure()
 
@@ -216,11 +215,8 @@ def _item_count(batch: Sequence[Any] | MetricsData) -> int:
     return len(batch)
 
 
-def _grpc_failure(status: str, details: str) -> Failure:
-    too_large = status == "RESOURCE_EXHAUSTED" and MAX_MESSAGE_HINT in details
-    return Failure(f"gRPC status {status}: {details}", status in REFUSED_GRPC or too_large)
-
-
-def _details(error: grpc.RpcError) -> str:
+def _grpc_failure(status: str, error: Exception | None) -> Failure:
     details = getattr(error, "details", None)
-    return str(details()) if callable(details) else str(error)
+    text = str(details()) if callable(details) else str(error)
+    too_large = status == "RESOURCE_EXHAUSTED" and MAX_MESSAGE_HINT in text
+    return Failure(f"gRPC status {status}: {text}", status in REFUSED_GRPC or too_large)

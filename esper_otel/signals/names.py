@@ -18,7 +18,7 @@ UNIT_SUFFIX: Final[dict[str, str]] = {
     "V": "volts",
     "By/s": "bytes_per_second",
 }
-"""Suffix that a translator appends for a unit. ``1`` is allowed on ``*.ratio`` names alone, ``{thing}`` adds nothing."""
+"""Suffix that a translator appends for a unit. ``1`` is for ``*.ratio`` names alone, ``{thing}`` adds nothing."""
 
 UNIT_WORDS: Final = frozenset(
     {"seconds", "second", "ms", "milliseconds", "bytes", "gb", "mib", "percent", "pct", "total"}

@@ -14,40 +14,19 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from esper_otel.events.vocabulary import KEY_VALUES
 from esper_otel.upstream.spelling import Target, spelling_of
-
-
-class Refused(enum.Enum):
-    """A value that does not fit its type; None would mean that nothing was measured."""
-
-    VALUE = "refused"
-
-
-REFUSED: Final = Refused.VALUE
-
-
-class Findings:
-    """What did not fit, by dotted path within the payload.
-
-    Attributes:
-        unknown: names that no field goes by.
-        mistyped: fields whose value does not fit their type.
-    """
-
-    def __init__(self) -> None:
-        self.unknown: list[str] = []
-        self.mistyped: list[str] = []
-
-
-Converter = Callable[[object, str, Findings], object]
-"""Turns a JSON value into a field's value or REFUSED; takes the value, its path and where to list what is inside it."""
+from esper_otel.upstream.values import LEAVES, REFUSED, Converter, Findings, number
 
 
 class StructReader:
     """Reads JSON objects into structs of one class, by whatever spelling their fields come in."""
 
     def __init__(self, cls: type[msgspec.Struct]) -> None:
+        """Compile one converter per field of ``cls``.
+
+        Raises:
+            TypeError: a field has a type that no event field may have.
+        """
         self._cls = cls
         self._spelling = spelling_of(cls)
         info = inspect.type_info(cls)
@@ -56,11 +35,13 @@ class StructReader:
         self._types = {field.name: _required_type(field.type) for field in info.fields}
         self._whole = {name: self._field_converter(name) for name in self._types}
         self._entry = {
-            name: _converter(node.value_type) for name, node in self._types.items() if isinstance(node, inspect.DictType)
+            name: _converter(node.value_type)
+            for name, node in self._types.items()
+            if isinstance(node, inspect.DictType)
         }
 
     def read(self, payload: Mapping[str, object], path: str, findings: Findings) -> dict[str, object]:
-        """Field values found in ``payload``; nulls count as absent. ``path`` prefixes what is listed in ``findings``."""
+        """Field values found in ``payload``; null counts as absent, ``path`` prefixes what ``findings`` lists."""
         aliased: dict[str, object] = {}
         own: dict[str, object] = {}
         for name, raw in self._spelling.entries(payload):
@@ -94,8 +75,7 @@ class StructReader:
 
     def _field_converter(self, name: str) -> Converter:
         node = self._types[name]
-        note = self._spelling.notes.get(name)
-        keys = KEY_VALUES.get(note.key or "") if note else None
+        keys = self._spelling.keys_of(name)
         if keys is None or not isinstance(node, inspect.DictType):
             return _converter(node)
         return _positional(keys, _converter(node))
@@ -126,8 +106,8 @@ def _merged(aliased: dict[str, object], own: dict[str, object]) -> dict[str, obj
 def _scaled(raw: object, scale: float) -> object:
     if isinstance(raw, dict):
         return {key: _scaled(value, scale) for key, value in raw.items()}
-    number = _float(raw, "", Findings())
-    return number * scale if isinstance(number, float) else raw
+    value = number(raw, "", Findings())
+    return value * scale if isinstance(value, float) else raw
 
 
 def _required_type(node: inspect.Type) -> inspect.Type:
@@ -135,43 +115,6 @@ def _required_type(node: inspect.Type) -> inspect.Type:
         return node
     kept = tuple(inner for inner in node.types if not isinstance(inner, inspect.NoneType))
     return kept[0] if len(kept) == 1 else inspect.UnionType(kept)
-
-
-def _float(value: object, path: str, findings: Findings) -> object:
-    """Numbers, also as text: esper-lite prints numpy scalars as strings, and non-finite numbers have names."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return REFUSED
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return REFUSED
-
-
-def _int(value: object, path: str, findings: Findings) -> object:
-    if isinstance(value, bool):
-        return REFUSED
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else REFUSED
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            return REFUSED
-    return REFUSED
-
-
-def _bool(value: object, path: str, findings: Findings) -> object:
-    return value if isinstance(value, bool) else REFUSED
-
-
-def _str(value: object, path: str, findings: Findings) -> object:
-    return value if isinstance(value, str) else REFUSED
-
-
-def _any(value: object, path: str, findings: Findings) -> object:
-    return value
 
 
 def _one_of(node: Any) -> Converter:
@@ -270,14 +213,6 @@ def _positional(keys: tuple[str, ...], read: Converter) -> Converter:
     return convert
 
 
-_LEAVES: Final[dict[type[inspect.Type], Converter]] = {
-    inspect.FloatType: _float,
-    inspect.IntType: _int,
-    inspect.BoolType: _bool,
-    inspect.StrType: _str,
-    inspect.AnyType: _any,
-}
-
 _BRANCHES: Final[dict[type[inspect.Type], Callable[[Any], Converter]]] = {
     inspect.LiteralType: _one_of,
     inspect.EnumType: _one_of,
@@ -292,7 +227,7 @@ _BRANCHES: Final[dict[type[inspect.Type], Callable[[Any], Converter]]] = {
 
 def _converter(node: inspect.Type) -> Converter:
     node = _required_type(node)
-    leaf = _LEAVES.get(type(node))
+    leaf = LEAVES.get(type(node))
     if leaf is not None:
         return leaf
     branch = _BRANCHES.get(type(node))

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 import msgspec
 
 from esper_otel.events.declare import Field
-from esper_otel.events.vocabulary import KEY_VALUES
-from esper_otel.upstream.dialect import KEY_SPELLINGS, NESTED_ALIASES
+from esper_otel.upstream.dialect import COLUMN_KEYS, CURRENT, FORMER, KEY_SCALES, KEY_SPELLINGS
 
 PLACEHOLDER = "{key}"
 
@@ -33,21 +32,23 @@ class Spelling:
 
     Attributes:
         notes: the declaration of each field that has one.
-        aliases: other spellings of each field, esper-lite's current one first.
+        written: what esper-lite calls each field today.
     """
 
     def __init__(self, cls: type[msgspec.Struct]) -> None:
+        """Learn the names of ``cls`` from its declarations; a field's own name means that field before any alias."""
+        owner = cls.__name__
         self.notes = _notes(cls)
-        self.aliases = {name: _aliases(cls, name, self.notes.get(name)) for name in cls.__struct_fields__}
+        self.written = {name: _written(owner, name, self.notes.get(name)) for name in cls.__struct_fields__}
         self._exact: dict[str, Target] = {}
         self._patterns: list[tuple[re.Pattern[str], Target]] = []
+        lifted: set[str] = set()
         for name in cls.__struct_fields__:
-            for alias in self.aliases[name]:
-                self._learn(name, alias)
+            for alias in _understood(owner, name, self.notes.get(name)):
+                self._learn(owner, name, alias)
+                lifted.update([alias.split(".", 1)[0]] if "." in alias else ())
         self._exact.update((name, Target(name)) for name in cls.__struct_fields__)
-        self._lifted = frozenset(
-            alias.split(".", 1)[0] for aliases in self.aliases.values() for alias in aliases if "." in alias
-        )
+        self._lifted = frozenset(lifted)
 
     def find(self, name: str) -> Target | None:
         """The field that ``name`` means, or None when no field goes by it."""
@@ -72,19 +73,24 @@ class Spelling:
         note = self.notes.get(field)
         return 1.0 if note is None else note.alias_scale
 
-    def _learn(self, field: str, alias: str) -> None:
+    def keys_of(self, field: str) -> tuple[str, ...] | None:
+        """The keys that the map ``field`` can have, in esper-lite's order; None when they are not a closed set."""
+        note = self.notes.get(field)
+        return COLUMN_KEYS.get(note.key or "") if note else None
+
+    def _learn(self, owner: str, field: str, alias: str) -> None:
         scale = self.scale_of(field)
         if PLACEHOLDER not in alias:
             self._exact[alias] = Target(field, None, scale)
             return
-        note = self.notes.get(field)
-        keys = KEY_VALUES.get(note.key or "") if note else None
+        keys = self.keys_of(field)
         if keys is None:
             before, after = (re.escape(part) for part in alias.split(PLACEHOLDER))
             self._patterns.append((re.compile(f"{before}([^.]+){after}"), Target(field, None, scale)))
             return
+        scales = KEY_SCALES.get(f"{owner}.{field}", {})
         for key in keys:
-            self._exact[column(alias, key)] = Target(field, key, scale)
+            self._exact[column(alias, key)] = Target(field, key, scale * scales.get(key, 1.0))
 
 
 @cache
@@ -108,9 +114,16 @@ def _notes(cls: type[msgspec.Struct]) -> dict[str, Field]:
     return found
 
 
-def _aliases(cls: type[msgspec.Struct], field: str, note: Field | None) -> tuple[str, ...]:
+def _written(owner: str, field: str, note: Field | None) -> str:
+    current = CURRENT.get(owner, {}).get(field)
+    if current is not None:
+        return current
+    return note.aliases[0] if note is not None and note.aliases else field
+
+
+def _understood(owner: str, field: str, note: Field | None) -> tuple[str, ...]:
     declared = () if note is None else note.aliases
-    return (*NESTED_ALIASES.get(cls.__name__, {}).get(field, ()), *declared)
+    return (_written(owner, field, note), *declared, *FORMER.get(owner, {}).get(field, ()))
 
 
 def _flattened(prefix: str, value: Mapping[str, object]) -> Iterator[tuple[str, object]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
 import pytest
-from opentelemetry._logs import SeverityNumber
 from opentelemetry._logs import LogRecord as OtelLogRecord
+from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
@@ -30,8 +31,6 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in list(os.environ):
         if name.startswith("OTEL_"):
             monkeypatch.delenv(name)
@@ -39,12 +38,18 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def span(number: int, **attributes: str | float) -> ReadableSpan:
     context = SpanContext(0xABC, number, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
-    return ReadableSpan("simic.round", context, resource=RESOURCE, attributes=attributes, start_time=1_000, end_time=2_000)
+    return ReadableSpan(
+        "simic.round", context, resource=RESOURCE, attributes=attributes, start_time=1_000, end_time=2_000
+    )
 
 
 def log() -> ReadableLogRecord:
     record = OtelLogRecord(
-        timestamp=5, severity_number=SeverityNumber.WARN, body="b", attributes={"k": 1.5}, event_name="tamiyo.policy_update"
+        timestamp=5,
+        severity_number=SeverityNumber.WARN,
+        body="b",
+        attributes={"k": 1.5},
+        event_name="tamiyo.policy_update",
     )
     return ReadableLogRecord(record, RESOURCE)
 
@@ -149,6 +154,19 @@ def test_of_a_refused_batch_only_the_item_that_cannot_be_taken_is_lost_and_count
     assert (3, 1) == (traces.exported, traces.refused)
 
 
+def test_a_batch_that_is_too_big_for_a_grpc_receiver_is_sent_in_parts(
+    monkeypatch: pytest.MonkeyPatch, receiver: OtlpReceiver
+) -> None:
+    exporters = configured(monkeypatch, receiver, "grpc")
+    batch = [span(number, note="x" * 1_000_000) for number in range(1, 7)]
+
+    assert exporter(exporters.traces).export(batch)
+    exporters.stop()
+
+    assert [1, 2, 3, 4, 5, 6] == [int.from_bytes(received.span_id) for received in receiver.spans]
+    assert (6, 0) == (exporter(exporters.traces).exported, exporter(exporters.traces).refused)
+
+
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_nobody_listening_is_a_failure_that_names_the_endpoint(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
     with OtlpReceiver() as receiver:
@@ -183,7 +201,12 @@ def test_a_slow_answer_is_taken_up_when_the_same_batch_is_tried_again(
     exporters = configured(monkeypatch, receiver, "http/protobuf")
     traces = exporter(exporters.traces)
     batch = [span(1)]
-    receiver.refuses = lambda request: time.sleep(0.3) or False
+
+    def slow(request: object) -> bool:
+        time.sleep(0.3)
+        return False
+
+    receiver.refuses = slow
     receiver.mode = "refuse"
 
     assert not traces.export(batch, timeout_s=0.05)
@@ -206,7 +229,9 @@ def test_items_that_the_receiver_says_it_dropped_are_counted(
     assert "one was too old" in exporter(exporters.logs).last_error
 
 
-def test_a_signal_can_have_its_own_endpoint_and_protocol(monkeypatch: pytest.MonkeyPatch, receiver: OtlpReceiver) -> None:
+def test_a_signal_can_have_its_own_endpoint_and_protocol(
+    monkeypatch: pytest.MonkeyPatch, receiver: OtlpReceiver
+) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", receiver.grpc_endpoint)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", receiver.http_endpoint + "/v1/logs")

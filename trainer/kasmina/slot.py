@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -11,21 +9,6 @@ from trainer.kasmina.alpha import AlphaAlgorithm
 from trainer.kasmina.blueprints import BLUEPRINTS
 from trainer.kasmina.stages import BLENDED, Stage
 from trainer.seeding import seeded_init
-
-
-class _Incubate(torch.autograd.Function):
-    """Passes the host's features through untouched and hands their gradient to the seed's result as well.
-
-    ``host + (seed - seed.detach())`` would do, but a seed that overflows would then turn the host's features to NaN.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, host: torch.Tensor, seed: torch.Tensor) -> torch.Tensor:
-        return host.view_as(host)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return grads[0], grads[0]
 
 
 class Seed(nn.Module):
@@ -67,6 +50,7 @@ class Slot(nn.Module):
         self.stage = Stage.DORMANT
         self.alpha = 0.0
         self.enabled = True
+        self.incubated: torch.Tensor | None = None
 
     def plant(self, blueprint_id: str, algorithm: AlphaAlgorithm, rng_seed: int) -> Seed:
         """Put a new seed in, initialised from ``rng_seed``, on the device of nothing yet: the caller moves it."""
@@ -75,12 +59,18 @@ class Slot(nn.Module):
         return self.seed
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Host features [N, C, H, W] as the rest of the host shall see them."""
+        """Host features [N, C, H, W] as the rest of the host shall see them.
+
+        A seed in TRAINING leaves no trace here: its input is set aside, detached, for :meth:`Host.rehearse`.
+        """
         if self.seed is None or not self.enabled:
             return features
-        if self.stage is Stage.TRAINING:
-            if not torch.is_grad_enabled():
-                return features
-            incubated: torch.Tensor = _Incubate.apply(features, self.seed.mix(features.detach(), 1.0))
-            return incubated
+        if self.stage is Stage.TRAINING and torch.is_grad_enabled():
+            self.incubated = features.detach()
         return self.seed.mix(features, self.alpha) if self.stage in BLENDED else features
+
+    def rehearse(self, features: torch.Tensor) -> torch.Tensor:
+        """Features as they would be if the seed in TRAINING were fully blended in."""
+        if self.stage is Stage.TRAINING and self.seed is not None:
+            return self.seed.mix(features, 1.0)
+        return self.forward(features)

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from trainer.kasmina.slot import Slot
+from trainer.kasmina.stages import Stage
 from trainer.tolaria.data import CLASSES
 
 
 class Host(nn.Module):
-    """``n_slots`` blocks of one narrow convolution each, with a slot ``r0c<i>`` behind every block.
+    """``n_slots`` blocks of one thin convolution each, with a slot ``r0c<i>`` behind every block.
 
-    It is narrow on purpose: on its own it stays well below what the data allow, so that growth can pay.
+    It is weak on purpose: on its own it stays well below what the data allow, so that growth can pay.
     Only group normalisation is used, so training and evaluation run the same graph.
     """
 
@@ -23,8 +24,7 @@ class Host(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(_block(1 if i == 0 else channels, channels) for i in range(n_slots))
         self.slots = nn.ModuleDict({f"r0c{i}": Slot(f"r0c{i}", channels) for i in range(n_slots)})
-        self.head = nn.Linear(channels * 4, CLASSES)
-        self.pool = nn.AdaptiveAvgPool2d(2)
+        self.head = nn.Linear(channels, CLASSES)
 
     @property
     def slot_list(self) -> list[Slot]:
@@ -36,7 +36,31 @@ class Host(nn.Module):
         features = images
         for block, slot in zip(self.blocks, self.slots.values(), strict=True):
             features = slot(block(features))
-        logits: torch.Tensor = self.head(self.pool(features).flatten(1))
+        return self._classify(features)
+
+    def rehearse(self) -> tuple[torch.Tensor, list[nn.Parameter]] | None:
+        """Logits of the last batch as if every seed in TRAINING were fully blended, and those seeds' parameters.
+
+        This is the incubator: the pass starts from detached features and its loss must be differentiated with respect
+        to the returned parameters alone (``backward(inputs=...)``), so a seed learns against the host it will meet
+        while the host's outputs and gradients stay what they would be without it. None when no seed is in TRAINING.
+        """
+        slots = self.slot_list
+        training = [i for i, slot in enumerate(slots) if slot.stage is Stage.TRAINING and slot.seed is not None]
+        learning = [p for i in training for p in slots[i].parameters()]
+        if not learning:
+            return None
+        first = training[0]
+        features = slots[first].incubated
+        assert features is not None, "forward() with gradients must run before rehearse()"
+        for i in range(first, len(slots)):
+            features = slots[i].rehearse(features if i == first else self.blocks[i](features))
+        for slot in slots:
+            slot.incubated = None
+        return self._classify(features), learning
+
+    def _classify(self, features: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(features.mean((2, 3)))
         return logits
 
     def compile_blocks(self) -> None:
@@ -75,8 +99,10 @@ class Host(nn.Module):
 
 
 def _block(channels_in: int, channels_out: int) -> nn.Module:
+    # The first block halves the resolution; the later ones filter each channel by itself and never mix channels.
+    stride = 2 if channels_in == 1 else 1
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, padding=1, groups=channels_in),
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, groups=channels_in),
         nn.GroupNorm(1, channels_out),
         nn.ReLU(),
     )

@@ -42,3 +42,12 @@ class PhaseClock:
         """What was added since the last call."""
         taken, self.times = self.times, {}
         return taken
+
+
+def add_phases(into: dict[str, PhaseTime], more: dict[str, PhaseTime]) -> None:
+    """Add the times of ``more`` to ``into``."""
+    for name, spent in more.items():
+        total = into.setdefault(name, PhaseTime())
+        total.wall_s += spent.wall_s
+        total.cpu_s += spent.cpu_s
+        total.count += spent.count

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
-STABLE_EPOCHS: Final = 2
+from trainer.tolaria.data import CLASSES
+
+STABLE_EPOCHS: Final = 3
 """Epochs in a row without much progress that make a host stable."""
 
-PROGRESS_LIMIT: Final = 0.12
-"""Relative fall of the validation loss per epoch below which an epoch counts as stable; warm-up epochs fall 15-40 %."""
+PROGRESS_LIMIT: Final = 0.08
+"""Relative fall of the validation loss per epoch below which an epoch counts as stable."""
+
+LEARNED: Final = 0.8 * math.log(CLASSES)
+"""Loss in nats that a host must get below, 80 % of a guess: one that has not begun to learn is flat, not stable."""
 
 
 @dataclass
@@ -23,9 +29,10 @@ class Stabilization:
     def observe(self, val_loss: float) -> bool:
         """Take the loss of an epoch in nats; True exactly once, at the epoch that makes the host stable."""
         before, self.previous_loss = self.previous_loss, val_loss
-        if self.is_stable or before is None:
+        if before is None or self.is_stable:
             return False
         progress = (before - val_loss) / max(before, 1e-8)
-        self.stable_count = self.stable_count + 1 if progress < PROGRESS_LIMIT else 0
+        is_flat = progress < PROGRESS_LIMIT and val_loss < LEARNED
+        self.stable_count = self.stable_count + 1 if is_flat else 0
         self.is_stable = self.stable_count >= STABLE_EPOCHS
         return self.is_stable

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from trainer.seeding import derive_seed, generator, seeded_init
 from trainer.tolaria.data import Digits
 from trainer.tolaria.host import Host
 from trainer.tolaria.phases import PhaseClock
@@ -23,17 +24,19 @@ class HostSettings:
         n_slots: blocks and slots.
         batches_per_epoch: mini-batches in one epoch of the environment.
         batch_size: images in a mini-batch.
-        lr: learning rate of SGD with momentum 0.9.
+        lr: learning rate of Adam, for the host and for every seed.
+        warmup_epochs: epochs that a host has learned before an episode begins.
         max_grad_norm: clipping limit of the host's and every seed's gradient.
         amp: mixed precision by autocast and a gradient scaler.
         compile: compile the host's blocks with inductor.
     """
 
-    channels: int = 6
+    channels: int = 8
     n_slots: int = 3
     batches_per_epoch: int = 5
     batch_size: int = 64
-    lr: float = 0.05
+    lr: float = 0.01
+    warmup_epochs: int = 10
     max_grad_norm: float = 5.0
     amp: bool = False
     compile: bool = False
@@ -65,9 +68,9 @@ class HostOptimizers:
 
     @classmethod
     def fresh(cls, host: Host, settings: HostSettings, device: torch.device) -> HostOptimizers:
-        """Optimisers without momentum for ``host``; the seeds get theirs when they start to learn."""
+        """Optimisers without a past for ``host``; the seeds get theirs when they start to learn."""
         return cls(
-            host=_sgd(host.own_parameters(), settings.lr),
+            host=_adam(host.own_parameters(), settings.lr),
             seeds={},
             scaler=torch.amp.GradScaler(device.type, enabled=settings.amp),
         )
@@ -75,11 +78,11 @@ class HostOptimizers:
     def adopt(self, slot_id: str, parameters: list[nn.Parameter], lr: float) -> None:
         """Give a seed its optimiser; a seed without parameters needs none."""
         if parameters:
-            self.seeds[slot_id] = _sgd(parameters, lr)
+            self.seeds[slot_id] = _adam(parameters, lr)
 
 
-def _sgd(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
+def _adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=lr)
 
 
 class EpochTrainer:
@@ -157,6 +160,8 @@ class EpochTrainer:
             for optimizer in optimizers.values():
                 optimizer.zero_grad()
             scaler.scale(loss).backward()
+        with self.clock.phase("incubator"), self._autocast():
+            self._incubate(labels, scaler)
         with self.clock.phase("optimizer"):
             for name, optimizer in optimizers.items():
                 parameters = [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]
@@ -169,5 +174,23 @@ class EpochTrainer:
         return loss.detach(), _accuracy(logits.detach(), labels)
 
 
+    def _incubate(self, labels: torch.Tensor, scaler: torch.amp.GradScaler) -> None:
+        rehearsal = self.host.rehearse()
+        if rehearsal is not None:
+            logits, learning = rehearsal
+            scaler.scale(F.cross_entropy(logits.float(), labels)).backward(inputs=learning)
+
+
 def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return (logits.argmax(1) == labels).float().mean() * 100.0
+
+
+def warm_host(settings: HostSettings, data: Digits, device: torch.device, seed: int) -> dict[str, torch.Tensor]:
+    """Weights of a bare host after its warm-up epochs; they follow from ``seed`` alone."""
+    with seeded_init(seed):
+        host = Host(settings.channels, settings.n_slots).to(device)
+    trainer = EpochTrainer(host, data, settings, device, PhaseClock())
+    stream = generator(derive_seed(seed, "warm-up"))
+    for _ in range(settings.warmup_epochs):
+        trainer.run(stream, ())
+    return {name: tensor.detach().clone() for name, tensor in host.state_dict().items()}

@@ -1,0 +1,52 @@
+"""The command line: ``esper-otel``."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from esper_otel.relay.command import relay
+from esper_otel.signals import catalogue
+
+app = typer.Typer(help="OpenTelemetry for the training of morphogenetic networks.", no_args_is_help=True)
+app.command()(relay)
+
+
+class Format(StrEnum):
+    """How the catalogue is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+@app.command()
+def signals(
+    output: Annotated[Format, typer.Option("--format", help="table, json or markdown.")] = Format.TABLE,
+) -> None:
+    """Print the catalogue of signals: every metric with its names, unit, tier, attributes and source."""
+    if output is Format.JSON:
+        print(json.dumps(catalogue.rows(), indent=2))
+    elif output is Format.MARKDOWN:
+        print(catalogue.markdown(), end="")
+    else:
+        _print_table()
+
+
+def _print_table() -> None:
+    table = Table("metric", "Prometheus", "instrument", "unit", "tier", "attributes", "event", "field")
+    for row in catalogue.rows():
+        attributes = ", ".join(row["attributes"])
+        cells = (row["name"], row["prometheus_name"], row["projection"], row["unit"], row["tier"], attributes)
+        table.add_row(*cells, row["event_type"] or "", row["field"] or "")
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

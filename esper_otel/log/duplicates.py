@@ -1,0 +1,59 @@
+"""Telling whether a line repeats an event that was already read.
+
+While names migrate (``domains/dup``) an event stands in the log under its old and its new name. Both lines carry the
+same ``seq``, so a line whose ``seq`` is not beyond the last one of its rank is a repetition. Lines without ``seq``
+(esper-lite's) are recognised by their event id among the latest few.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, TypedDict
+
+from esper_otel.log.envelope import Record
+
+WINDOW: Final = 1024
+"""Event ids that are remembered for logs that do not count; their repetitions follow at once."""
+
+
+class DuplicatesState(TypedDict):
+    """What must be kept to go on after a restart; plain JSON."""
+
+    last_seq: dict[str, int]
+    recent_ids: list[str]
+
+
+class Duplicates:
+    """Remembers what was seen; constant memory."""
+
+    def __init__(self, state: DuplicatesState | None = None) -> None:
+        """Go on from ``state`` when there is one."""
+        self._last_seq: dict[str, int] = dict(state["last_seq"]) if state else {}
+        self._order: deque[str] = deque(state["recent_ids"] if state else ())
+        self._ids = set(self._order)
+
+    @property
+    def state(self) -> DuplicatesState:
+        """To be stored together with the reader's positions."""
+        return {"last_seq": dict(self._last_seq), "recent_ids": list(self._order)}
+
+    def is_repeated(self, record: Record) -> bool:
+        """Whether the event of ``record`` was seen before; from now on it was."""
+        if record.seq is None:
+            return self._is_known_id(record.event_id)
+        series = f"{record.run_id or ''}/{record.rank}"
+        if record.seq <= self._last_seq.get(series, -1):
+            return True
+        self._last_seq[series] = record.seq
+        return False
+
+    def _is_known_id(self, event_id: str) -> bool:
+        if not event_id:
+            return False
+        if event_id in self._ids:
+            return True
+        self._ids.add(event_id)
+        self._order.append(event_id)
+        if len(self._order) > WINDOW:
+            self._ids.discard(self._order.popleft())
+        return False

@@ -1,0 +1,191 @@
+"""Reading one series of segments from a position on, finished or still growing."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from esper_otel.log.codec import decode, excerpt
+from esper_otel.log.envelope import BadLine, Reason, Record
+from esper_otel.log.layout import COMPRESSED, Source
+from esper_otel.log.lines import MAX_LINE_BYTES, LineSplitter
+from esper_otel.log.segment import READ_ERRORS, OpenSegment
+
+
+class Position(TypedDict):
+    """Where reading goes on: a segment's number, and the byte in its uncompressed content."""
+
+    segment: int
+    offset: int
+
+
+class Follower:
+    """The records of one source in the order of the log.
+
+    Survives what happens to a growing file: rotation, compression of a closed segment, truncation, removal and
+    re-creation, and not being there yet. ``follow`` says whether more may come; cleared, an unfinished last line is
+    given as torn.
+    """
+
+    def __init__(self, source: Source, position: Position | None, *, follow: bool) -> None:
+        """Nothing is opened before the first read. Without a position, reading begins with the oldest segment."""
+        self._source = source
+        self._segment = position["segment"] if position else 0
+        self._offset = position["offset"] if position else 0
+        self._file: OpenSegment | None = None
+        self._lines = LineSplitter()
+        self._is_abandoned = False
+        self.follow = follow
+
+    @property
+    def position(self) -> Position:
+        """Right behind the last line that was returned."""
+        return {"segment": max(self._segment, 1), "offset": self._offset}
+
+    def read(self, limit: int) -> list[Record | BadLine]:
+        """Up to ``limit`` records that are there now; empty when there is nothing new. Does not wait."""
+        found: list[Record | BadLine] = []
+        while len(found) < limit:
+            if self._file is None and not self._open(found):
+                break
+            if self._take_line(found):
+                continue
+            if not self._read_chunk(found) and not self._pass_end(found):
+                break
+        return found
+
+    def unread_bytes(self) -> int:
+        """Bytes on disk behind the position; a compressed segment counts as it lies there, the one in hand not at all."""
+        unread = 0
+        for number in self._source.numbers():
+            located = self._source.locate(number) if number >= self._segment else None
+            if located is None:
+                continue
+            try:
+                size = located.path.stat().st_size
+            except OSError:
+                continue  # renamed or removed a moment ago
+            if number == self._segment:
+                size = 0 if located.path.suffix in COMPRESSED else max(size - self._offset, 0)
+            unread += size
+        return unread
+
+    def close(self) -> None:
+        """Close the file; the position stays."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._lines = LineSplitter()
+
+    def _open(self, found: list[Record | BadLine]) -> bool:
+        if self._is_abandoned or not self._choose_segment(found):
+            return False
+        located = self._source.locate(self._segment)
+        if located is None:
+            return False
+        try:
+            opened = OpenSegment(located.path, self._offset)
+        except FileNotFoundError:
+            return False  # not created yet, or compressed or renamed a moment ago: the next call sees what became of it
+        except READ_ERRORS as error:
+            self._give_up(found, f"{located.path.name}: {error}")
+            return not self._is_abandoned and self._open(found)
+        if self._source.locate(self._segment) != located:
+            opened.close()  # rotated between the look and the opening: look again
+            return self._open(found)
+        self._file = opened
+        self._lines = LineSplitter()
+        self._notice_truncation(found)
+        return True
+
+    def _choose_segment(self, found: list[Record | BadLine]) -> bool:
+        if self._source.ends_before(self._segment):
+            return False
+        numbers = self._source.numbers()
+        self._segment = self._segment or numbers[0]
+        if self._source.locate(self._segment) is None:
+            found.append(self._bad(Reason.MISSING, f"segment {self._segment} is gone"))
+            self._segment = min((number for number in numbers if number > self._segment), default=numbers[0])
+            self._offset = 0
+        return True
+
+    def _take_line(self, found: list[Record | BadLine]) -> bool:
+        taken = self._lines.pop()
+        if taken is None:
+            return False
+        line, length = taken
+        self._offset += length
+        if len(line) > MAX_LINE_BYTES:
+            found.append(self._bad(Reason.TOO_LONG, excerpt(line)))
+        elif line.strip():
+            found.append(decode(line, source=self._source.name, offset=self._offset, segment=self._segment))
+        return True
+
+    def _read_chunk(self, found: list[Record | BadLine]) -> bool:
+        assert self._file is not None
+        try:
+            chunk = self._file.read()
+        except READ_ERRORS as error:
+            self._take_rest(found)
+            self._give_up(found, str(error))
+            return True
+        if chunk:
+            self._lines.feed(chunk)
+        return bool(chunk)
+
+    def _pass_end(self, found: list[Record | BadLine]) -> bool:
+        """At the present end of the file: whether there is more to read elsewhere or after all."""
+        assert self._file is not None
+        located = self._source.locate(self._segment)
+        if located is not None and located.closed:
+            return self._leave(found, self._segment + 1)
+        if located is not None and (self._file.is_at(located.path) or not located.path.exists()):
+            # still growing; or removed, or between the two steps of a rotation, and the open file may still grow
+            if self._notice_truncation(found):
+                return True
+            if not self.follow:
+                self._take_rest(found)
+            return False
+        if located is not None and self._source.locate(self._segment) != located:
+            return True  # rotated between two looks
+        return self._leave(found, self._source.replacement_of(self._segment))
+
+    def _leave(self, found: list[Record | BadLine], segment: int) -> bool:
+        # what was appended between the last read and the rotation is read before the file is left
+        if not self._read_chunk(found) and self._file is not None:
+            self._take_rest(found)
+            self._go_to(segment)
+        return True
+
+    def _go_to(self, segment: int) -> None:
+        self.close()
+        self._segment, self._offset = segment, 0
+
+    def _take_rest(self, found: list[Record | BadLine]) -> None:
+        rest = self._lines.pop_rest()
+        if rest is None:
+            return
+        line, length = rest
+        self._offset += length
+        decoded = decode(line, source=self._source.name, offset=self._offset, segment=self._segment)
+        found.append(decoded if isinstance(decoded, Record) else self._bad(Reason.TORN, excerpt(line)))
+
+    def _notice_truncation(self, found: list[Record | BadLine]) -> bool:
+        assert self._file is not None
+        reached = self._offset + self._lines.pending_bytes
+        if self._file.compressed or (size := self._file.size()) >= reached:
+            return False
+        self._lines = LineSplitter()
+        self._offset = size if self._file.begins_as_before() else 0
+        self._file.restart_at(self._offset)
+        found.append(self._bad(Reason.TRUNCATED, f"{reached} bytes were read, {size} are left"))
+        return True
+
+    def _give_up(self, found: list[Record | BadLine], error: str) -> None:
+        """Leave a file that cannot be read. Only a growing one could become readable, and retrying would never end."""
+        found.append(self._bad(Reason.UNREADABLE, error))
+        located = self._source.locate(self._segment)
+        self._is_abandoned = located is None or not located.closed
+        self._go_to(self._segment + 1)
+
+    def _bad(self, reason: Reason, text: str) -> BadLine:
+        return BadLine(self._source.name, self._offset, self._segment, reason, text)

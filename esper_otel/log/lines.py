@@ -1,0 +1,58 @@
+"""Cutting a stream of bytes into lines, in constant memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+MAX_LINE_BYTES: Final = 16 * 1024 * 1024
+"""The length that esper-lite's own reader accepts; a longer line is not an event of anyone."""
+
+
+class LineSplitter:
+    """Takes chunks, gives complete lines. A line beyond the limit is given as its first bytes only."""
+
+    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        """``max_line_bytes`` is the longest line that is kept, newline not counted."""
+        self._max = max_line_bytes
+        self._lines: deque[tuple[bytes, int]] = deque()
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._length = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the stream."""
+        first, *rest = chunk.split(b"\n")
+        self._extend(first)
+        for piece in rest:
+            self._lines.append((b"".join(self._parts), self._length + 1))
+            self._start_line()
+            self._extend(piece)
+
+    def pop(self) -> tuple[bytes, int] | None:
+        """The next complete line without its newline, and its length in the stream with it; None when there is none."""
+        return self._lines.popleft() if self._lines else None
+
+    def pop_rest(self) -> tuple[bytes, int] | None:
+        """The unfinished line and its length in the stream; None when the stream ended with a newline."""
+        if not self._length:
+            return None
+        rest = b"".join(self._parts), self._length
+        self._start_line()
+        return rest
+
+    @property
+    def pending_bytes(self) -> int:
+        """Length of the unfinished line in the stream."""
+        return self._length
+
+    def _start_line(self) -> None:
+        self._parts = []
+        self._held = self._length = 0
+
+    def _extend(self, piece: bytes) -> None:
+        self._length += len(piece)
+        if piece and self._held <= self._max:
+            kept = piece[: self._max + 1 - self._held]
+            self._parts.append(kept)
+            self._held += len(kept)

@@ -1,0 +1,90 @@
+"""One open segment of a log as a stream of uncompressed bytes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zlib
+from pathlib import Path
+from typing import Final
+
+import zstandard
+
+CHUNK_BYTES: Final = 256 * 1024
+_HEAD_BYTES: Final = 128
+
+READ_ERRORS: Final = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+"""What reading a file that was cut or overwritten may raise."""
+
+
+class OpenSegment:
+    """A file opened for reading at an offset of its uncompressed content. Does not block on regular files."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        """Open ``path`` and go to ``offset`` (bytes, uncompressed), which may lie behind the end.
+
+        Raises:
+            OSError: the file cannot be opened.
+            EOFError, zlib.error, zstandard.ZstdError: it is not what its suffix says.
+        """
+        self._raw = path.open("rb", buffering=0)
+        try:
+            self._stream = _uncompressed(self._raw, path.suffix)
+            self.compressed = self._stream is not self._raw
+            self._go_to(offset)
+            self._head = (
+                b"" if self.compressed else os.pread(self._raw.fileno(), min(_HEAD_BYTES, offset or _HEAD_BYTES), 0)
+            )
+        except BaseException:
+            self._raw.close()
+            raise
+
+    def read(self) -> bytes:
+        """Up to 256 KiB of what comes next, empty at the present end."""
+        return self._stream.read(CHUNK_BYTES) or b""
+
+    def is_at(self, path: Path) -> bool:
+        """Whether ``path`` is still this file, by inode."""
+        own = os.fstat(self._raw.fileno())
+        try:
+            other = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)
+
+    def size(self) -> int:
+        """Bytes on disk now."""
+        return os.fstat(self._raw.fileno()).st_size
+
+    def begins_as_before(self) -> bool:
+        """Whether the first bytes are those that were there when it was opened: cut at its end, not written anew."""
+        return os.pread(self._raw.fileno(), len(self._head), 0) == self._head != b""
+
+    def restart_at(self, offset: int) -> None:
+        """Go on reading at ``offset``; for uncompressed files."""
+        self._raw.seek(offset)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not self._raw:
+            self._stream.close()
+        self._raw.close()
+
+    def _go_to(self, offset: int) -> None:
+        if not self.compressed:
+            self._raw.seek(offset)
+            return
+        while offset > 0:
+            skipped = self._stream.read(min(offset, CHUNK_BYTES))
+            if not skipped:
+                return
+            offset -= len(skipped)
+
+
+def _uncompressed(raw: io.FileIO, suffix: str) -> io.RawIOBase | io.BufferedIOBase:
+    if suffix == ".gz":
+        return gzip.GzipFile(fileobj=raw, mode="rb")
+    if suffix == ".zst":
+        return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=False)  # type: ignore[return-value]  # a RawIOBase in all but name
+    return raw

@@ -1,0 +1,191 @@
+"""What adds up: counters, running totals, histograms and the maxima of the last minute, as plain numbers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from esper_otel.events.declare import Instrument
+from esper_otel.events.vocabulary import TRANSITIONS
+from esper_otel.relay.families import AttributeValues, HistogramPoint
+from esper_otel.signals.attributes import ATTRIBUTES
+from esper_otel.signals.registry import SIGNALS, Signal
+
+MAXIMUM_WINDOW_NS: Final = 60_000_000_000
+"""How long a MAXIMUM remembers: at least four scrape intervals of 15 s, and every reader sees the same value."""
+
+ZERO_COMBINATIONS: Final = 64
+"""A counter is created at 0 for every combination of its attributes' values, up to this many."""
+
+Points = dict[AttributeValues, float | HistogramPoint]
+Action = Callable[[Signal, AttributeValues, Any, int], None]
+
+
+def finite(value: Any, scale: float = 1.0) -> float | None:
+    """``value`` as a finite float times ``scale``, or None: the one gate in front of every number that is exported."""
+    try:
+        number = float(value) * scale
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+class Running(msgspec.Struct):
+    """A total that its producer keeps and may start again from 0."""
+
+    last: float = 0.0
+    before: float = 0.0
+
+
+class Accumulators:
+    """Every instrument whose value depends on more than the last event."""
+
+    def __init__(self) -> None:
+        """Nothing counted yet."""
+        self._counters: dict[str, dict[AttributeValues, float]] = {}
+        self._totals: dict[str, dict[AttributeValues, Running]] = {}
+        self._histograms: dict[str, dict[AttributeValues, HistogramPoint]] = {}
+        self._maxima: dict[str, dict[AttributeValues, deque[tuple[int, float]]]] = {}
+        self.actions: dict[Instrument, Action] = {
+            Instrument.COUNTER: self._count,
+            Instrument.TOTAL: self._total,
+            Instrument.HISTOGRAM: self._record,
+            Instrument.MAXIMUM: self._maximum,
+            Instrument.VIOLATIONS: self._violation,
+            Instrument.NONFINITE: self._nonfinite,
+        }
+
+    def create_zeros(self, scope: AttributeValues) -> None:
+        """Create every counter whose attribute values are known beforehand, at 0, for a group and rank."""
+        for signal in SIGNALS:
+            if signal.instrument in {Instrument.COUNTER, Instrument.VIOLATIONS, Instrument.NONFINITE}:
+                for rest in zero_combinations(signal.attributes[len(scope) :]):
+                    self._counters.setdefault(signal.name, {}).setdefault((*scope, *rest), 0.0)
+
+    def points(self, signal: Signal, now_ns: int) -> Points:
+        """Points of one metric; ``now_ns`` decides what the last minute is."""
+        match signal.instrument:
+            case Instrument.HISTOGRAM:
+                return dict(self._histograms.get(signal.name, {}))
+            case Instrument.MAXIMUM:
+                return self._window_maxima(signal.name, now_ns)
+            case Instrument.TOTAL:
+                return {v: r.before + r.last for v, r in self._totals.get(signal.name, {}).items()}
+            case _:
+                return dict(self._counters.get(signal.name, {}))
+
+    def _count(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
+        number = finite(value, signal.scale)
+        if number is not None and number >= 0:
+            self._add(signal, values, number)
+
+    def _violation(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
+        number = finite(value)
+        severity = signal.threshold.severity_of(number) if signal.threshold and number is not None else None
+        if severity is not None:
+            self._add(signal, (*values, severity.value), 1.0)
+
+    def _nonfinite(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
+        if isinstance(value, float) and not math.isfinite(value):
+            self._add(signal, (*values, "nan" if math.isnan(value) else "inf"), 1.0)
+
+    def _add(self, signal: Signal, values: AttributeValues, amount: float) -> None:
+        points = self._counters.setdefault(signal.name, {})
+        points[values] = points.get(values, 0.0) + amount
+
+    def _total(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
+        number = finite(value, signal.scale)
+        if number is None or number < 0:
+            return
+        running = self._totals.setdefault(signal.name, {}).setdefault(values, Running())
+        if number < running.last:
+            running.before += running.last
+        running.last = number
+
+    def _record(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
+        number = finite(value, signal.scale)
+        if number is None:
+            return
+        points = self._histograms.setdefault(signal.name, {})
+        point = points.get(values)
+        if point is None:
+            point = points[values] = HistogramPoint(counts=[0] * (len(signal.bounds) + 1))
+        point.counts[bisect_left(signal.bounds, number)] += 1
+        point.sum += number
+        point.count += 1
+
+    def _maximum(self, signal: Signal, values: AttributeValues, value: Any, timestamp_ns: int) -> None:
+        number = finite(value, signal.scale)
+        if number is None:
+            return
+        # A falling queue: what is older and smaller than a newer value can never be the maximum again.
+        window = self._maxima.setdefault(signal.name, {}).setdefault(values, deque())
+        while window and window[-1][1] <= number:
+            window.pop()
+        window.append((timestamp_ns, number))
+        while window[0][0] < timestamp_ns - MAXIMUM_WINDOW_NS:
+            window.popleft()
+
+    def _window_maxima(self, name: str, now_ns: int) -> Points:
+        found: Points = {}
+        for values, window in self._maxima.get(name, {}).items():
+            recent = [number for at, number in window if at >= now_ns - MAXIMUM_WINDOW_NS]
+            if recent:
+                found[values] = max(recent)
+        return found
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything as plain JSON."""
+        return {
+            "counters": to_pairs(self._counters),
+            "totals": to_pairs(self._totals),
+            "histograms": to_pairs(self._histograms),
+            "maxima": {n: [[v, list(w)] for v, w in p.items()] for n, p in self._maxima.items()},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot.
+
+        Raises:
+            msgspec.ValidationError, KeyError: it is of another version.
+        """
+        self._counters = from_pairs(state["counters"], float)
+        self._totals = from_pairs(state["totals"], Running)
+        self._histograms = from_pairs(state["histograms"], HistogramPoint)
+        self._maxima = {
+            name: {tuple(values): deque((at, number) for at, number in window) for values, window in points}
+            for name, points in state["maxima"].items()
+        }
+
+
+def zero_combinations(attributes: tuple[str, ...]) -> list[AttributeValues]:
+    """The attribute values at which a counter exists before its first event; empty when they cannot be known."""
+    if attributes == ("from_stage", "to_stage"):
+        return list(TRANSITIONS)
+    declared = [ATTRIBUTES[name].values for name in attributes]
+    if not all(declared):
+        return []
+    combinations = list(itertools.islice(itertools.product(*declared), ZERO_COMBINATIONS + 1))
+    return combinations if len(combinations) <= ZERO_COMBINATIONS else []
+
+
+def to_pairs(metrics: dict[str, dict[AttributeValues, Any]]) -> dict[str, list[list[Any]]]:
+    """Points by attribute values as JSON can hold them: tuples are no keys there."""
+    return {
+        name: [[values, msgspec.to_builtins(point)] for values, point in points.items()]
+        for name, points in metrics.items()
+    }
+
+
+def from_pairs(state: dict[str, list[list[Any]]], kind: type[Any]) -> dict[str, dict[AttributeValues, Any]]:
+    """The inverse of :func:`to_pairs`."""
+    return {
+        name: {tuple(values): msgspec.convert(point, kind) for values, point in points}
+        for name, points in state.items()
+    }

@@ -1,0 +1,64 @@
+"""Where a relay keeps how far it got: one JSON file, replaced as a whole.
+
+What a pipeline made of the log and how far it read stand in one file, so that the two can never disagree after a kill.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+VERSION: Final = 1
+
+
+class StateDirectoryBusyError(RuntimeError):
+    """Another relay works with the same state."""
+
+
+class StateDirectory:
+    """The directory of one relay's state; held by a lock as long as the relay lives."""
+
+    def __init__(self, path: Path) -> None:
+        """Create ``path`` and take its lock.
+
+        Raises:
+            StateDirectoryBusyError: another relay holds it.
+            OSError: it cannot be created or written.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise StateDirectoryBusyError(
+                f"{path}: another relay works on this run; stop it, or give this one its own --state-dir"
+            ) from None
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """The stored state, or None when there is none that this version can use."""
+        try:
+            stored = msgspec.json.decode((self.path / f"{name}.json").read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return None
+        return stored if isinstance(stored, dict) and stored.get("version") == VERSION else None
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Replace the stored state in one step.
+
+        Raises:
+            OSError: it could not be written; the old one stands.
+        """
+        target = self.path / f"{name}.json"
+        fresh = target.with_suffix(".json.new")
+        fresh.write_bytes(msgspec.json.encode({"version": VERSION, **state}))
+        fresh.replace(target)
+
+    def close(self) -> None:
+        """Let another relay have it."""
+        os.close(self._lock)

@@ -1,0 +1,149 @@
+"""The pipeline from the log to OTLP: spans and log events, delivered before the position moves on.
+
+It has a position of its own, so that an endpoint that is down for hours holds up nothing but itself: the log is the
+queue. Delivery is at least once; span ids and ``esper.event.id`` are derived from the log, so that what a kill between
+delivery and checkpoint sends again is recognisable as the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from opentelemetry.sdk.resources import Resource
+
+from esper_otel.log.reader import LogReader
+from esper_otel.relay.checkpoint import StateDirectory
+from esper_otel.relay.ingest import DUPLICATE, Ingest
+from esper_otel.relay.log_events import LogEventProjector
+from esper_otel.relay.otlp import Exporters
+from esper_otel.relay.otlp_delivery import SignalExporter
+from esper_otel.relay.traces import TraceProjector
+
+CHECKPOINT: Final = "delivery"
+BATCH: Final = 500
+IDLE_S: Final = 0.1
+FIRST_RETRY_S: Final = 0.5
+LONGEST_RETRY_S: Final = 15.0
+
+
+class DeliveryPipeline:
+    """Follows the log in a thread of its own and delivers spans and log events."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        run_id: str,
+        resource: Resource,
+        exporters: Exporters,
+        follow: bool,
+        directory: StateDirectory | None,
+    ) -> None:
+        """Go on from the stored position in ``directory``, else begin at the start.
+
+        Raises:
+            FileNotFoundError: there is nothing to read and ``follow`` is off.
+        """
+        self._exporters = exporters
+        self._directory = directory
+        stored = directory.load(CHECKPOINT) if directory else None
+        self.reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
+        self._ingest = Ingest(stored["ingest"] if stored else None)
+        self._traces = TraceProjector(run_id, resource)
+        self._logs = LogEventProjector(run_id, resource)
+        if stored is not None:
+            self._traces.restore(stored["traces"])
+        self._stop = threading.Event()
+        self._is_finishing = threading.Event()
+        self._is_drained = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="esper-delivery", daemon=True)
+
+    @property
+    def cut_spans(self) -> int:
+        """Spans left out because their trace was full."""
+        return self._traces.dropped
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def finish(self, timeout_s: float) -> bool:
+        """Deliver what the log still holds; whether all of it went out within ``timeout_s``."""
+        self._is_finishing.set()
+        done = self._is_drained.wait(timeout_s)
+        self._stop.set()
+        self._exporters.stop()
+        self._thread.join(timeout=5)
+        self.reader.close()
+        return done
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if self._is_finishing.is_set():
+                self.reader.finish()
+            items = self.reader.read(BATCH)
+            if items:
+                self._deliver(items)
+            elif self._is_finishing.is_set():
+                self._close_traces()
+                self._is_drained.set()
+                return
+            else:
+                self._stop.wait(IDLE_S)
+
+    def _deliver(self, items: Sequence[Any]) -> None:
+        spans: list[Any] = []
+        logs: list[Any] = []
+        for item in items:
+            line = self._ingest.take(item)
+            if line.record is None or line.reason == DUPLICATE:
+                continue
+            spans += self._traces.feed(line.record, line.events)
+            logs += self._logs.project(line.record, line.events, self._traces.trace_context(line.record), line.reason)
+        if self._send(spans, logs):
+            self._store()
+
+    def _close_traces(self) -> None:
+        if self._exporters.traces is not None:
+            self._send(self._traces.close(), [])
+
+    def _send(self, spans: list[Any], logs: list[Any]) -> bool:
+        return self._until_delivered(self._exporters.traces, spans) and self._until_delivered(
+            self._exporters.logs, logs
+        )
+
+    def _until_delivered(self, exporter: SignalExporter | None, batch: list[Any]) -> bool:
+        if exporter is None or not batch:
+            return True
+        pause_s = FIRST_RETRY_S
+        said = False
+        while not exporter.export(batch):
+            if self._stop.is_set():
+                return False
+            if not said:
+                print(
+                    f"esper-otel relay: {exporter.signal} wait for the endpoint: {exporter.last_error}", file=sys.stderr
+                )
+                said = True
+            self._stop.wait(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_RETRY_S)
+        if said:
+            print(f"esper-otel relay: {exporter.signal} are delivered again", file=sys.stderr)
+        return True
+
+    def _store(self) -> None:
+        if self._directory is None:
+            return
+        content = {
+            "positions": self.reader.positions,
+            "ingest": self._ingest.state,
+            "traces": self._traces.snapshot(),
+        }
+        try:
+            self._directory.save(CHECKPOINT, content)
+        except OSError as error:
+            print(f"esper-otel relay: cannot store its position in {self._directory.path} ({error})", file=sys.stderr)

@@ -1,0 +1,98 @@
+"""The last values: kept as the events they stand in, read when someone collects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from esper_otel.events import EVENT_TYPES
+from esper_otel.events.declare import Event, Instrument
+from esper_otel.relay.accumulators import finite, from_pairs, to_pairs
+from esper_otel.relay.families import AttributeValues
+from esper_otel.relay.limits import AttributeLimits
+from esper_otel.relay.projection import Plan, Projected
+from esper_otel.signals.attributes import ATTRIBUTES
+from esper_otel.signals.registry import Signal
+
+Gauges = dict[str, dict[AttributeValues, float]]
+
+
+class LastValues:
+    """Gauges, states and timestamps.
+
+    A value that is absent from the latest event, or not finite there, is not exported: showing the last good one
+    would look healthy. Signals of a dearer tier are measured now and then; of them the last measured value is held.
+    """
+
+    def __init__(self, plans: dict[type[Event], Plan], limits: AttributeLimits) -> None:
+        """``plans`` say which fields of an event are read, ``limits`` bound their attributes."""
+        self._plans = plans
+        self._limits = limits
+        self._held: Gauges = {}
+        self._latest: dict[tuple[type[Event], tuple[str, ...]], dict[AttributeValues, tuple[Event, int]]] = {}
+
+    def keep(self, event: Event, fields: tuple[str, ...], values: AttributeValues, timestamp_ns: int) -> None:
+        """Keep the event as the latest one at ``values``, the attributes that ``fields`` give."""
+        self._latest.setdefault((type(event), fields), {})[values] = (event, timestamp_ns)
+
+    def hold(self, signal: Signal, values: AttributeValues, value: Any) -> None:
+        """Hold a value until it is measured again."""
+        points = self._held.setdefault(signal.name, {})
+        number = finite(value, signal.scale)
+        if number is None:
+            points.pop(values, None)
+        else:
+            points[values] = number
+
+    def points(self) -> Gauges:
+        """Points of every metric by its name."""
+        gauges: Gauges = {name: dict(points) for name, points in self._held.items()}
+        for (event_class, fields), latest in self._latest.items():
+            for projected in self._plans[event_class].latest[fields]:
+                points = gauges.setdefault(projected.signal.name, {})
+                for values, (event, timestamp_ns) in latest.items():
+                    if projected.signal.instrument is Instrument.TIMESTAMP:
+                        points[values] = timestamp_ns / 1e9
+                    else:
+                        self._read(projected, values, event, points)
+        return gauges
+
+    def _read(
+        self, projected: Projected, values: AttributeValues, event: Event, points: dict[AttributeValues, float]
+    ) -> None:
+        signal = projected.signal
+        for key, value in projected.read(event):
+            full = self._limits.with_key(signal.key, values, key)
+            if signal.instrument is Instrument.STATE:
+                points.update({(*full, name): number for name, number in self._states(signal, value).items()})
+            elif (number := finite(value, signal.scale)) is not None:
+                points[full] = number
+
+    def _states(self, signal: Signal, value: Any) -> dict[str, float]:
+        attribute = ATTRIBUTES[signal.attributes[-1]]
+        current = self._limits.bound(attribute.name, value)
+        names = attribute.values if attribute.is_closed else (current,)
+        return {name: float(name == current) for name in names}
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything as plain JSON. What is not finite becomes null there; neither is exported."""
+        return {
+            "held": to_pairs(self._held),
+            "latest": [
+                [event.event_type, fields, values, timestamp_ns, msgspec.to_builtins(event)]
+                for (_, fields), latest in self._latest.items()
+                for values, (event, timestamp_ns) in latest.items()
+            ],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot.
+
+        Raises:
+            msgspec.ValidationError, KeyError: it is of another version.
+        """
+        self._held = from_pairs(state["held"], float)
+        for event_type, fields, values, timestamp_ns, data in state["latest"]:
+            event = msgspec.convert(data, EVENT_TYPES[event_type])
+            self.keep(event, tuple(fields), tuple(values), timestamp_ns)

@@ -1,0 +1,163 @@
+"""How the run stands: running, stalled, ended, or dead without having said so.
+
+A run of ours says when it ends. A process that was killed cannot; but the kernel releases the lock on its log, and
+then the relay says it in its place, with a RUN_ENDED line, so that every reader of the log knows.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from esper_otel.events import Heartbeat, RunEnded, TrainingStarted
+from esper_otel.events.vocabulary import RUN_OUTCOMES
+from esper_otel.log.append import AppendFile
+from esper_otel.log.codec import Envelope, LineEncoder
+from esper_otel.log.last_seq import last_seq
+from esper_otel.log.layout import Series
+from esper_otel.log.lock import LockHeldError, WriterLock, holder
+from esper_otel.relay.ingest import Ingested
+from esper_otel.signals.attributes import ATTRIBUTES
+
+RUNNING: Final = "running"
+STALLED: Final = "stalled"
+DIED: Final = "died"
+
+GRACE_S: Final = 1.0
+"""How long a log may be without a writer before its process counts as dead: it is created first and locked then."""
+
+NO_SEGMENT_LIMIT: Final = 2**62
+
+
+class RankStatus(msgspec.Struct):
+    """What is known of one rank."""
+
+    run_id: str | None = None
+    outcome: str | None = None
+    progress_at: float = 0.0
+
+
+class Liveness:
+    """Watches the ranks of one run. ``directory`` is None for a log that is not a run directory of ours."""
+
+    def __init__(self, directory: Path | None, *, stall_after_s: float) -> None:
+        """``stall_after_s``: time without an event other than heartbeats after which a run counts as stalled."""
+        self._is_closed = False
+        self._directory = directory
+        self._stall_after_s = stall_after_s
+        self._ranks: dict[int, RankStatus] = {}
+        self._unowned_since: dict[int, float] = {}
+
+    def observe(self, line: Ingested) -> None:
+        """Take note of one line."""
+        record = line.record
+        if record is None or not line.events:
+            return
+        status = self._ranks.setdefault(record.rank, RankStatus())
+        for event in line.events:
+            if isinstance(event, RunEnded):
+                status.outcome = event.outcome if event.outcome in RUN_OUTCOMES else "failed"
+            elif isinstance(event, TrainingStarted):
+                status.outcome = None
+            if not isinstance(event, Heartbeat):
+                status.progress_at = time.monotonic()
+        status.run_id = record.run_id or status.run_id
+
+    def snapshot(self) -> dict[str, Any]:
+        """What must survive a restart of the relay; plain JSON."""
+        return {str(rank): [status.run_id, status.outcome] for rank, status in self._ranks.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot; time without progress counts from now."""
+        for rank, (run_id, outcome) in state.items():
+            self._ranks[int(rank)] = RankStatus(run_id=run_id, outcome=outcome, progress_at=time.monotonic())
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether every rank seen has ended."""
+        return bool(self._ranks) and all(status.outcome is not None for status in self._ranks.values())
+
+    def close(self) -> None:
+        """No more will come: a log that did not say how it ended has no state."""
+        self._is_closed = True
+
+    @property
+    def state(self) -> str | None:
+        """State of the run; the worst outcome of its ranks once all have ended, None when that cannot be known."""
+        if self.has_ended:
+            outcomes = {status.outcome for status in self._ranks.values()}
+            return next((outcome for outcome in reversed(RUN_OUTCOMES) if outcome in outcomes), "finished")
+        if self._is_closed:
+            return None
+        newest = max((status.progress_at for status in self._ranks.values()), default=time.monotonic())
+        return STALLED if time.monotonic() - newest > self._stall_after_s else RUNNING
+
+    def points(self) -> dict[tuple[str, ...], float]:
+        """Value of ``esper.run.status`` for every state."""
+        current = self.state
+        return {(name,): float(name == current) for name in ATTRIBUTES["esper.run.state"].values}
+
+    def report_dead(self) -> list[int]:
+        """Append RUN_ENDED for every rank whose process is gone; to be called when all of the log was read.
+
+        Returns the ranks that were found dead.
+        """
+        if self._directory is None:
+            return []
+        dead = []
+        for rank, status in self._ranks.items():
+            if status.outcome is None and self._is_abandoned(rank):
+                self._bury(rank, status)
+                dead.append(rank)
+        return dead
+
+    def _is_abandoned(self, rank: int) -> bool:
+        assert self._directory is not None
+        series = Series(self._directory, rank)
+        if not series.lock_path.exists() or holder(series.lock_path) is not None:
+            self._unowned_since.pop(rank, None)
+            return False
+        since = self._unowned_since.setdefault(rank, time.monotonic())
+        return time.monotonic() - since > GRACE_S
+
+    def _bury(self, rank: int, status: RankStatus) -> None:
+        """Say in the log that the process died; where the log cannot be written, know it all the same."""
+        assert self._directory is not None
+        series = Series(self._directory, rank)
+        event = RunEnded(
+            outcome=DIED, detail="the training process is gone without having ended the run", reported_by="relay"
+        )
+        lock = WriterLock(series.lock_path)
+        try:
+            lock.acquire()
+        except LockHeldError:
+            return  # a new process goes on with the run
+        except OSError:
+            status.outcome = DIED
+            return
+        try:
+            _append(series, event, status.run_id or self._directory.name)
+        except OSError:
+            status.outcome = DIED
+        finally:
+            lock.release()
+
+
+def _append(series: Series, event: RunEnded, run_id: str) -> None:
+    envelope = Envelope(
+        timestamp_ns=time.time_ns(),
+        group_id="default",
+        severity="critical",
+        message=event.detail,
+        seq=last_seq(series) + 1,
+    )
+    line, _ = LineEncoder(run_id, series.rank).encode(event, envelope)
+    log = AppendFile(series, NO_SEGMENT_LIMIT)
+    log.open()
+    try:
+        log.write(memoryview(line))
+    finally:
+        log.close()

@@ -1,0 +1,125 @@
+"""The pipeline from the log to the metric state, with its checkpoint."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from esper_otel.log.reader import LogReader
+from esper_otel.relay.checkpoint import StateDirectory
+from esper_otel.relay.families import Family
+from esper_otel.relay.ingest import Ingest, Ingested
+from esper_otel.relay.liveness import Liveness
+from esper_otel.relay.metrics import MetricState
+from esper_otel.signals import own
+
+CHECKPOINT: Final = "metrics"
+CHECKPOINT_S: Final = 2.0
+"""How often the state is stored while events arrive; a restart replays at most so much."""
+
+BATCH: Final = 500
+"""Lines between two releases of the lock that a scrape waits for."""
+
+
+class MetricsPipeline:
+    """Follows the log and keeps the metric state."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        follow: bool,
+        directory: StateDirectory | None,
+        liveness: Liveness,
+    ) -> None:
+        """Go on from the stored state in ``directory``, else begin at the start.
+
+        ``liveness`` sees every line after it acted; its state is stored with the rest.
+
+        Raises:
+            FileNotFoundError: there is nothing to read and ``follow`` is off.
+        """
+        self.state = MetricState()
+        self._directory = directory
+        self._liveness = liveness
+        self._lock = threading.Lock()
+        stored = directory.load(CHECKPOINT) if directory else None
+        if stored is not None:
+            try:
+                self.state.restore(stored["state"])
+                liveness.restore(stored["liveness"])
+            except Exception as error:  # whatever is wrong with it, the log can give it again
+                print(f"esper-otel relay: stored state is unusable ({error}); reading the log anew", file=sys.stderr)
+                stored, self.state = None, MetricState()
+        self.reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
+        self._ingest = Ingest(stored["ingest"] if stored else None)
+        self._stored_at = time.monotonic()
+        self._is_dirty = False
+
+    def step(self) -> int:
+        """Project what is there, up to a batch; the number of lines."""
+        items = self.reader.read(BATCH)
+        with self._lock:
+            for item in items:
+                self._project(self._ingest.take(item))
+        self._is_dirty = self._is_dirty or bool(items)
+        if self._is_dirty and time.monotonic() - self._stored_at > CHECKPOINT_S:
+            self.store()
+        return len(items)
+
+    def collect(self, now_ns: int) -> list[Family]:
+        """The families at this moment; safe to call from any thread."""
+        with self._lock:
+            return self.state.collect(now_ns)
+
+    def set_own(self, signal: own.OwnSignal, points: dict[tuple[str, ...], float]) -> None:
+        """Replace the points of one of the relay's own metrics."""
+        with self._lock:
+            self.state.own[signal.name] = points
+
+    def store(self) -> None:
+        """Store state and position together; says so when it cannot."""
+        if self._directory is None:
+            return
+        self._stored_at, self._is_dirty = time.monotonic(), False
+        content = {
+            "positions": self.reader.positions,
+            "ingest": self._ingest.state,
+            "state": self.state.snapshot(),
+            "liveness": self._liveness.snapshot(),
+        }
+        try:
+            self._directory.save(CHECKPOINT, content)
+        except OSError as error:
+            print(
+                f"esper-otel relay: cannot store its position in {self._directory.path} ({error}); "
+                "a restart will read the log from the last stored one",
+                file=sys.stderr,
+            )
+
+    def close(self) -> None:
+        """Store and close the log."""
+        self.store()
+        self.reader.close()
+
+    def _project(self, line: Ingested) -> None:
+        state = self.state
+        state.add(own.RECORDS)
+        if line.reason is not None:
+            state.add(own.REJECTED, (state.limits.bound("reason", line.reason),))
+        record = line.record
+        if record is not None:
+            for event in line.events:
+                state.apply(event, group_id=record.group_id, rank=record.rank, timestamp_ns=record.timestamp_ns)
+                if record.nonfinite:
+                    state.note_nonfinite(event)
+            self._count_findings(line, record.event_type)
+        self._liveness.observe(line)
+
+    def _count_findings(self, line: Ingested, event_type: str) -> None:
+        for signal, names in ((own.UNKNOWN_FIELDS, line.unknown_fields), (own.MISTYPED_FIELDS, line.mistyped)):
+            if names:
+                self.state.add(signal, (self.state.limits.bound("event_type", event_type),), len(names))

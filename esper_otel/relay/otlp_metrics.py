@@ -1,0 +1,84 @@
+"""The OTLP path: families as OpenTelemetry's metric data model, for the official exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from esper_otel.relay.exposition import labelled
+from esper_otel.relay.families import Family, HistogramPoint
+
+CUMULATIVE = AggregationTemporality.CUMULATIVE
+
+
+def metrics_data(
+    families: Iterable[Family], *, resource: Resource, scope: InstrumentationScope, start_ns: int, time_ns: int
+) -> MetricsData:
+    """Everything as one export.
+
+    Args:
+        start_ns: Unix time of the run's first event, the start of every total: a restarted relay does not look like a
+            counter reset.
+        time_ns: Unix time that the values are true at.
+    """
+    metrics = [
+        Metric(
+            name=family.name,
+            description=family.description,
+            unit=family.unit,
+            data=_data(family, start_ns, time_ns),
+        )
+        for family in families
+    ]
+    scope_metrics = ScopeMetrics(scope=scope, metrics=metrics, schema_url="")
+    return MetricsData(
+        resource_metrics=[ResourceMetrics(resource=resource, scope_metrics=[scope_metrics], schema_url="")]
+    )
+
+
+def _data(family: Family, start_ns: int, time_ns: int) -> Sum | Gauge | Histogram:
+    if family.instrument == "histogram":
+        return Histogram(data_points=_histogram_points(family, start_ns, time_ns), aggregation_temporality=CUMULATIVE)
+    points = [
+        NumberDataPoint(
+            attributes=labelled(family, values), start_time_unix_nano=start_ns, time_unix_nano=time_ns, value=value
+        )
+        for values, value in family.points.items()
+        if not isinstance(value, HistogramPoint)
+    ]
+    if family.instrument == "gauge":
+        return Gauge(data_points=points)
+    return Sum(data_points=points, aggregation_temporality=CUMULATIVE, is_monotonic=family.instrument == "counter")
+
+
+def _histogram_points(family: Family, start_ns: int, time_ns: int) -> list[HistogramDataPoint]:
+    return [
+        HistogramDataPoint(
+            attributes=labelled(family, values),
+            start_time_unix_nano=start_ns,
+            time_unix_nano=time_ns,
+            count=point.count,
+            sum=point.sum,
+            bucket_counts=list(point.counts),
+            explicit_bounds=list(family.bounds),
+            # min and max are unknown: the state keeps buckets alone. Infinities of the right sign would be exported.
+            min=None,  # type: ignore[arg-type]
+            max=None,  # type: ignore[arg-type]
+        )
+        for values, point in family.points.items()
+        if isinstance(point, HistogramPoint)
+    ]

@@ -1,0 +1,301 @@
+"""The relay: one process that follows the log of a run and serves, sends and watches until the run is over."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from opentelemetry.sdk.resources import Resource
+
+from esper_otel.log import manifest
+from esper_otel.relay.checkpoint import StateDirectory
+from esper_otel.relay.delivery import DeliveryPipeline
+from esper_otel.relay.endpoint import Endpoint, Target, address_from_env, announce, withdraw
+from esper_otel.relay.exposition import FamilyCollector, registry_of
+from esper_otel.relay.families import Family
+from esper_otel.relay.liveness import DIED, Liveness
+from esper_otel.relay.metric_export import MetricExport, interval_from_env
+from esper_otel.relay.metrics_pipeline import MetricsPipeline
+from esper_otel.relay.options import Options, resource_defaults, state_directory_of, subject_of
+from esper_otel.relay.otlp import Exporters, resource_from_env
+from esper_otel.signals import own
+
+IDLE_S: Final = 0.05
+"""Pause when the log has nothing new: half of the time from emit to scrape, at no measurable cost."""
+
+TICK_S: Final = 0.5
+
+
+class Relay:
+    """One relay, from :meth:`run` to its end."""
+
+    def __init__(self, options: Options) -> None:
+        """Open everything that can fail.
+
+        Raises:
+            FileNotFoundError: there is no log.
+            StateDirectoryBusyError: another relay works on the run.
+            ValueError: an environment variable has a bad value.
+            OSError: no port is free.
+        """
+        self._options = options
+        self._subject = subject_of(options)
+        self._directory = self._open_state(state_directory_of(options, self._subject))
+        self._resource = resource_from_env(resource_defaults(self._subject.run_id))
+        self._exporters = Exporters.from_env(self._resource)
+        self._liveness = Liveness(
+            self._subject.directory if self._subject.is_ours else None, stall_after_s=options.stall_after_s
+        )
+        self._metrics = MetricsPipeline(
+            options.run, follow=options.follow, directory=self._directory, liveness=self._liveness
+        )
+        self._delivery = self._make_delivery()
+        self._metric_export = self._make_metric_export()
+        self._endpoint: Endpoint | None = None
+        self._stop = threading.Event()
+        self._ticked_at = 0.0
+
+    def stop(self) -> None:
+        """End soon: what is at hand is delivered, the position stored."""
+        self._stop.set()
+
+    def run(self) -> int:
+        """Work until the run is over; the exit status."""
+        self._catch_up()
+        self._open_endpoint()
+        self._announce()
+        if self._delivery is not None:
+            self._delivery.start()
+        if self._metric_export is not None and self._options.follow:
+            self._metric_export.start()
+        try:
+            self._work()
+            delivered = self._finish()
+        finally:
+            self._close()
+        return 0 if delivered else 3
+
+    # Setting up
+
+    def _open_state(self, path: Path | None) -> StateDirectory | None:
+        if path is None:
+            return None
+        try:
+            directory = StateDirectory(path)
+        except OSError as error:
+            say(f"no state is kept, {path} cannot be written ({error}); a restart begins at the start of the log")
+            return None
+        if self._options.from_start:
+            for name in ("metrics", "delivery"):
+                (path / f"{name}.json").unlink(missing_ok=True)
+        return directory
+
+    def _make_delivery(self) -> DeliveryPipeline | None:
+        if self._exporters.traces is None and self._exporters.logs is None:
+            return None
+        return DeliveryPipeline(
+            self._options.run,
+            run_id=self._subject.run_id,
+            resource=self._resource,
+            exporters=self._exporters,
+            follow=self._options.follow,
+            directory=self._directory,
+        )
+
+    def _make_metric_export(self) -> MetricExport | None:
+        interval_s = interval_from_env()
+        if self._exporters.metrics is None:
+            return None
+        return MetricExport(
+            self._exporters.metrics,
+            self._resource,
+            self._metrics.collect,
+            lambda: self._metrics.state.started_ns,
+            interval_s,
+        )
+
+    def _catch_up(self) -> None:
+        """Read what is already there before anything is served, so that counters never go back after a restart."""
+        if self._options.follow:
+            deadline = time.monotonic() + 60
+            while self._metrics.step() and time.monotonic() < deadline:
+                pass
+
+    def _open_endpoint(self) -> None:
+        names = [part.strip() for part in os.environ.get("OTEL_METRICS_EXPORTER", "prometheus").split(",")]
+        if "prometheus" not in names:
+            return
+        host, port = address_from_env()
+        collector = FamilyCollector(self._collect_now, resource_labels(self._resource))
+        self._endpoint = Endpoint(registry_of(collector), host, port)
+
+    def _announce(self) -> None:
+        for problem in self._exporters.problems:
+            say(problem)
+        if self._endpoint is not None:
+            say(f"metrics of run {self._subject.run_id} at {self._endpoint.url}")
+        say(self._exporters.describe())
+        info = {
+            "pid": os.getpid(),
+            "prometheus_url": self._endpoint.url if self._endpoint else None,
+            "otlp_endpoint": next((exporter.endpoint for exporter in self._exporters.active), None),
+        }
+        self._update_manifest(relay=info)
+        directory = self._subject.targets_directory
+        if directory is not None and self._endpoint is not None:
+            address = f"{self._endpoint.host}:{self._endpoint.port}"
+            labels = {"job": self._attribute("service.name"), "instance": self._attribute("service.instance.id")}
+            self._touch_targets(lambda: announce(directory, Target([address], labels)))
+
+    # Working
+
+    def _work(self) -> None:
+        exported_ns = 0
+        last_line_at = time.monotonic()
+        while not self._stop.is_set():
+            lines = self._metrics.step()
+            self._tick()
+            if lines:
+                last_line_at = time.monotonic()
+                if not self._options.follow:
+                    exported_ns = self._export_replayed(exported_ns)
+            elif not self._options.follow or self._is_over(last_line_at):
+                return
+            else:
+                self._stop.wait(IDLE_S)
+
+    def _is_over(self, last_line_at: float) -> bool:
+        """Whether a followed run has ended; all of its log was read."""
+        idle = self._options.idle_exit_s
+        if idle is not None and time.monotonic() - last_line_at > idle:
+            return True
+        for rank in self._liveness.report_dead():
+            say(f"the training process of rank {rank} died without ending the run")
+        return self._subject.is_ours and self._liveness.has_ended
+
+    def _export_replayed(self, exported_ns: int) -> int:
+        """While replaying, export the metrics as they were at each interval of the log's own time."""
+        state = self._metrics.state
+        export = self._metric_export
+        if export is None or state.last_ns - exported_ns < export.interval_s * 1e9:
+            return exported_ns
+        export.export(state.last_ns)
+        return state.last_ns
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now - self._ticked_at < TICK_S:
+            return
+        self._ticked_at = now
+        self._refresh_own()
+
+    def _refresh_own(self) -> None:
+        metrics = self._metrics
+        metrics.set_own(own.RUN_STATUS, self._liveness.points())
+        newest_ns = metrics.state.last_ns
+        unread = metrics.reader.unread_bytes()
+        if newest_ns:
+            metrics.set_own(own.LAST_RECORD, {(): newest_ns / 1e9})
+            metrics.set_own(own.LAG, {(): max(time.time() - newest_ns / 1e9, 0.0) if unread else 0.0})
+        metrics.set_own(own.UNREAD, {(): float(unread)})
+        active = self._exporters.active
+        if active:
+            metrics.set_own(own.EXPORTED, {(e.signal,): float(e.exported) for e in active})
+            metrics.set_own(own.EXPORT_FAILURES, {(e.signal,): float(e.failed) for e in active})
+        if self._delivery is not None:
+            metrics.set_own(own.UNDELIVERED, {(): float(self._delivery.reader.unread_bytes())})
+            metrics.set_own(own.CUT_SPANS, {(): float(self._delivery.cut_spans)})
+
+    def _collect_now(self) -> list[Family]:
+        now_ns = time.time_ns() if self._options.follow else self._metrics.state.last_ns
+        return self._metrics.collect(now_ns)
+
+    # Ending
+
+    def _finish(self) -> bool:
+        """Deliver what is left; whether all of it went out."""
+        self._drain_metrics()
+        self._refresh_own()
+        self._metrics.store()
+        is_hurried = self._stop.is_set()
+        drain_s = min(self._options.drain_s, 5.0) if is_hurried else self._options.drain_s
+        self._record_end()
+        delivered = self._deliver_rest(drain_s)
+        if not delivered:
+            say(
+                f"the OTLP endpoint did not take everything within {drain_s:g} s; "
+                f"'esper-otel relay {self._options.run}' delivers the rest"
+            )
+        self._refresh_own()
+        if not is_hurried and self._endpoint is not None and self._options.linger_s > 0:
+            say(f"the run is over; {self._endpoint.url} stays for {self._options.linger_s:g} s")
+            self._stop.wait(self._options.linger_s)
+        return delivered
+
+    def _drain_metrics(self) -> None:
+        self._metrics.reader.finish()
+        self._liveness.close()
+        while self._metrics.step():
+            pass
+
+    def _deliver_rest(self, drain_s: float) -> bool:
+        deadline = time.monotonic() + drain_s
+        final_ns = time.time_ns() if self._options.follow else self._metrics.state.last_ns
+        delivered = True
+        if self._metric_export is not None:
+            delivered = self._metric_export.finish(drain_s, final_ns)
+        if self._delivery is not None:
+            delivered = self._delivery.finish(max(deadline - time.monotonic(), 1.0)) and delivered
+        return delivered
+
+    def _record_end(self) -> None:
+        if self._liveness.state == DIED:
+            self._update_manifest(status=DIED, ended_at=manifest_time(self._metrics.state.last_ns))
+
+    def _close(self) -> None:
+        directory = self._subject.targets_directory
+        if directory is not None:
+            self._touch_targets(lambda: withdraw(directory, self._attribute("service.instance.id")))
+        if self._endpoint is not None:
+            self._endpoint.close()
+        self._exporters.stop()
+        self._metrics.close()
+        if self._directory is not None:
+            self._directory.close()
+
+    def _attribute(self, name: str) -> str:
+        return str(self._resource.attributes[name])
+
+    def _update_manifest(self, **fields: Any) -> None:
+        if self._subject.directory is None or not self._subject.is_ours:
+            return
+        try:
+            manifest.update(self._subject.directory, **fields)
+        except (OSError, ValueError) as error:
+            say(f"run.json could not be updated: {error}")
+
+    def _touch_targets(self, change: Callable[[], None]) -> None:
+        try:
+            change()
+        except OSError as error:
+            say(f"prometheus_targets.json could not be written: {error}")
+
+
+def resource_labels(resource: Resource) -> dict[str, str]:
+    """Resource attributes as they appear on ``target_info``."""
+    return {name: str(value) for name, value in resource.attributes.items()}
+
+
+def manifest_time(time_ns: int) -> str:
+    """A time as ``run.json`` holds it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_ns / 1e9))
+
+
+def say(text: str) -> None:
+    """One line to the console."""
+    print(f"esper-otel relay: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,78 @@
+"""Which events begin a round, and which make a round anomalous."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from esper_otel.events import (
+    BatchCompleted,
+    CounterfactualMatrix,
+    Decision,
+    EpisodeOutcome,
+    EpochCompleted,
+    Event,
+    HeuristicEpisode,
+    MemoryWarning,
+    MorphologyCausalLog,
+    PerformanceDegradation,
+    PhaseProfile,
+    PolicyUpdate,
+    RewardComputed,
+    RewardHackingSuspected,
+    Rollback,
+    SeedFossilized,
+    SeedGateEvaluated,
+    SeedGerminated,
+    SeedPruned,
+    SeedStageChanged,
+    Severity,
+    UpdateSkipped,
+)
+from esper_otel.events.anomalies import Anomaly
+from esper_otel.events.tamiyo import GRAD_NORM_THRESHOLD
+from esper_otel.relay.spans_state import Lane
+
+OPENERS: Final = frozenset(
+    {
+        BatchCompleted,
+        CounterfactualMatrix,
+        Decision,
+        EpisodeOutcome,
+        EpochCompleted,
+        HeuristicEpisode,
+        MorphologyCausalLog,
+        PhaseProfile,
+        RewardComputed,
+        Rollback,
+        SeedFossilized,
+        SeedGateEvaluated,
+        SeedGerminated,
+        SeedPruned,
+        SeedStageChanged,
+    }
+)
+"""Events that only happen within a round: the first one after a batch has completed opens the next round."""
+
+
+def opens_round(lane: Lane, event: Event) -> bool:
+    """Whether the event can only lie in the round that follows the last completed one."""
+    if isinstance(event, Anomaly):
+        return event.batch is not None and event.batch > lane.completed
+    if isinstance(event, (PolicyUpdate, UpdateSkipped)):
+        return event.batch is None or event.batch > lane.completed
+    return type(event) in OPENERS
+
+
+def anomaly_name(event: Event) -> str | None:
+    """Name of what makes the round of this event anomalous, None for a healthy event."""
+    if isinstance(event, Anomaly):
+        return f"{event.otel_name}: {event.anomaly_type}" if event.anomaly_type else event.otel_name
+    if isinstance(event, PolicyUpdate):
+        norm = event.pre_clip_grad_norm
+        if norm is None or (math.isfinite(norm) and GRAD_NORM_THRESHOLD.severity_of(norm) is not Severity.CRITICAL):
+            return None
+        return f"tamiyo.pre_clip_grad_norm is {norm:.6g}"
+    if isinstance(event, (Rollback, UpdateSkipped, PerformanceDegradation, MemoryWarning, RewardHackingSuspected)):
+        return event.otel_name
+    return None

@@ -1,0 +1,202 @@
+"""Detectors of anomalies and trends: pure functions of numbers, each with its threshold and the reason for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+RATIO_EXPLOSION: Final = 5.0
+"""A step whose probability grew fivefold is outside anything the clipped objective was meant for."""
+
+RATIO_COLLAPSE: Final = 0.1
+"""The mirror image: an action that the policy all but gave up within one batch."""
+
+VALUE_LOSS_LIMIT: Final = 5.0
+"""Half squared error of the critic; the rewards here are of order 1, so 5 is an error of 3 per step."""
+
+BELLMAN_LIMIT: Final = 5.0
+KL_SPIKE: Final = 0.1
+"""Twice the usual target KL of 0.05."""
+
+KL_EXTREME: Final = 0.5
+GRAD_NORM_LIMIT: Final = 10.0
+"""Ten times the usual clipping limit."""
+
+DRIFT_LIMIT: Final = 0.5
+"""Relative change of the smoothed gradient norm from one batch to the next."""
+
+PLATEAU: Final = 0.25
+"""Change of the rolling accuracy in percentage points below which nothing moved: under one image in 300."""
+
+TREND: Final = 1.0
+"""Change of the rolling accuracy in percentage points that counts as a trend: three images in 300."""
+
+DROP_PERCENT: Final = 10.0
+"""Relative drop against the rolling accuracy that counts as degradation."""
+
+ATTRIBUTION_RATIO: Final = 5.0
+"""A seed cannot honestly account for five times what was gained."""
+
+RANSOM_CONTRIBUTION: Final = 5.0
+"""Percentage points a seed seems to be worth..."""
+
+RANSOM_DEGRADATION: Final = -1.0
+"""...while accuracy fell since it came: the host was taken hostage rather than helped."""
+
+MEMORY_LIMIT: Final = 0.85
+ENTROPY_LIMITS: Final = {
+    "op": 0.08,
+    "slot": 0.1,
+    "blueprint": 0.05,
+    "style": 0.08,
+    "tempo": 0.05,
+    "alpha_target": 0.08,
+    "alpha_speed": 0.08,
+    "alpha_curve": 0.08,
+}
+"""Share of a head's maximal entropy below which it has collapsed (esper-lite's limits)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anomaly:
+    """What a detector found: ``kind`` is the precise name, ``value`` crossed ``threshold``."""
+
+    kind: str
+    value: float
+    threshold: float
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """Direction of the rolling accuracy: plateau, degradation or improvement; percentages."""
+
+    kind: str
+    delta: float
+    now: float
+    before: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardHack:
+    """A seed whose credit its host's accuracy does not confirm; percentage points."""
+
+    pattern: str
+    contribution: float
+    improvement: float
+    ratio: float | None
+
+
+def _beyond(kind: str, name: str, value: float, limit: float, *, below: bool = False) -> list[Anomaly]:
+    crossed = value < limit if below else value > limit
+    sign = "<" if below else ">"
+    return [Anomaly(kind=kind, value=value, threshold=limit, detail=f"{name}={value:.4g} {sign} {limit:g}")] if crossed else []
+
+
+def ratio_anomalies(ratio_min: float, ratio_max: float) -> list[Anomaly]:
+    """Exploding and collapsing probability ratios of one update."""
+    return _beyond("ratio_explosion", "ratio_max", ratio_max, RATIO_EXPLOSION) + _beyond(
+        "ratio_collapse", "ratio_min", ratio_min, RATIO_COLLAPSE, below=True
+    )
+
+
+def value_anomalies(value_loss: float, bellman_error: float) -> list[Anomaly]:
+    """A critic that fails."""
+    found = _beyond("value_collapse", "value_loss", value_loss, VALUE_LOSS_LIMIT)
+    return found or _beyond("value_collapse", "bellman_error", bellman_error, BELLMAN_LIMIT)
+
+
+def gradient_anomalies(pre_clip_grad_norm: float, kl: float) -> list[Anomaly]:
+    """Gradients or KL that look wrong."""
+    found = _beyond("gradient_explosion", "pre_clip_grad_norm", pre_clip_grad_norm, GRAD_NORM_LIMIT)
+    if kl > KL_EXTREME:
+        return found + _beyond("kl_extreme", "kl", kl, KL_EXTREME)
+    return found + _beyond("kl_spike", "kl", kl, KL_SPIKE)
+
+
+def entropy_anomalies(head_entropy: Mapping[str, float], streaks: Mapping[str, int]) -> list[Anomaly]:
+    """Heads whose entropy (share of its maximum) has been under its limit for three updates in a row.
+
+    ``streaks`` counts, by head, how many updates it has been so, this one included.
+    """
+    return [
+        Anomaly(
+            kind=f"entropy_collapse_{head}",
+            value=value,
+            threshold=ENTROPY_LIMITS[head],
+            detail=f"{head} entropy={value:.4g} < {ENTROPY_LIMITS[head]:g} ({streaks[head]} consecutive updates)",
+        )
+        for head, value in head_entropy.items()
+        if value < ENTROPY_LIMITS[head] and streaks.get(head, 0) >= 3
+    ]
+
+
+def drift_anomaly(norm: float, smoothed: float | None) -> list[Anomaly]:
+    """A gradient norm that left its running mean by more than half, after the first batches."""
+    if smoothed is None or smoothed <= 0.0:
+        return []
+    return _beyond("gradient_norm_drift", "relative drift", abs(norm - smoothed) / smoothed, 1.0 + DRIFT_LIMIT)
+
+
+def nonfinite_anomalies(values: Mapping[str, float]) -> list[Anomaly]:
+    """NaN and infinity among an update's numbers."""
+    bad = sorted(name for name, value in values.items() if not math.isfinite(value))
+    if not bad:
+        return []
+    return [
+        Anomaly(
+            kind="numerical_instability", value=float(len(bad)), threshold=0.0, detail="not finite: " + ", ".join(bad)
+        )
+    ]
+
+
+def trend(now: float, before: float | None) -> Trend | None:
+    """Direction of the rolling accuracy in percent against one batch earlier; None when neither flat nor clear."""
+    if before is None:
+        return None
+    delta = now - before
+    if abs(delta) < PLATEAU:
+        return Trend(kind="plateau", delta=delta, now=now, before=before)
+    if abs(delta) < TREND:
+        return None
+    return Trend(kind="improvement" if delta > 0 else "degradation", delta=delta, now=now, before=before)
+
+
+def performance_drop(current: float, rolling: float | None) -> float | None:
+    """Relative drop in percent of ``current`` against the ``rolling`` accuracy, if beyond :data:`DROP_PERCENT`."""
+    if rolling is None or rolling <= 0.0:
+        return None
+    drop = 100.0 * (rolling - current) / rolling
+    return drop if drop > DROP_PERCENT else None
+
+
+def reward_hacking(contribution: float | None, improvement: float) -> RewardHack | None:
+    """Whether a seed's credit is out of proportion to what accuracy did since it came; percentage points."""
+    if contribution is None or contribution < RANSOM_CONTRIBUTION:
+        return None
+    if improvement < RANSOM_DEGRADATION:
+        return RewardHack(
+            pattern="ransomware_signature", contribution=contribution, improvement=improvement, ratio=None
+        )
+    if improvement > 0.0 and contribution / improvement > ATTRIBUTION_RATIO:
+        return RewardHack(
+            pattern="attribution_ratio",
+            contribution=contribution,
+            improvement=improvement,
+            ratio=contribution / improvement,
+        )
+    return None
+
+
+def memory_pressure(used_bytes: float, total_bytes: float) -> float | None:
+    """Share of memory in use, if beyond :data:`MEMORY_LIMIT`."""
+    share = used_bytes / total_bytes if total_bytes > 0 else 0.0
+    return share if share > MEMORY_LIMIT else None
+
+
+def rolling_mean(values: Iterable[float]) -> float | None:
+    """Mean, or None of nothing."""
+    kept = list(values)
+    return math.fsum(kept) / len(kept) if kept else None

@@ -1,0 +1,5 @@
+"""The only place that builds events and hands them to ``esper_otel``: an observer of the training loop."""
+
+from trainer.simic.emission.emitter import Emitter
+
+__all__ = ["Emitter"]

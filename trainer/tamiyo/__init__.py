@@ -1,0 +1,1 @@
+"""Tamiyo: the policy that decides what grows, and how it learns."""

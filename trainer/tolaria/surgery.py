@@ -1,0 +1,131 @@
+"""What the policy's operations do to a host, and what the governor lets pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from trainer.kasmina.facts import Provenance
+from trainer.kasmina.gates import Evidence, judge
+from trainer.kasmina.lifecycle import Lifecycle
+from trainer.kasmina.stages import Stage
+from trainer.tamiyo.actions import (
+    ALPHA_CURVES,
+    ALPHA_SPEEDS,
+    ALPHA_TARGETS,
+    BLUEPRINT_IDS,
+    STYLES,
+    TEMPOS,
+    Action,
+    Op,
+)
+
+if TYPE_CHECKING:
+    from trainer.tolaria.environment import Environment
+
+COOLDOWN_EPOCHS: Final = 3
+"""Epochs after a rollback in which nothing germinates: the restored host has to prove itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """The governor's word on a proposed operation: ``blocked_factor`` names the rule that stood against it."""
+
+    approved: bool
+    reason: str
+    blocked_factor: str | None = None
+
+
+_APPROVED: Final = Ruling(approved=True, reason="approved")
+
+
+def rule(env: Environment, action: Action) -> Ruling:
+    """Whether the governor lets ``action`` happen now."""
+    if action.op is Op.GERMINATE and env.cooldown > 0:
+        return Ruling(approved=False, reason="cooling down after a rollback", blocked_factor="rollback")
+    if action.op is Op.GERMINATE and env.lives_in_order[action.slot].stage is not Stage.DORMANT:
+        return Ruling(approved=False, reason="slot is taken", blocked_factor="slot_empty_for_germination")
+    return _APPROVED
+
+
+def valid_ops(life: Lifecycle, can_germinate: bool) -> tuple[bool, ...]:
+    """Which operations make sense on a slot, in the order of :class:`Op`; WAIT always does."""
+    record = life.record
+    is_fading = record is not None and record.is_leaving
+    growing = life.stage in (Stage.GERMINATED, Stage.TRAINING, Stage.BLENDING, Stage.HOLDING)
+    valid = {
+        Op.WAIT: True,
+        Op.GERMINATE: can_germinate and life.stage is Stage.DORMANT,
+        Op.SET_ALPHA_TARGET: life.stage is Stage.HOLDING,
+        Op.PRUNE: growing and not is_fading and record is not None and record.age >= 1,
+        Op.FOSSILIZE: life.stage is Stage.HOLDING,
+        Op.ADVANCE: life.stage in (Stage.GERMINATED, Stage.TRAINING),
+    }
+    return tuple(valid[op] for op in Op)
+
+
+def perform(env: Environment, action: Action, provenance: Provenance) -> bool:
+    """Carry out ``action``; False when the governor or a gate stood against it, or it was not valid on the slot."""
+    if action.op is Op.WAIT:
+        return True
+    life = env.lives_in_order[action.slot]
+    if not valid_ops(life, env.can_germinate)[action.op]:
+        return False
+    return _PERFORM[action.op](env, life, action, provenance)
+
+
+def _germinate(env: Environment, life: Lifecycle, action: Action, provenance: Provenance) -> bool:
+    verdict = judge(
+        "G0",
+        Evidence(
+            stage=life.stage,
+            is_host_stable=env.stability.is_stable,
+            is_within_budget=env.host.seed_parameter_count < env.settings.param_budget,
+        ),
+    )
+    if verdict.passed:
+        life.germinate(
+            env.next_seed_id(),
+            BLUEPRINT_IDS[action.blueprint],
+            STYLES[action.style],
+            TEMPOS[action.tempo],
+            ALPHA_TARGETS[action.alpha_target],
+            env.val_accuracy,
+            provenance,
+        )
+        life.note_gate(verdict, provenance)
+    return verdict.passed
+
+
+def _advance(env: Environment, life: Lifecycle, action: Action, provenance: Provenance) -> bool:
+    advanced = life.advance(env.val_loss, provenance)
+    if advanced and life.stage is Stage.TRAINING:
+        env.start_learning(life)
+    return advanced
+
+
+def _retarget(env: Environment, life: Lifecycle, action: Action, provenance: Provenance) -> bool:
+    return life.set_alpha_target(
+        ALPHA_TARGETS[action.alpha_target],
+        ALPHA_SPEEDS[action.alpha_speed],
+        ALPHA_CURVES[action.alpha_curve],
+        provenance,
+    )
+
+
+def _prune(env: Environment, life: Lifecycle, action: Action, provenance: Provenance) -> bool:
+    return life.prune(ALPHA_SPEEDS[action.alpha_speed], ALPHA_CURVES[action.alpha_curve], provenance)
+
+
+def _fossilize(env: Environment, life: Lifecycle, action: Action, provenance: Provenance) -> bool:
+    return life.fossilize(provenance)
+
+
+_PERFORM: Final[dict[Op, Callable[[Environment, Lifecycle, Action, Provenance], bool]]] = {
+    Op.GERMINATE: _germinate,
+    Op.ADVANCE: _advance,
+    Op.SET_ALPHA_TARGET: _retarget,
+    Op.PRUNE: _prune,
+    Op.FOSSILIZE: _fossilize,
+}
