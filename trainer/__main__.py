@@ -39,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     console.print(f"run {telemetry.run_id}: {telemetry.run_dir}")
     try:
-        _say_where(console, Path(telemetry.run_dir))
+        if telemetry.relay_pid is not None:
+            _say_where(console, Path(telemetry.run_dir))
         status = _train(options, console, Training(options.recipe, Emitter()))
     except KeyboardInterrupt:
         shutdown("interrupted", "stopped by the user")

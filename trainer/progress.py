@@ -29,9 +29,7 @@ def shown(console: Console, rounds: int, enabled: bool) -> Iterator[Callable[[Ro
         task = progress.add_task("train", total=rounds, reward=0.0, accuracy=0.0)
 
         def advance(end: RoundEnd) -> None:
-            progress.update(
-                task, advance=1, reward=sum(end.rewards) / len(end.rewards), accuracy=end.rolling_accuracy
-            )
+            progress.update(task, advance=1, reward=sum(end.rewards) / len(end.rewards), accuracy=end.rolling_accuracy)
 
         yield advance
 

@@ -516,12 +516,18 @@ class PolicyUpdate(Event, frozen=True, kw_only=True):
     ] = None
 
     # Rollbacks and memory, as esper-lite puts them here
-    rollback_count: Annotated[int | None, note("Rollbacks tied to an executed step of this rollout.", gauge())] = None
+    rollback_count: Annotated[
+        int | None, note("Rollbacks tied to an executed step of this rollout.", gauge("tamiyo.rollout_rollbacks"))
+    ] = None
     rollback_steps_zeroed: Annotated[int | None, note("Earlier steps whose reward a rollback forfeited.", gauge())] = (
         None
     )
-    rollback_attempt_count: Annotated[int | None, note("All rollbacks of this rollout.", gauge())] = None
-    rollback_unattributed_count: Annotated[int | None, note("Rollbacks with no step to blame.", gauge())] = None
+    rollback_attempt_count: Annotated[
+        int | None, note("All rollbacks of this rollout.", gauge("tamiyo.rollout_rollback_attempts"))
+    ] = None
+    rollback_unattributed_count: Annotated[
+        int | None, note("Rollbacks with no step to blame.", gauge("tamiyo.rollout_unattributed_rollbacks"))
+    ] = None
     cuda_memory_allocated_gb: Annotated[
         float | None,
         note("Tensor memory on the GPU, GiB.", gauge("tamiyo.cuda_memory.allocated", unit="By", scale=2.0**30)),

@@ -209,7 +209,7 @@ def _unix_ns(moment: datetime) -> int:
 
 
 def _decode_by_value(line: bytes) -> tuple[_Read, bool]:
-    """Decode what the strict decoder refuses: bare non-finite tokens, invalid UTF-8, envelope fields of another type."""
+    """Decode what the strict decoder refuses: bare non-finite tokens, invalid UTF-8, oddly typed envelope fields."""
     parsed = json.loads(line.decode("utf-8", "replace"))
     if not isinstance(parsed, dict):
         raise TypeError("a line must be a JSON object")

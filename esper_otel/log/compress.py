@@ -11,11 +11,13 @@ import zstandard
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
-def compress_later(segment: Path) -> threading.Thread:
-    """Replace a closed segment by its ``.zst``, in a thread of its own, which is returned."""
+def compress_later(segment: Path) -> None:
+    """Replace a closed segment by its ``.zst``, on a thread of its own."""
     thread = threading.Thread(target=compress, args=(segment,), name="esper-otel-compress", daemon=True)
-    thread.start()
-    return thread
+    try:
+        thread.start()
+    except RuntimeError:
+        return  # no thread is to be had while the interpreter ends: the segment stays plain
 
 
 def compress(segment: Path) -> None:
@@ -29,5 +31,5 @@ def compress(segment: Path) -> None:
             zstandard.ZstdCompressor().copy_stream(source, target, read_size=_CHUNK_BYTES)
         draft.rename(segment.with_name(f"{segment.name}.zst"))
         segment.unlink()
-    except OSError:
+    except (OSError, zstandard.ZstdError):
         draft.unlink(missing_ok=True)

@@ -166,7 +166,8 @@ class Disk:
     def _notice_removal(self) -> None:
         """The file was removed under us: what it held is gone, the present lines are written again to a new one."""
         detail = "the log was removed while it was written; a new one was begun"
-        self._losses.add(LossReason.WRITE_FAILED, self._file_events, detail)
+        if self._file_events:
+            self._losses.add(LossReason.WRITE_FAILED, self._file_events, detail)
         self._speaker.say_once("removed", f"{detail}; {self._file_events} events that were in it are gone")
         self._file_events = 0
         self._file.close()
@@ -190,7 +191,7 @@ class Disk:
         return time.monotonic() < self._deadline
 
 
-class LogTaken(OSError):
+class LogTakenError(OSError):
     """Another process took over the log while ours was out of reach."""
 
     def __init__(self, error: LockHeldError) -> None:

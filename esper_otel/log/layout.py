@@ -75,6 +75,9 @@ class Series:
             number = int(match["segment"])
             if number not in found or match["suffix"] is None:
                 found[number] = path
+        packed = [path for suffix in COMPRESSED if (path := self.directory / f"{self.name}{suffix}").exists()]
+        if packed and not self.active.exists():
+            found[max(found, default=0) + 1] = packed[0]  # somebody compressed a finished log
         return found
 
     def numbers(self) -> list[int]:
@@ -149,12 +152,13 @@ def resolve(path: Path) -> list[Source]:
 
 def _run(directory: Path) -> list[Source]:
     ranks = {int(match["rank"] or 0) for path in _files(directory) if (match := _NAME.fullmatch(path.name))}
-    return [Series(directory, rank) for rank in sorted(ranks)]
+    real = directory.resolve()  # a link to the latest run may point elsewhere tomorrow
+    return [Series(real, rank) for rank in sorted(ranks)]
 
 
 def _latest(directory: Path) -> list[Source]:
     latest = directory / LATEST
-    return _run(latest.resolve()) if latest.is_dir() else []
+    return _run(latest) if latest.is_dir() else []
 
 
 def _esper_lite(directory: Path) -> list[Source]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 _FLOCK: Final = "qqihh" if sys.platform == "darwin" else "hhqqi"
-"""Layout of ``struct flock``: (start, length, pid, type, whence) on macOS, (type, whence, start, length, pid) on Linux."""
+"""Layout of ``struct flock``: start, length, pid, type, whence on macOS; type, whence, start, length, pid on Linux."""
 
 _held: set[Path] = set()
 

@@ -42,7 +42,7 @@ class Losses:
 
     def __init__(self) -> None:
         """Nothing is lost yet."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may emit while its thread is in here
         self._totals: Counter[str] = Counter()
         self._unreported: dict[LossReason, Loss] = {}
 

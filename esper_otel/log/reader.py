@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from esper_otel.log.envelope import BadLine, Record
 from esper_otel.log.follower import Follower, Position
-from esper_otel.log.layout import resolve
+from esper_otel.log.layout import Series, resolve
 
 RESCAN_S: Final = 0.2
 """How long a new rank's log may stay unnoticed: listing a directory on a network file system is not free."""
@@ -122,5 +122,7 @@ class LogReader:
 
     def _discover(self) -> None:
         for source in resolve(self._path):
+            if isinstance(source, Series):
+                self._path = source.directory  # stay with this run when `latest` moves on
             if source.name not in self._followers:
                 self._followers[source.name] = Follower(source, self._positions.get(source.name), follow=self._follow)

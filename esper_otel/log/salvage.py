@@ -18,7 +18,7 @@ MAX_DEPTH: Final = 32
 """Levels of nesting that are kept. The contract needs 4; deeper is a cycle or a mistake."""
 
 
-class Unencodable(TypeError):
+class UnencodableError(TypeError):
     """A value has no JSON form; the text says which and why."""
 
 
@@ -26,17 +26,17 @@ def replace_number(value: Any) -> Any:
     """The plain number that a numpy scalar or a CPU tensor of no dimensions stands for.
 
     Raises:
-        Unencodable: it is something else, or it lives on another device.
+        UnencodableError: it is something else, or it lives on another device.
     """
     name = type(value).__name__
     if getattr(value, "ndim", None) != 0 or not callable(getattr(value, "item", None)):
-        raise Unencodable(f"{name} has no JSON form")
+        raise UnencodableError(f"{name} has no JSON form")
     device = getattr(value, "device", "cpu")
     if str(getattr(device, "type", device)) != "cpu":
-        raise Unencodable(f"{name} on {device} would have to be waited for; emit a number")
+        raise UnencodableError(f"{name} on {device} would have to be waited for; emit a number")
     number = value.item()
     if not isinstance(number, bool | int | float):
-        raise Unencodable(f"{name} of {type(number).__name__} has no JSON form")
+        raise UnencodableError(f"{name} of {type(number).__name__} has no JSON form")
     return number
 
 
@@ -92,7 +92,7 @@ class Salvage:
 
     def _convert_leaf(self, value: Any, path: str, depth: int) -> Any:
         if isinstance(value, bytes | bytearray | memoryview):
-            raise Unencodable(f"{type(value).__name__} has no JSON form")
+            raise UnencodableError(f"{type(value).__name__} has no JSON form")
         if isinstance(value, msgspec.Raw):
             return value
         return self.value(replace_number(value), path, depth + 1)

@@ -20,7 +20,7 @@ from esper_otel.events.run import Heartbeat, TelemetryLoss
 from esper_otel.log.append import AppendFile
 from esper_otel.log.codec import Envelope, LineEncoder
 from esper_otel.log.compress import compress_later
-from esper_otel.log.disk import Disk, LogTaken
+from esper_otel.log.disk import Disk, LogTakenError
 from esper_otel.log.last_seq import last_seq
 from esper_otel.log.layout import Series
 from esper_otel.log.lock import LockHeldError, WriterLock
@@ -30,6 +30,9 @@ ENCODE_EVERY_S: Final = 0.02
 SLICE_EVENTS: Final = 64
 SLICE_PAUSE_S: Final = 1e-4
 """Between slices of about 0.3 ms the encoder lets go of the interpreter, which it would otherwise keep for 5 ms."""
+
+REPORT_EVERY_S: Final = 0.25
+"""Losses that go on are summed up, so that reports of them do not crowd out events."""
 
 MAX_QUEUED_EVENTS: Final = 65_536
 MIN_QUEUED_EVENTS: Final = 1024
@@ -100,9 +103,10 @@ class Writer:
         self._queue_limit = MAX_QUEUED_EVENTS
         self._encoded_events = 0
         self._refused_events = 0
-        self._refusing = threading.Lock()
+        self._refusing = threading.RLock()  # a signal handler may emit while its thread is in here
         self._heartbeat_s = heartbeat_s
         self._started_s = self._heartbeat_at_s = time.monotonic()
+        self._reported_at_s = -REPORT_EVERY_S
         self._stop = threading.Event()
         self._disk = Disk(
             AppendFile(self._series, segment_bytes),
@@ -159,7 +163,7 @@ class Writer:
         try:
             self._lock.renew()
         except LockHeldError as error:
-            raise LogTaken(error) from None
+            raise LogTakenError(error) from None
         self._on_open()
 
     def _refuse(self) -> None:
@@ -229,9 +233,12 @@ class Writer:
         self._seq += 1
         return self._seq
 
-    def _report_losses(self) -> None:
+    def _report_losses(self, *, now: bool = False) -> None:
+        if not now and time.monotonic() - self._reported_at_s < REPORT_EVERY_S:
+            return
         for loss in self.losses.take_unreported():
             self._record(TelemetryLoss(reason=loss.reason.value, count=loss.count, detail=loss.detail))
+            self._reported_at_s = time.monotonic()
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -261,6 +268,6 @@ class Writer:
             item = (event, self._now_ns(), "default", None, None)
             seq = self._seq if self._legacy_repeats else self._next_seq()
             self._disk.hand_over(self._line(item, seq, event_type, payload), 1)
-        self._report_losses()
+        self._report_losses(now=True)
         if last is not None:
             self._record(last)

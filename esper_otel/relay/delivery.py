@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,9 @@ from esper_otel.relay.traces import TraceProjector
 CHECKPOINT: Final = "delivery"
 BATCH: Final = 500
 IDLE_S: Final = 0.1
+QUIET_S: Final = 3.0
+"""Silence after which a round whose batch is complete counts as complete itself: late events follow within 2 s."""
+
 FIRST_RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 15.0
 
@@ -59,6 +63,7 @@ class DeliveryPipeline:
             self._traces.restore(stored["traces"])
         self._stop = threading.Event()
         self._is_finishing = threading.Event()
+        self._is_over = False
         self._is_drained = threading.Event()
         self._thread = threading.Thread(target=self._run, name="esper-delivery", daemon=True)
 
@@ -71,8 +76,12 @@ class DeliveryPipeline:
         """Begin to deliver."""
         self._thread.start()
 
-    def finish(self, timeout_s: float) -> bool:
-        """Deliver what the log still holds; whether all of it went out within ``timeout_s``."""
+    def finish(self, timeout_s: float, *, is_over: bool) -> bool:
+        """Deliver what the log still holds; whether all of it went out within ``timeout_s``.
+
+        ``is_over``: the run has ended, so that spans still open are closed; else a later relay goes on with them.
+        """
+        self._is_over = is_over
         self._is_finishing.set()
         done = self._is_drained.wait(timeout_s)
         self._stop.set()
@@ -82,17 +91,23 @@ class DeliveryPipeline:
         return done
 
     def _run(self) -> None:
+        quiet_since = time.monotonic()
         while not self._stop.is_set():
             if self._is_finishing.is_set():
                 self.reader.finish()
             items = self.reader.read(BATCH)
             if items:
                 self._deliver(items)
+                quiet_since = time.monotonic()
             elif self._is_finishing.is_set():
-                self._close_traces()
-                self._is_drained.set()
+                spans = self._traces.close() if self._is_over else self._traces.flush()
+                if self._send(spans, []):
+                    self._store()
+                    self._is_drained.set()
                 return
             else:
+                if time.monotonic() - quiet_since > QUIET_S and (spans := self._traces.flush()):
+                    self._deliver_spans(spans)
                 self._stop.wait(IDLE_S)
 
     def _deliver(self, items: Sequence[Any]) -> None:
@@ -107,9 +122,9 @@ class DeliveryPipeline:
         if self._send(spans, logs):
             self._store()
 
-    def _close_traces(self) -> None:
-        if self._exporters.traces is not None:
-            self._send(self._traces.close(), [])
+    def _deliver_spans(self, spans: list[Any]) -> None:
+        if self._send(spans, []):
+            self._store()
 
     def _send(self, spans: list[Any], logs: list[Any]) -> bool:
         return self._until_delivered(self._exporters.traces, spans) and self._until_delivered(

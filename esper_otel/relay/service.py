@@ -59,6 +59,7 @@ class Relay:
         self._endpoint: Endpoint | None = None
         self._stop = threading.Event()
         self._ticked_at = 0.0
+        self._is_complete = False
 
     def stop(self) -> None:
         """End soon: what is at hand is delivered, the position stored."""
@@ -165,6 +166,7 @@ class Relay:
                 if not self._options.follow:
                     exported_ns = self._export_replayed(exported_ns)
             elif not self._options.follow or self._is_over(last_line_at):
+                self._is_complete = True
                 return
             else:
                 self._stop.wait(IDLE_S)
@@ -250,7 +252,7 @@ class Relay:
         if self._metric_export is not None:
             delivered = self._metric_export.finish(drain_s, final_ns)
         if self._delivery is not None:
-            delivered = self._delivery.finish(max(deadline - time.monotonic(), 1.0)) and delivered
+            delivered = self._delivery.finish(max(deadline - time.monotonic(), 1.0), is_over=self._is_complete) and delivered
         return delivered
 
     def _record_end(self) -> None:

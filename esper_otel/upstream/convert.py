@@ -45,7 +45,7 @@ class StructReader:
         aliased: dict[str, object] = {}
         own: dict[str, object] = {}
         for name, raw in self._spelling.entries(payload):
-            if raw is None:
+            if _says_nothing(raw):
                 continue
             target = self._spelling.find(name)
             if target is None:
@@ -85,6 +85,11 @@ class StructReader:
 def reader_of(cls: type[msgspec.Struct]) -> StructReader:
     """The reader of ``cls``, built once."""
     return StructReader(cls)
+
+
+def _says_nothing(raw: object) -> bool:
+    """Null, or a list of nothing but nulls: a positional list in which nothing was measured."""
+    return raw is None or (isinstance(raw, list) and bool(raw) and all(item is None for item in raw))
 
 
 def _put(into: dict[str, object], target: Target, value: object) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from esper_otel.events.vocabulary import KEY_VALUES, OPS, REWARD_COMPONENTS
+from esper_otel.events.vocabulary import HEADS, KEY_VALUES, OPS, REWARD_COMPONENTS
 
 SNAPSHOT: Final = "ANALYTICS_SNAPSHOT"
 """The event type whose payload's ``kind`` says what it is."""
@@ -148,3 +148,11 @@ REQUIRED_REWARD: Final = (
     *("drip_this_epoch", "drip_immediate_bonus", "drip_deferred_total", "num_drip_sources", *REWARD_COMPONENTS),
 )
 """The same inside ``reward_components``."""
+
+REQUIRED_HEADS: Final = tuple(
+    f"{_HEAD_TELEMETRY.get(head, head)}_{figure}" for head in HEADS for figure in ("confidence", "entropy")
+)
+"""The same inside ``head_telemetry``."""
+
+REQUIRED_LISTS: Final[Mapping[str, int]] = {"op_q_values": len(OPS), "op_valid_mask": len(OPS)}
+"""Required lists of fixed length; where nothing was measured they hold that many nulls."""

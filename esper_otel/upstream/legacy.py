@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.events import Decision, Event, RewardComputed, RunEnded
-from esper_otel.upstream.dialect import REQUIRED, REQUIRED_REWARD, SNAPSHOT
+from esper_otel.events import Decision, Event, RewardComputed
+from esper_otel.upstream.dialect import REQUIRED, REQUIRED_HEADS, REQUIRED_REWARD, SNAPSHOT
 from esper_otel.upstream.recipes import IDENTITY
 from esper_otel.upstream.respell import legacy_payload, spelled, with_required
 
@@ -52,25 +52,17 @@ class LegacyWriter:
             return [*self._own(event), *self._step(event)]
         if event.legacy_type is not None:
             return [*self._own(event), (event.legacy_type, legacy_payload(event))]
-        if not self._writes_own:
-            return [(event.event_type, legacy_payload(event))]
-        late = self._take_held() if isinstance(event, RunEnded) else []
-        return [(event.event_type, _both(event)), *((SNAPSHOT, _snapshot(held)) for held in late)]
+        return [(event.event_type, _both(event) if self._writes_own else legacy_payload(event))]
 
     def flush(self) -> list[tuple[str, Payload, Event]]:
-        """Lines of the events that are still held back, each with its event, to write under numbers of their own.
+        """Lines of the events that are still held back, each with its event.
 
-        Nothing in ``domains/dup``: those events are in the log under their new names, and a further number would count
-        them again. There the end of the run writes their old form, under its own number.
+        In ``domains/dup`` their new form is in the log already: the lines are repetitions and must not be given a
+        sequence number beyond the last one.
         """
-        if self._writes_own:
-            return []
-        return [(SNAPSHOT, _snapshot(event), event) for event in self._take_held()]
-
-    def _take_held(self) -> list[Decision | RewardComputed]:
         held = list(self._held.values())
         self._held.clear()
-        return held
+        return [(SNAPSHOT, _snapshot(event), event) for event in held]
 
     def _own(self, event: Event) -> list[tuple[str, Payload]]:
         return [(event.event_type, event)] if self._writes_own else []
@@ -100,6 +92,8 @@ def _snapshot(*events: Decision | RewardComputed) -> dict[str, Any]:
     for event in events:
         if isinstance(event, Decision):
             payload |= spelled(event)
+            if "head_telemetry" in payload:
+                payload["head_telemetry"] = with_required(payload["head_telemetry"], REQUIRED_HEADS)
         else:
             fields = spelled(event)
             payload |= {name: value for name in IDENTITY if (value := getattr(event, name)) is not None}

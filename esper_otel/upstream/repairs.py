@@ -139,5 +139,5 @@ _REPAIRS: Final[Mapping[str, tuple[Repair, ...]]] = {
     "SEED_GERMINATED": (_gradients_at_birth,),
     "SEED_PRUNED": (_never_set("reason", ""),),
     "TRAINING_STARTED": (_never_set("resume_path", ""), _never_set("amp_enabled", False)),
-    **{name: (_outside_any_batch,) for name in _ANOMALIES},
+    **dict.fromkeys(_ANOMALIES, (_outside_any_batch,)),
 }

@@ -13,6 +13,7 @@ from esper_otel.upstream.dialect import (
     KEY_SCALES,
     POSITIONAL,
     REQUIRED,
+    REQUIRED_LISTS,
     ZERO_BASED,
 )
 from esper_otel.upstream.spelling import PLACEHOLDER, Spelling, column, spelling_of
@@ -42,8 +43,13 @@ def spelled(struct: msgspec.Struct) -> dict[str, Any]:
 
 
 def with_required(payload: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """``payload`` with null under those of ``names`` that it lacks."""
-    return {**payload, **{name: None for name in names if name not in payload}}
+    """``payload`` with null, or a list of nulls, under those of ``names`` that it lacks."""
+    missing = {name: _nothing(name) for name in names if name not in payload}
+    return {**payload, **missing}
+
+
+def _nothing(name: str) -> list[None] | None:
+    return [None] * REQUIRED_LISTS[name] if name in REQUIRED_LISTS else None
 
 
 def _entries(owner: str, field: str, value: Any, spelling: Spelling) -> list[tuple[str, Any]]:

@@ -63,7 +63,7 @@ def as_json(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         fields = {name: getattr(value, name) for name in value.__struct_fields__}
         defaults = {field.name: field.default for field in msgspec.structs.fields(type(value))}
-        kept = {name: item for name, item in fields.items() if item is not None and not item is defaults[name]}
+        kept = {name: item for name, item in fields.items() if item is not None and item is not defaults[name]}
         return {name: as_json(item) for name, item in kept.items()}
     if isinstance(value, dict):
         return {key: as_json(item) for key, item in value.items()}

@@ -39,7 +39,8 @@ def record_of(line: bytes) -> Record:
 def test_every_value_of_every_event_survives_the_line(event: Event, message: str) -> None:
     line = line_of(event, message)
 
-    assert line.endswith(b"\n") and line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert 1 == line.count(b"\n")
     record = record_of(line)
     assert as_json(event) == json.loads(record.data)
     assert (type(event).event_type, message, AT) == (record.event_type, record.message, record.timestamp_ns)

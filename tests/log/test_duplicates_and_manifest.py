@@ -38,7 +38,7 @@ def test_what_was_seen_survives_a_restart() -> None:
 
     after = Duplicates(json.loads(json.dumps(before.state)))
 
-    assert after.is_repeated(record(5)) and after.is_repeated(record(event_id="a"))
+    assert [True, True] == [after.is_repeated(record(5)), after.is_repeated(record(event_id="a"))]
 
 
 def test_memory_of_ids_is_bounded() -> None:

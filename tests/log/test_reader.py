@@ -272,6 +272,32 @@ def test_a_telemetry_directory_means_its_latest_run(run: Path) -> None:
     assert [1] == read_all(run.parent)
 
 
+def test_a_follower_stays_with_its_run_when_a_newer_one_begins(run: Path) -> None:
+    (run / "events.jsonl").write_bytes(lines(1))
+    latest = run.parent / "latest"
+    latest.symlink_to("run")
+    with LogReader(latest, follow=True) as reader:
+        assert [1] == seqs(reader.read())
+        (run.parent / "newer").mkdir()
+        (run.parent / "newer" / "events.jsonl").write_bytes(lines(7))
+        (run.parent / "newer" / "events.rank1.jsonl").write_bytes(lines(8))
+        latest.unlink()
+        latest.symlink_to("newer")
+        append(run / "events.jsonl", lines(2))
+        reader.finish()
+        assert [2] == seqs(reader.read())
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_run_whose_log_was_compressed_is_read(run: Path, suffix: str) -> None:
+    (run / "events.000001.jsonl").write_bytes(lines(1))
+    (run / f"events.jsonl{suffix}").write_bytes(
+        gzip.compress(lines(2)) if suffix == ".gz" else zstandard.compress(lines(2))
+    )
+
+    assert [1, 2] == read_all(run)
+
+
 def test_a_directory_of_esper_lite_means_its_newest_run(tmp_path: Path) -> None:
     for number, day in enumerate(("01", "02"), 1):
         (tmp_path / f"telemetry_2026-11-{day}_000000").mkdir()

@@ -184,7 +184,8 @@ def test_the_holder_of_a_log_is_known_while_it_lives(tmp_path: Path) -> None:
         "w = Writer(Path(sys.argv[1]), 'r'); print('ready', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, tmp_path / "r"], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stdout.readline()
+        assert process.stdout is not None
+        assert process.stdout.readline()
         lock = tmp_path / "r" / ".writer.rank0.lock"
         assert process.pid == holder(lock)
         process.kill()
@@ -266,6 +267,7 @@ def test_a_full_buffer_refuses_counts_and_reports_before_what_follows(
     put(writer, *[EVENT] * 5000)
     slow.delay_s = 0.0
     until(lambda: writer.written_events >= writer.emitted_events - writer.losses.totals["buffer_full"])
+    time.sleep(0.3)
     put(writer, PolicyUpdate())
     writer.close()
 
@@ -299,6 +301,7 @@ def test_a_full_disk_loses_only_what_does_not_fit_the_buffer_and_tears_no_line(
     full = os.statvfs(small_disk).f_bavail
     subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
     until(lambda: writer._disk.failure is None and not writer._queue)
+    time.sleep(0.3)
     put(writer, PolicyUpdate())
     writer.close()
 

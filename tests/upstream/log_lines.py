@@ -23,6 +23,7 @@ class Log:
 
     def __init__(self, mode: str) -> None:
         self.lines: list[bytes] = []
+        self._mode = mode
         self._legacy = LegacyWriter(mode)
         self._encoder = LineEncoder("run", 0)
         self._seq = 0
@@ -36,7 +37,7 @@ class Log:
 
     def close(self) -> None:
         for name, payload, event in self._legacy.flush():
-            self._seq += 1
+            self._seq += self._mode == "legacy"
             self._write(event, name, payload)
 
     def records(self) -> list[Record]:

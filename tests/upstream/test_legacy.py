@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,15 +24,18 @@ from esper_otel.events import (
     PhaseProfile,
     PolicyUpdate,
     RewardComputed,
-    RunEnded,
     SeedGerminated,
     SeedSnapshot,
     UpdateSkipped,
 )
+from esper_otel.log.duplicates import Duplicates
+from esper_otel.log.envelope import Record
+from esper_otel.log.reader import LogReader
+from esper_otel.log.writer import Writer
 from esper_otel.upstream.adapt import adapt
 from esper_otel.upstream.legacy import LegacyWriter
 from tests.upstream.any_event import comparable, events
-from tests.upstream.log_lines import Log
+from tests.upstream.log_lines import Log, payloads, recorded
 
 ALONE = sorted(set(EVENT_TYPES.values()) - {Decision, RewardComputed}, key=lambda cls: cls.__name__)
 STEP = {"env_id": 1, "episode_idx": 2, "inner_epoch": 3}
@@ -45,6 +51,22 @@ def read(log: Log) -> list[Event]:
 def payload_of(line: bytes) -> dict[str, Any]:
     payload: dict[str, Any] = json.loads(line)["data"]
     return payload
+
+
+@pytest.mark.parametrize("mode", ["legacy", "domains/dup"])
+def test_a_run_in_the_log_of_a_real_writer_reads_as_what_was_emitted(mode: str, tmp_path: Path) -> None:
+    emitted = [event for record, _ in payloads(recorded("esper-lite-2env")) for event in adapt(record).events]
+    writer = Writer(tmp_path, "run", heartbeat_s=0, legacy=LegacyWriter(mode), legacy_repeats=mode == "domains/dup")
+    for event in emitted:
+        writer.put((event, time.time_ns(), "default", None, None))
+    writer.close(timeout_s=10.0)
+
+    duplicates = Duplicates()
+    with LogReader(tmp_path) as reader:
+        records = [item for item in reader.read(10_000) if isinstance(item, Record)]
+    found = [event for record in records if not duplicates.is_repeated(record) for event in adapt(record).events]
+
+    assert Counter(map(repr, emitted)) == Counter(map(repr, found))
 
 
 @pytest.mark.parametrize("mode", ["legacy", "domains/dup"])
@@ -139,10 +161,10 @@ def test_old_and_new_line_of_an_event_share_identity_and_the_new_one_comes_first
 def test_in_both_vocabularies_at_once_a_half_step_is_counted_once() -> None:
     steps = [Decision(env_id=0, inner_epoch=epoch) for epoch in (1, 2, 3)]
     log = Log("domains/dup")
-    log.emit(*steps, RunEnded(outcome="finished"))
+    log.emit(*steps)
     log.close()
 
-    assert [*steps, RunEnded(outcome="finished")] == read(log)
+    assert steps == read(log)
     assert 3 == sum(b"ANALYTICS_SNAPSHOT" in line for line in log.lines)
 
 
@@ -156,15 +178,6 @@ def test_an_event_of_one_name_is_written_once(event: Event) -> None:
 
     assert 1 == len(log.lines)
     assert [event] == read(log)
-
-
-def test_a_half_step_is_counted_once_even_when_the_run_does_not_say_that_it_ended() -> None:
-    log = Log("domains/dup")
-
-    log.emit(Decision(env_id=0, inner_epoch=1))
-    log.close()
-
-    assert [Decision(env_id=0, inner_epoch=1)] == read(log)
 
 
 def test_an_event_that_is_spelled_alike_in_both_vocabularies_is_written_as_it_is() -> None:
@@ -231,6 +244,15 @@ def test_names_that_old_readers_insist_on_are_null_when_nothing_was_measured() -
     assert {"env_id": 0} | dict.fromkeys(
         ("val_accuracy", "val_loss", "inner_epoch", "episode_idx", "observation_stats")
     ) == payload
+
+
+def test_positional_lists_have_their_length_even_when_nothing_was_measured() -> None:
+    log = Log("legacy")
+
+    log.emit(PolicyUpdate(policy_loss=1.0))
+
+    assert [None] * 6 == payload_of(log.lines[0])["op_q_values"]
+    assert [PolicyUpdate(policy_loss=1.0)] == read(log)
 
 
 def test_a_seed_s_gradient_health_goes_by_its_old_name_inside_the_epoch() -> None:

@@ -25,7 +25,7 @@ class Inner(msgspec.Struct, frozen=True, kw_only=True):
 
 class Toy(msgspec.Struct, frozen=True, kw_only=True):
     size: Annotated[float | None, note("Size, s.", aliases=("size_ms", "mass"), alias_scale=1e-3)] = None
-    mass: Annotated[float | None, note("Mass.")] = None
+    mass: Annotated[float | None, note("Mass, kg.", aliases=("weight",))] = None
     depth: Annotated[dict[str, float] | None, note("Depth by pool.", key="pool", aliases=("pools.{key}.depth",))] = None
     times: Annotated[dict[str, float] | None, note("Time, s.", aliases=("times_ms",), alias_scale=1e-3)] = None
     by_rank: dict[int, str] | None = None
@@ -63,7 +63,7 @@ def read(payload: dict[str, Any]) -> tuple[Any, list[str], list[str]]:
         ({"items": [1, 2.0, "3"]}, Toy(items=[1, 2, 3])),
         ({"inner": {"strength": 1}}, Toy(inner=Inner(level=1.0))),
         ({"anything": {"a": [1, "x"]}}, Toy(anything={"a": [1, "x"]})),
-        ({"count": None, "novelty": None}, Toy()),
+        ({"count": None, "novelty": None, "items": [None, None]}, Toy()),
     ],
 )
 def test_a_value_is_found_under_any_of_its_names(payload: dict[str, Any], toy: Toy) -> None:
@@ -86,7 +86,7 @@ def test_a_value_is_found_under_any_of_its_names(payload: dict[str, Any], toy: T
         ({"pair": ["x"]}, "pair"),
         ({"pair": ["x", "y"]}, "pair"),
         ({"items": 1}, "items"),
-        ({"items": [None]}, "items"),
+        ({"items": [1, None]}, "items"),
         ({"inner": 1}, "inner"),
         ({"inner": {}}, "inner"),
         ({"count": 1.5}, "count"),

@@ -26,12 +26,13 @@ class Seed(nn.Module):
         """Features [N, C, H, W] with the seed's change at weight ``alpha`` in [0, 1]; at 0 they come back unchanged."""
         if alpha == 0.0:
             return features
-        change = self.body(features)
+        change: torch.Tensor = self.body(features)
         if self.algorithm is AlphaAlgorithm.MULTIPLY:
             return features * (1.0 + alpha * torch.tanh(change))
         if self.gate is not None:
             change = change * torch.sigmoid(self.gate(features))
-        return features + alpha * change
+        mixed: torch.Tensor = features + alpha * change
+        return mixed
 
     @property
     def parameter_count(self) -> int:

@@ -65,7 +65,9 @@ def shapley_values(matrix: Matrix) -> dict[str, Shapley]:
     """
     n = len(matrix.slot_ids)
     if len(matrix.accuracies) != 2**n:
-        raise ValueError(f"exact Shapley values of {n} slots need {2**n} subsets, the matrix has {len(matrix.accuracies)}")
+        raise ValueError(
+            f"exact Shapley values of {n} slots need {2**n} subsets, the matrix has {len(matrix.accuracies)}"
+        )
     return {slot_id: _shapley_of(slot_id, matrix) for slot_id in matrix.slot_ids}
 
 

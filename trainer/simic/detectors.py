@@ -92,7 +92,11 @@ class RewardHack:
 def _beyond(kind: str, name: str, value: float, limit: float, *, below: bool = False) -> list[Anomaly]:
     crossed = value < limit if below else value > limit
     sign = "<" if below else ">"
-    return [Anomaly(kind=kind, value=value, threshold=limit, detail=f"{name}={value:.4g} {sign} {limit:g}")] if crossed else []
+    return (
+        [Anomaly(kind=kind, value=value, threshold=limit, detail=f"{name}={value:.4g} {sign} {limit:g}")]
+        if crossed
+        else []
+    )
 
 
 def ratio_anomalies(ratio_min: float, ratio_max: float) -> list[Anomaly]:

@@ -12,11 +12,11 @@ from trainer.tamiyo.actions import Op
 
 POTENTIALS: Final[dict[Stage, float]] = {
     Stage.DORMANT: 0.0,
-    Stage.GERMINATED: 0.1,
-    Stage.TRAINING: 0.2,
-    Stage.BLENDING: 0.4,
-    Stage.HOLDING: 0.6,
-    Stage.FOSSILIZED: 0.8,
+    Stage.GERMINATED: 0.2,
+    Stage.TRAINING: 0.4,
+    Stage.BLENDING: 0.8,
+    Stage.HOLDING: 1.0,
+    Stage.FOSSILIZED: 1.2,
     Stage.PRUNED: 0.0,
     Stage.EMBARGOED: 0.0,
     Stage.RESETTING: 0.0,
@@ -26,7 +26,7 @@ POTENTIALS: Final[dict[Stage, float]] = {
 TERMINAL_SCALE: Final = 0.2
 """Reward per percentage point of accuracy gained since the host was stable: the purpose; 20 points are 4."""
 
-ATTRIBUTION_SCALE: Final = 0.01
+ATTRIBUTION_SCALE: Final = 0.02
 """Reward per step and percentage point of measured contribution, bounded by :data:`ATTRIBUTION_BOUND`."""
 
 ATTRIBUTION_BOUND: Final = 20.0
@@ -152,4 +152,5 @@ def compute_reward(mode: str, inputs: RewardInputs) -> Reward:
     Raises:
         KeyError: there is no such mode.
     """
-    return Reward(_MODES[mode](inputs))
+    # Adding 0.0 turns -0.0, which a rent of nothing yields, into 0.0.
+    return Reward({name: float(value) + 0.0 for name, value in _MODES[mode](inputs).items()})

@@ -47,9 +47,7 @@ class UpdateWatch:
 
     def _inspect_update(self, update: UpdateReport) -> list[Anomaly]:
         values = update.values
-        entropies = {
-            head: value for head, value in update.maps["head_entropy"].items() if value == value
-        }
+        entropies = {head: value for head, value in update.maps["head_entropy"].items() if value == value}
         for head, value in entropies.items():
             low = value < detectors.ENTROPY_LIMITS[head]
             self.streaks[head] = self.streaks.get(head, 0) + 1 if low else 0

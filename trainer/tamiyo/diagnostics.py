@@ -198,9 +198,7 @@ def policy_quality(
     } | {f"op_distribution.{index}": shares[index] for index in range(n_ops)}
 
 
-def numerics(
-    log_prob: torch.Tensor, pre_clip_norm: torch.Tensor, max_norm: float, kl: torch.Tensor
-) -> Scalars:
+def numerics(log_prob: torch.Tensor, pre_clip_norm: torch.Tensor, max_norm: float, kl: torch.Tensor) -> Scalars:
     """Closeness to numerical trouble, from the joint log-probability of the actions [N].
 
     ``log_prob_underflow_count`` counts log-probabilities under -50. ``numerical_stability_score`` is the product of

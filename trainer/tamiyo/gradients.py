@@ -59,6 +59,4 @@ def gradient_statistics(parameters: list[nn.Parameter], names: list[str]) -> Sca
 def group_norms(norms: torch.Tensor, groups: dict[str, list[int]]) -> Scalars:
     """L2 norm of each group's gradient, mean over mini-batches, from parameter norms [M, P]."""
     squares = norms.square()
-    return {
-        f"head_grad_norm.{name}": squares[:, positions].sum(1).sqrt().mean() for name, positions in groups.items()
-    }
+    return {f"head_grad_norm.{name}": squares[:, positions].sum(1).sqrt().mean() for name, positions in groups.items()}

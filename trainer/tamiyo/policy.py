@@ -84,9 +84,7 @@ class Policy(nn.Module):
         drawn.update({head: _draw(log_probs[head], stream) for head in ARGUMENTS})
         return Drawn(choices=drawn, log_probs=log_probs, value=self.value(observations))
 
-    def _argument_log_probs(
-        self, trunk: torch.Tensor, masks: Masks, op: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def _argument_log_probs(self, trunk: torch.Tensor, masks: Masks, op: torch.Tensor) -> dict[str, torch.Tensor]:
         chosen = nn.functional.one_hot(op, len(Op)).to(trunk.dtype)
         inputs = torch.cat([trunk, chosen], -1)
         result = {head: torch.log_softmax(self.heads[head](inputs), -1) for head in ARGUMENTS if head != "slot"}

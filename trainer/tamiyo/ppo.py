@@ -185,7 +185,7 @@ class PPO:
         entropy = (per_head * causal).sum(-1).mean()
         loss = policy_loss + s.value_coef * value_loss - entropy_coef * entropy
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         norms = parameter_norms(self.parameters)
         if not done.rows:
             done.gradients = gradient_statistics(self.parameters, self.names)
@@ -216,7 +216,7 @@ class PPO:
         trust = diagnostics.trust_region(log_ratio, s.clip)
         losses = torch.stack(done.losses).mean(0)
         before = torch.tensor(done.before)
-        moved = torch._foreach_norm(torch._foreach_sub(self.parameters, weights))
+        moved = torch._foreach_norm([p.detach() - w for p, w in zip(self.parameters, weights, strict=True)])
         report = {
             "policy_loss": losses[0],
             "value_loss": losses[1],
@@ -242,9 +242,7 @@ class PPO:
             diagnostics.return_statistics(batch.returns)
             | diagnostics.td_statistics(batch.td_errors)
             | diagnostics.advantage_statistics(batch.advantages)
-            | diagnostics.policy_quality(
-                batch.log_probs, batch.choices, causal, len(self.policy.choices["op"])
-            )
+            | diagnostics.policy_quality(batch.log_probs, batch.choices, causal, len(self.policy.choices["op"]))
         )
 
     @torch.no_grad()

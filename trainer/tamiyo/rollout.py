@@ -38,6 +38,7 @@ class Batch:
     td_errors: torch.Tensor
 
     def __len__(self) -> int:
+        """Rows."""
         return self.values.shape[0]
 
     def chosen_log_probs(self) -> torch.Tensor:
@@ -67,7 +68,7 @@ class Rollout:
         self.rewards.append(rewards)
 
     def finish(self, gamma: float, lam: float) -> Batch:
-        """The batch. Every episode ends with the last step; the time is part of the observation, so no value follows."""
+        """The batch. Every episode ends with the last step; time is part of the observation, so no value follows."""
         rewards = torch.stack(self.rewards)
         values = torch.stack([drawn.value for drawn in self.drawn])
         dones = torch.zeros_like(rewards)

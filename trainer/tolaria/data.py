@@ -53,5 +53,5 @@ class Digits:
     def batches(self, count: int, size: int, stream: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """``count`` mini-batches of ``size`` training images, drawn from ``stream`` without repetition."""
         order = torch.randperm(len(self.train_labels), generator=stream)[: count * size].to(self.train_labels.device)
-        for chosen in order.split(size):
+        for chosen in torch.split(order, size):
             yield self.train_images[chosen], self.train_labels[chosen]

@@ -28,6 +28,10 @@ COOLDOWN_EPOCHS: Final = 3
 """Epochs after a rollback in which nothing germinates: the restored host has to prove itself."""
 
 
+MIN_PRUNE_AGE: Final = 4
+"""Epochs a seed is safe from the policy: it can neither help nor be judged before it has been blended in."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ruling:
     """The governor's word on a proposed operation: ``blocked_factor`` names the rule that stood against it."""
@@ -58,7 +62,7 @@ def valid_ops(life: Lifecycle, can_germinate: bool) -> tuple[bool, ...]:
         Op.WAIT: True,
         Op.GERMINATE: can_germinate and life.stage is Stage.DORMANT,
         Op.SET_ALPHA_TARGET: life.stage is Stage.HOLDING,
-        Op.PRUNE: growing and not is_fading and record is not None and record.age >= 1,
+        Op.PRUNE: growing and not is_fading and record is not None and record.age >= MIN_PRUNE_AGE,
         Op.FOSSILIZE: life.stage is Stage.HOLDING,
         Op.ADVANCE: life.stage in (Stage.GERMINATED, Stage.TRAINING),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 from trainer.seeding import derive_seed, generator, seeded_init
 from trainer.tolaria.data import Digits
@@ -88,7 +88,9 @@ def _adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
 class EpochTrainer:
     """Trains one host for one epoch after another."""
 
-    def __init__(self, host: Host, data: Digits, settings: HostSettings, device: torch.device, clock: PhaseClock) -> None:
+    def __init__(
+        self, host: Host, data: Digits, settings: HostSettings, device: torch.device, clock: PhaseClock
+    ) -> None:
         self.host = host
         self.data = data
         self.settings = settings
@@ -102,9 +104,7 @@ class EpochTrainer:
         hits: list[torch.Tensor] = []
         norms: dict[str, torch.Tensor] = {}
         with self.clock.phase("train"):
-            for images, labels in self.data.batches(
-                self.settings.batches_per_epoch, self.settings.batch_size, stream
-            ):
+            for images, labels in self.data.batches(self.settings.batches_per_epoch, self.settings.batch_size, stream):
                 loss, hit = self._step(images, labels, norms)
                 losses.append(loss)
                 hits.append(hit)
@@ -142,7 +142,7 @@ class EpochTrainer:
     def _validate(self, enabled: dict[str, bool]) -> tuple[torch.Tensor, torch.Tensor]:
         with self.host.only(enabled), self._autocast():
             logits = self.host(self.data.val_images).float()
-        return F.cross_entropy(logits, self.data.val_labels), _accuracy(logits, self.data.val_labels)
+        return cross_entropy(logits, self.data.val_labels), _accuracy(logits, self.data.val_labels)
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
@@ -155,11 +155,11 @@ class EpochTrainer:
         scaler = self.optimizers.scaler
         with self.clock.phase("forward"), self._autocast():
             logits = self.host(images).float()
-            loss = F.cross_entropy(logits, labels)
+            loss = cross_entropy(logits, labels)
         with self.clock.phase("backward"):
             for optimizer in optimizers.values():
                 optimizer.zero_grad()
-            scaler.scale(loss).backward()
+            torch.autograd.backward(scaler.scale(loss))
         with self.clock.phase("incubator"), self._autocast():
             self._incubate(labels, scaler)
         with self.clock.phase("optimizer"):
@@ -173,12 +173,11 @@ class EpochTrainer:
             scaler.update()
         return loss.detach(), _accuracy(logits.detach(), labels)
 
-
     def _incubate(self, labels: torch.Tensor, scaler: torch.amp.GradScaler) -> None:
         rehearsal = self.host.rehearse()
         if rehearsal is not None:
             logits, learning = rehearsal
-            scaler.scale(F.cross_entropy(logits.float(), labels)).backward(inputs=learning)
+            torch.autograd.backward(scaler.scale(cross_entropy(logits.float(), labels)), inputs=learning)
 
 
 def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

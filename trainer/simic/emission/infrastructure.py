@@ -39,7 +39,7 @@ class Window:
 
     def take(self, batch: int, device: str) -> InfrastructureSnapshot:
         """The snapshot of the rounds since the last one. Fields that the machine cannot tell are absent."""
-        times = {
+        times: dict[str, Any] = {
             field: self._phases[name].wall_s / self._phases[name].count * 1e3
             for field, name in _TIMED.items()
             if name in self._phases

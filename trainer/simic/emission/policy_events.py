@@ -67,7 +67,9 @@ def _maps(update: UpdateReport) -> dict[str, Any]:
     maps: dict[str, Any] = {name: _measured(values) for name, values in update.maps.items()}
     maps["op_distribution"] = {Op(int(index)).name: share for index, share in maps["op_distribution"].items()}
     norms, learnable = maps["head_grad_norm"], maps["head_learnable_fraction"]
-    maps["head_gradient_state"] = {head: _gradient_state(norms.get(head), learnable[head]) for head in HEADS}
+    maps["head_gradient_state"] = {
+        head: _gradient_state(norms.get(head), learnable.get(head, 1.0)) for head in (*HEADS, "value")
+    }
     maps["head_nan_detected"] = {head: math.isnan(value) for head, value in update.maps["head_grad_norm"].items()}
     maps["head_inf_detected"] = {head: math.isinf(value) for head, value in update.maps["head_grad_norm"].items()}
     return maps

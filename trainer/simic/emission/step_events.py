@@ -36,7 +36,7 @@ def decision(step: Step) -> Event:
     tables = step.drawn.table()[step.row]
     by_head = {head: [math.exp(x) for x in tables[head]] for head in HEADS}
     allowed = {head: sum(x > -1e8 for x in tables[head]) for head in HEADS}
-    entropy = {head: -sum(p * x for p, x in zip(by_head[head], tables[head], strict=True)) for head in HEADS}
+    entropy = {head: _entropy(by_head[head], tables[head]) for head in HEADS}
     others = sorted(
         ((op.name, by_head["op"][op]) for op in Op if op is not action.op), key=lambda pair: pair[1], reverse=True
     )
@@ -71,6 +71,10 @@ def decision(step: Step) -> Event:
         slot_states={slot: _state_text(life) for slot, life in env.lives.items()},
         device=str(env.device),
     )
+
+
+def _entropy(probabilities: list[float], log_probabilities: list[float]) -> float:
+    return max(0.0, -sum(p * x for p, x in zip(probabilities, log_probabilities, strict=True)))
 
 
 def _state_text(life: Lifecycle) -> str:

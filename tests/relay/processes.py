@@ -1,0 +1,119 @@
+"""Starting trainers and relays as real processes, and asking them what they count."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parent.parent.parent
+DEADLINE_S = 30.0
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment without any OTEL_* of the caller, on a free port."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "ESPER_OTEL_"))}
+    return {**clean, "OTEL_EXPORTER_PROMETHEUS_PORT": "0", **extra}
+
+
+@contextmanager
+def process(*arguments: str, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python child process; killed at the end if it still runs."""
+    child = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment(**env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def training(directory: Path, *options: str, **env: str):
+    """A training process that writes to ``directory/run``."""
+    return process("-m", "tests.relay.training_child", str(directory), *options, **env)
+
+
+def relay(run: Path, *options: str, **env: str):
+    """A relay on ``run``."""
+    return process("-m", "esper_otel.relay", str(run), *options, **env)
+
+
+def wait_for(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S):
+    """The first true value of ``condition``."""
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen within {deadline_s:g} s")
+
+
+def manifest(run: Path) -> dict:
+    try:
+        return json.loads((run / "run.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def announced_url(run: Path, pid: int | None = None) -> str:
+    """URL of the relay's endpoint, from run.json, once the relay ``pid`` (or any) has announced it."""
+
+    def announced() -> str | None:
+        info = manifest(run).get("relay") or {}
+        return info.get("prometheus_url") if pid in {None, info.get("pid")} else None
+
+    return wait_for(announced, "the announcement of the endpoint")
+
+
+def scrape(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.read().decode()
+    except urllib.error.URLError:
+        return ""
+
+
+def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Every sample of an exposition by name and sorted labels."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def events_by_type(text: str) -> Counter[str]:
+    return Counter(
+        {
+            dict(labels)["event_type"]: int(value)
+            for (name, labels), value in samples(text).items()
+            if name == "esper_events_total"
+        }
+    )
+
+
+def lines_of(run: Path) -> list[dict]:
+    """Every whole line of the run's log, all segments, by plain JSON."""
+    paths = sorted(run.glob("events.0*.jsonl")) + [run / "events.jsonl"]
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines() if line.endswith("}")]
+
+
+def types_in(run: Path) -> Counter[str]:
+    return Counter(line["event_type"] for line in lines_of(run))
