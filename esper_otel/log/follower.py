@@ -54,7 +54,7 @@ class Follower:
         return found
 
     def unread_bytes(self) -> int:
-        """Bytes on disk behind the position; a compressed segment counts as it lies there, the one in hand not at all."""
+        """Bytes on disk behind the position; a compressed segment as it lies there, the one in hand not at all."""
         unread = 0
         for number in self._source.numbers():
             located = self._source.locate(number) if number >= self._segment else None

@@ -108,7 +108,7 @@ def otlp_protocol(signal: str, env: Mapping[str, str], problems: list[str]) -> s
     names = [name for name in (part.strip().lower() for part in env.get(exporter_variable, "").split(",")) if name]
     named = next((name for name in names if name in _EXPORTER_NAMES), None)
     if named is None and names:
-        if names != ["none"]:
+        if names not in (["none"], ["prometheus"]):  # the scrape endpoint is not this module's
             problems.append(
                 f"{exporter_variable}={','.join(names)}: only otlp and none are supported, {signal} stay off"
             )

@@ -353,7 +353,7 @@ def test_a_removed_directory_is_made_again_and_the_loss_counted(
     until(lambda: writer.written_events == 7)
     shutil.rmtree(tmp_path / "r")
     put(writer, PolicyUpdate(ppo_update_idx=1))
-    until(lambda: (tmp_path / "r" / "events.jsonl").exists())
+    until((tmp_path / "r" / "events.jsonl").exists)
     put(writer, PolicyUpdate(ppo_update_idx=2))
     writer.close()
 

@@ -278,3 +278,21 @@ def test_rents_are_stored_positive_in_old_lines_and_signed_in_events() -> None:
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="'domains/dup' or 'legacy', not 'both'"):
         LegacyWriter("both")
+
+
+def test_what_was_held_back_is_given_out_once() -> None:
+    writer = LegacyWriter("legacy")
+    writer.lines(Decision(env_id=0))
+
+    assert (1, 0) == (len(writer.flush()), len(writer.flush()))
+
+
+def test_head_telemetry_has_every_head_once_one_is_measured() -> None:
+    log = Log("legacy")
+
+    log.emit(Decision(head_confidence={"alpha_curve": 0.5}, **STEP))
+    log.close()
+
+    inside = payload_of(log.lines[0])["head_telemetry"]
+    assert 16 == len(inside)
+    assert (0.5, None) == (inside["curve_confidence"], inside["op_entropy"])

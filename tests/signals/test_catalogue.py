@@ -1,0 +1,101 @@
+"""The catalogue: what `esper-otel signals` prints is the registry, and the page in docs is what it prints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esper_otel.signals import SIGNALS
+from esper_otel.signals.own import OWN_SIGNALS
+from tests.tools import ROOT, python_environment
+
+PROMISED = {
+    *("name", "prometheus_name", "domain", "instrument", "unit", "tier", "description"),
+    *("event_type", "field", "attributes"),
+}
+"""The keys that issue and documentation promise."""
+
+
+def printed(*arguments: str) -> str:
+    command = [str(Path(sys.executable).parent / "esper-otel"), "signals", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, env=python_environment(), timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(printed("--format", "json"))
+    return found
+
+
+def test_every_row_has_the_promised_keys(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        assert set(row) >= PROMISED, row["name"]
+
+
+def test_every_signal_is_a_row_with_its_event_and_field(rows: list[dict[str, Any]]) -> None:
+    expected = [(signal.name, signal.event.event_type, signal.field or None) for signal in SIGNALS]
+    expected += [(signal.name, None, None) for signal in OWN_SIGNALS]
+    found = [(row["name"], row["event_type"], row["field"]) for row in rows]
+
+    assert sorted(expected, key=str) == sorted(found, key=str)
+
+
+def test_every_row_says_which_domain_instrument_and_tier(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        assert row["domain"] in {"tamiyo", "tolaria", "kasmina", "simic", "esper"}
+        assert row["name"].startswith(f"{row['domain']}.")
+        assert row["instrument"] in {"gauge", "counter", "updowncounter", "histogram"}
+        assert row["tier"] in {"low", "medium", "high"}
+        assert row["description"].strip()
+        assert row["attributes"][:2] == ["group_id", "rank"] or row["event_type"] is None
+
+
+def test_a_histogram_s_row_has_its_bounds_and_a_violation_s_row_its_limits(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        assert (row["instrument"] == "histogram") == ("bounds" in row)
+        assert (row["projection"] == "violations") == ("threshold" in row and bool(row["threshold_reason"]))
+
+
+@pytest.mark.parametrize(
+    ("prometheus_name", "instrument"),
+    [
+        ("tamiyo_pre_clip_grad_norm", "histogram"),
+        ("tamiyo_grad_norm_violations_total", "counter"),
+        ("tamiyo_grad_norm", "gauge"),
+        ("tolaria_val_accuracy", "gauge"),
+        ("tolaria_forward_duration_seconds", "histogram"),
+        ("kasmina_stage_changes_total", "counter"),
+        ("simic_episode_reward", "gauge"),
+    ],
+)
+def test_the_names_that_users_are_told_are_there(
+    rows: list[dict[str, Any]], prometheus_name: str, instrument: str
+) -> None:
+    assert [instrument] == [row["instrument"] for row in rows if row["prometheus_name"] == prometheus_name]
+
+
+def test_the_page_in_docs_is_what_the_command_prints() -> None:
+    page = (ROOT / "docs" / "signals.md").read_text(encoding="utf-8")
+
+    assert page == printed("--format", "markdown"), "docs/signals.md is stale: run 'make generate'"
+
+
+def test_the_page_names_every_metric_once_for_each_source() -> None:
+    page = printed("--format", "markdown")
+
+    assert len(SIGNALS) + len(OWN_SIGNALS) == page.count("\n| `")
+    assert all(f"| `{signal.name}` | `{signal.prometheus_name}` |" in page for signal in (*SIGNALS, *OWN_SIGNALS))
+
+
+def test_the_table_for_people_shows_metric_and_prometheus_name() -> None:
+    table = printed()
+
+    assert "tamiyo.lr" in table
+    assert "tamiyo_lr" in table
