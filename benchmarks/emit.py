@@ -26,7 +26,7 @@ import esper_otel
 from esper_otel.events import Decision
 
 HEADS = ("op", "slot", "blueprint", "style", "tempo", "alpha_target", "alpha_speed", "alpha_curve")
-ATTRIBUTES = {"env_id": 3, "group_id": "default"}
+ATTRIBUTES: dict[str, str | int] = {"env_id": 3, "group_id": "default"}
 
 
 def decision() -> Decision:

@@ -288,6 +288,12 @@ def test_what_is_inside_a_reward_is_named_by_its_place() -> None:
     )
 
 
+def test_a_part_that_is_no_object_is_mistyped_and_costs_no_other() -> None:
+    adapted = adapt(foreign(SNAPSHOT, {"kind": "last_action", "action_name": "WAIT", "reward_components": 5}))
+
+    assert Adapted((Decision(action_name="WAIT"),), mistyped=("reward_components",)) == adapted
+
+
 def test_counterfactual_patterns_are_structs() -> None:
     payload = {"slot_ids": ["r0c0"], "configs": [{"seed_mask": [True], "accuracy": 50}], "compute_time_ms": 0.0}
 

@@ -296,3 +296,12 @@ def test_head_telemetry_has_every_head_once_one_is_measured() -> None:
     inside = payload_of(log.lines[0])["head_telemetry"]
     assert 16 == len(inside)
     assert (0.5, None) == (inside["curve_confidence"], inside["op_entropy"])
+
+
+def test_an_event_whose_values_have_the_wrong_type_is_written_all_the_same() -> None:
+    log = Log("legacy")
+
+    log.emit(PolicyUpdate(head_entropy=0.5, op_q_values="none", batch=[1]))  # type: ignore[arg-type]  # on purpose
+
+    payload = payload_of(log.lines[0])
+    assert (0.5, "none", [1]) == (payload["head_entropy"], payload["op_q_values"], payload["batch"])

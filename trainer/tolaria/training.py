@@ -82,7 +82,7 @@ class HostOptimizers:
 
 
 def _adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr=lr)
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
 
 
 class EpochTrainer:

@@ -1,0 +1,146 @@
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from esper_otel.events import EVENT_TYPES
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("--recipe", "smoke", "--rounds", "3")
+
+
+def trainer(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "ESPER_OTEL_RELAY": "0"}
+    command = [sys.executable, "-m", "trainer", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def digest_of(run: subprocess.CompletedProcess[str]) -> str:
+    assert run.returncode == 0, run.stderr
+    return next(line for line in run.stdout.splitlines() if line.startswith("weights sha256: "))
+
+
+@pytest.fixture(scope="module")
+def with_telemetry(tmp_path_factory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return trainer(*SMALL, "--telemetry-dir", str(folder)), folder
+
+
+@pytest.fixture(scope="module")
+def records(with_telemetry) -> list[dict]:
+    lines = (with_telemetry[1] / "latest" / "events.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def payloads(records: list[dict], event_type: str) -> list[dict]:
+    return [record["data"] for record in records if record["event_type"] == event_type]
+
+
+def test_training_with_and_without_telemetry_ends_in_identical_weights(with_telemetry, tmp_path):
+    archive = tmp_path / "weights.npz"
+    without = trainer(*SMALL, "--no-telemetry", "--final-weights", str(archive))
+
+    assert digest_of(with_telemetry[0]) == digest_of(without)
+    with np.load(archive) as weights:
+        assert any(name.startswith("policy.") for name in weights)
+        assert any(name.startswith("host0.") for name in weights)
+
+
+def test_another_seed_ends_in_other_weights(with_telemetry):
+    assert digest_of(with_telemetry[0]) != digest_of(trainer(*SMALL, "--seed", "1", "--no-telemetry"))
+
+
+def test_the_log_holds_the_events_that_every_healthy_run_produces(records):
+    expected = {
+        "TRAINING_STARTED",
+        "TAMIYO_INITIATED",
+        "TAMIYO_DECISION",
+        "TAMIYO_POLICY_UPDATE",
+        "TAMIYO_ACTION_DISTRIBUTION",
+        "TAMIYO_OBSERVATION_STATS",
+        "TAMIYO_MASK_HIT_RATES",
+        "TOLARIA_EPOCH_COMPLETED",
+        "TOLARIA_BATCH_COMPLETED",
+        "TOLARIA_THROUGHPUT",
+        "PHASE_PROFILE_COMPLETED",
+        "SEED_GERMINATED",
+        "SEED_STAGE_CHANGED",
+        "SEED_GATE_EVALUATED",
+        "KASMINA_SEED_DIVERSITY",
+        "MORPHOLOGY_CAUSAL_LOG",
+        "SIMIC_REWARD_COMPUTED",
+        "SIMIC_BATCH_STATS",
+        "SIMIC_REWARD_SUMMARY",
+        "EPISODE_OUTCOME",
+        "RUN_ENDED",
+    }
+
+    assert expected - {record["event_type"] for record in records} == set()
+
+
+def test_there_is_one_epoch_decision_and_reward_per_environment_step(records):
+    counts = Counter(record["event_type"] for record in records)
+
+    assert {3 * 2 * 14} == {
+        counts[name] for name in ("TOLARIA_EPOCH_COMPLETED", "TAMIYO_DECISION", "SIMIC_REWARD_COMPUTED")
+    }
+
+
+def test_updates_count_from_1_within_a_batch_and_clipping_shows(records):
+    updates = payloads(records, "TAMIYO_POLICY_UPDATE")
+    by_batch: dict[int, list[int]] = {}
+    for update in updates:
+        by_batch.setdefault(update["batch"], []).append(update["ppo_update_idx"])
+
+    assert [list(range(1, len(indices) + 1)) for indices in by_batch.values()] == list(by_batch.values())
+    assert len({update["pre_clip_grad_norm"] for update in updates}) == len(updates)
+    assert all(update["grad_norm"] <= 1.0 + 1e-5 for update in updates)
+
+
+def test_every_reward_in_the_log_is_the_sum_of_its_components(records):
+    for reward in payloads(records, "SIMIC_REWARD_COMPUTED"):
+        assert pytest.approx(sum(reward["components"].values())) == reward["total_reward"]
+
+
+def test_a_stage_change_starts_where_the_one_before_ended(records):
+    stage = {}
+    for record in records:
+        data = record.get("data", {})
+        if record["event_type"] == "SEED_GERMINATED":
+            stage[data["seed_id"]] = "GERMINATED"
+        if record["event_type"] == "SEED_STAGE_CHANGED":
+            assert stage[data["seed_id"]] == data["from_stage"]
+            stage[data["seed_id"]] = data["to_stage"]
+
+    assert stage
+
+
+def test_every_logged_payload_decodes_as_its_declared_event(records):
+    import msgspec
+
+    for record in records:
+        declared = EVENT_TYPES[record["event_type"]]
+        if "Infinity" not in json.dumps(record["data"]) and "NaN" not in json.dumps(record["data"]):
+            msgspec.convert(record["data"], declared)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--rounds", "0"), "'0' is not a whole number of 1 or more"),
+        (("--recipe", "huge"), "invalid choice: 'huge'"),
+        (("--device", "tape"), "'tape' is not a device"),
+        (("--seed", "-1"), "'-1' is not a whole number of 0 or more"),
+    ],
+)
+def test_a_wrong_option_ends_with_status_2_and_one_clear_message(arguments, complaint):
+    run = trainer(*arguments)
+
+    assert run.returncode == 2
+    assert complaint in run.stderr.splitlines()[-1]
+    assert run.stdout == ""
