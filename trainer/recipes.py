@@ -50,7 +50,7 @@ RECIPES: Final[dict[str, Recipe]] = {
     recipe.name: recipe
     for recipe in (
         Recipe(name="smoke", rounds=3, envs=2, warm_hosts=1, environment=EnvironmentSettings(episode_length=14)),
-        Recipe(name="demo", rounds=40, envs=4),
+        Recipe(name="demo", rounds=36, envs=4),
         Recipe(
             name="gpu",
             rounds=60,

@@ -63,11 +63,11 @@ EXPLAINED_VARIANCE_THRESHOLD = Threshold(
 class PolicyUpdate(Event, frozen=True, kw_only=True):
     """One PPO gradient update over the rollout buffer changed the policy's weights."""
 
-    ppo_update_idx: Annotated[
-        int | None,
-        note("Number of this update within its batch: 1, 2, 3 …", gauge(), aliases=("ppo_updates_count",)),
+    ppo_update_idx: Annotated[int | None, note("Number of this update within its batch: 1, 2, 3 …", gauge())] = None
+    ppo_updates_count: Annotated[
+        int | None, note("Updates done so far in this batch.", gauge("tamiyo.batch_updates"))
     ] = None
-    batch: Annotated[int | None, note("Number of the batch (round), from 1.", gauge(), aliases=("batch_idx",))] = None
+    batch: Annotated[int | None, note("Number of the batch (round), from 1.", gauge())] = None
     episodes_completed: Annotated[int | None, note("Episodes finished when the update ran.")] = None
     inner_epoch: Annotated[
         int | None, note("Host epoch when the update ran; always the last one, kept for old readers.")

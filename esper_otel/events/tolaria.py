@@ -92,7 +92,9 @@ class EpochCompleted(Event, frozen=True, kw_only=True):
         None
     )
     val_loss: Annotated[float | None, note("Validation loss, nats.", gauge())] = None
-    train_loss: Annotated[float | None, note("Training loss, nats.", gauge(), aliases=("host_train_loss",))] = None
+    host_train_loss: Annotated[
+        float | None, note("Training loss of the host, nats.", gauge("tolaria.train_loss"), aliases=("train_loss",))
+    ] = None
     train_accuracy: Annotated[float | None, note("Training accuracy, 0 to 100.", gauge())] = None
     host_grad_norm_pre_clip: Annotated[
         float | None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Final
 
 import msgspec
 
@@ -76,11 +77,11 @@ class LastValues:
         return {name: float(name == current) for name in names}
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything as plain JSON. What is not finite becomes null there; neither is exported."""
+        """Everything as plain JSON; what is not finite is left out, since it is not exported either."""
         return {
             "held": to_pairs(self._held),
             "latest": [
-                [event.event_type, fields, values, timestamp_ns, msgspec.to_builtins(event)]
+                [event.event_type, fields, values, timestamp_ns, _finite_only(msgspec.to_builtins(event))]
                 for (_, fields), latest in self._latest.items()
                 for values, (event, timestamp_ns) in latest.items()
             ],
@@ -96,3 +97,19 @@ class LastValues:
         for event_type, fields, values, timestamp_ns, data in state["latest"]:
             event = msgspec.convert(data, EVENT_TYPES[event_type])
             self.keep(event, tuple(fields), tuple(values), timestamp_ns)
+
+
+_LEFT_OUT: Final = object()
+
+
+def _finite_only(value: Any) -> Any:
+    """``value`` without the entries that JSON could not bring back; a list that holds one is left out as a whole."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return _LEFT_OUT
+    if isinstance(value, dict):
+        kept = {key: _finite_only(entry) for key, entry in value.items()}
+        return {key: entry for key, entry in kept.items() if entry is not _LEFT_OUT}
+    if isinstance(value, list | tuple):
+        entries = [_finite_only(entry) for entry in value]
+        return _LEFT_OUT if any(entry is _LEFT_OUT for entry in entries) else entries
+    return value

@@ -252,7 +252,9 @@ class Relay:
         if self._metric_export is not None:
             delivered = self._metric_export.finish(drain_s, final_ns)
         if self._delivery is not None:
-            delivered = self._delivery.finish(max(deadline - time.monotonic(), 1.0), is_over=self._is_complete) and delivered
+            delivered = (
+                self._delivery.finish(max(deadline - time.monotonic(), 1.0), is_over=self._is_complete) and delivered
+            )
         return delivered
 
     def _record_end(self) -> None:

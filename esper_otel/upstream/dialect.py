@@ -20,8 +20,7 @@ CURRENT: Final[Mapping[str, Mapping[str, str]]] = {
         "head_confidence": "head_telemetry.{key}_confidence",
         "head_choice_entropy": "head_telemetry.{key}_entropy",
     },
-    "EpochCompleted": {"train_loss": "train_loss"},
-    "PolicyUpdate": {"batch": "batch", "op_q_values": "op_q_values"},
+    "PolicyUpdate": {"op_q_values": "op_q_values"},
     "RewardComputed": {"components": "{key}", "inner_epoch": "epoch"},
     "SeedSnapshot": {"gradient_health": "grad_ratio"},
 }

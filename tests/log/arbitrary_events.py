@@ -30,6 +30,8 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
         return values(arguments[0])
     if origin in (Union, types.UnionType):
         return st.one_of([values(argument) for argument in arguments])
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return st.tuples(*[values(argument) for argument in arguments])
     if origin is tuple:
         return st.lists(values(arguments[0]), max_size=3).map(tuple)
     if origin is dict:

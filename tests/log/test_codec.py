@@ -88,6 +88,7 @@ def test_non_finite_numbers_are_marked_and_kept(bad: float) -> None:
     record = record_of(line_of(PolicyUpdate(policy_loss=bad, head_entropy={"op": bad})))
 
     assert record.nonfinite
+    assert not record_of(line_of(PolicyUpdate(policy_loss=1.0, head_entropy={"op": 2.0}))).nonfinite
     data = json.loads(record.data)
     assert [str(bad)] * 2 == [str(float(data["policy_loss"])), str(float(data["head_entropy"]["op"]))]
 

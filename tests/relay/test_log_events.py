@@ -119,7 +119,7 @@ def test_an_event_with_more_values_than_attributes_packs_its_maps_and_loses_none
 
 
 def test_values_beyond_the_limit_are_counted() -> None:
-    found = event_attributes(EpochCompleted(env_id=0, val_loss=1.0, val_accuracy=2.0, train_loss=3.0), limit=3)
+    found = event_attributes(EpochCompleted(env_id=0, val_loss=1.0, val_accuracy=2.0, host_train_loss=3.0), limit=3)
 
     assert {"tolaria.env_id": 0, "tolaria.val_accuracy": 2.0, "esper.attributes.dropped": 2} == found
 

@@ -23,7 +23,7 @@ PROMISED = {
 
 def printed(*arguments: str) -> str:
     command = [str(Path(sys.executable).parent / "esper-otel"), "signals", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, env=python_environment(), timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, env=python_environment(COLUMNS="250"), timeout=60)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

@@ -339,6 +339,23 @@ def test_identities_are_never_metric_attributes(attribute: str) -> None:
     assert not [signal.name for signal in SIGNALS if attribute in signal.attributes]
 
 
+@pytest.mark.parametrize(
+    ("suffix", "unit", "scale"),
+    [
+        ("_ms", "s", 1e-3),
+        ("_s", "s", 1.0),
+        ("_gb", "By", 2.0**30),
+        ("_bytes", "By", 1.0),
+        ("_pct", "1", 0.01),
+    ],
+)
+def test_a_field_that_names_its_unit_is_scaled_to_the_metric_s(suffix: str, unit: str, scale: float) -> None:
+    measured = [signal for signal in SIGNALS if signal.field.endswith(suffix) and signal.unit == unit]
+
+    assert measured
+    assert {signal.name: scale for signal in measured} == {signal.name: signal.scale for signal in measured}
+
+
 def test_every_signal_reads_a_field_that_its_event_declares() -> None:
     for signal in SIGNALS:
         fields = declared_fields(signal.event)

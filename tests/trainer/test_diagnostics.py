@@ -100,9 +100,9 @@ def test_every_scalar_diagnostic_is_compared_with_numpy(measured):
 def test_an_unchanged_policy_has_no_divergence_and_ratio_1():
     values = read(diagnostics.trust_region(torch.zeros(9), 0.2))
 
-    assert (0.0, 0.0, 0.0, 1.0, 0.0) == tuple(
+    assert tuple(
         values[name] for name in ("kl_divergence", "kl_reverse", "approx_kl_max", "ratio_mean", "clip_fraction")
-    )
+    ) == (0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def test_the_kl_estimate_agrees_with_the_exact_divergence_of_two_distributions():
@@ -193,12 +193,12 @@ def test_the_operation_mix_and_the_number_of_different_actions_are_counted():
     causal = torch.tensor([[head in CAUSAL[Op(int(op))] for head in HEADS] for op in choices["op"]])
     values = read(diagnostics.policy_quality({h: t[:4] for h, t in OLD.items()}, choices, causal, 6))
 
-    assert (0.75, 2.0, 0.75, 0.25) == (
+    assert (
         values["dominant_action_ratio"],
         values["action_diversity"],
         values[f"op_distribution.{Op.WAIT:d}"],
         values[f"op_distribution.{Op.ADVANCE:d}"],
-    )
+    ) == (0.75, 2.0, 0.75, 0.25)
 
 
 def test_a_step_with_one_allowed_operation_is_forced():
@@ -207,10 +207,10 @@ def test_a_step_with_one_allowed_operation_is_forced():
     table["op"][:16, 1:] = -1e9
     values = read(diagnostics.policy_quality(table, CHOICES, MATTERS, 6))
 
-    assert (0.25, 0.75, 0.75, 48.0) == tuple(
+    assert tuple(
         values[name]
         for name in ("forced_step_ratio", "decision_density", "valid_sample_ratio", "usable_actor_timesteps")
-    )
+    ) == (0.25, 0.75, 0.75, 48.0)
 
 
 @pytest.mark.parametrize(
@@ -227,12 +227,12 @@ def test_log_probabilities_under_minus_50_are_counted_as_underflow():
         diagnostics.numerics(torch.tensor([-1.0, -51.0, -50.0, -80.0]), torch.tensor(1.0), 1.0, torch.tensor(0.0))
     )
 
-    assert (2.0, -80.0, -1.0, 0.5) == (
+    assert (
         values["log_prob_underflow_count"],
         values["log_prob_min"],
         values["log_prob_max"],
         values["numerical_stability_score"],
-    )
+    ) == (2.0, -80.0, -1.0, 0.5)
 
 
 @pytest.fixture
@@ -265,8 +265,11 @@ def test_bad_gradients_are_counted_by_entry_and_by_layer(policy_with_gradients):
     values = read(gradient_statistics(parameters, names))
     entries = np.concatenate([p.grad.numpy().ravel() for p in parameters])
 
-    assert (2.0, 1.0, 1.0, 2.0) == tuple(
-        values[name] for name in ("nan_grad_count", "inf_grad_count", "dead_layers", "exploding_layers")
+    assert tuple(values[name] for name in ("nan_grad_count", "inf_grad_count", "dead_layers", "exploding_layers")) == (
+        2.0,
+        1.0,
+        1.0,
+        2.0,
     )
     assert pytest.approx(np.mean(entries == 0)) == values["grad_zero_fraction"]
     assert values["grad_norm_per_layer.heads.tempo.weight"] == 0.0

@@ -49,7 +49,7 @@ def test_a_host_is_stable_once_its_loss_stopped_falling_and_says_so_once():
     stability = Stabilization()
 
     losses = [2.3, 2.3, 1.5, 1.2] + [1.19] * (STABLE_EPOCHS + 2)
-    assert [4 + STABLE_EPOCHS - 1] == [i for i, loss in enumerate(losses) if stability.observe(loss)]
+    assert [i for i, loss in enumerate(losses) if stability.observe(loss)] == [4 + STABLE_EPOCHS - 1]
 
 
 def test_every_operation_that_the_mask_allows_can_be_carried_out_on_a_germinated_seed(env):
@@ -86,7 +86,7 @@ def test_a_host_whose_loss_is_nan_is_rolled_back_and_its_growing_seeds_are_prune
     assert math.isnan(outcome.panic.loss)
     assert torch.equal(kept, env.host.head.weight)
     assert math.isfinite(env.val_loss)
-    assert [("r0c0", "governor")] == [(f.slot_id, f.initiator) for f in outcome.facts if isinstance(f, Pruned)]
+    assert [(f.slot_id, f.initiator) for f in outcome.facts if isinstance(f, Pruned)] == [("r0c0", "governor")]
 
 
 def test_nothing_germinates_while_the_host_cools_down_after_a_rollback(env):
@@ -96,7 +96,7 @@ def test_nothing_germinates_while_the_host_cools_down_after_a_rollback(env):
     env.step(WAIT, 1)
 
     outcome = env.step(Action(op=Op.GERMINATE, slot=0), 1)
-    assert "rollback" == outcome.ruling.blocked_factor
+    assert outcome.ruling.blocked_factor == "rollback"
     assert not outcome.succeeded
 
 

@@ -54,7 +54,7 @@ def test_the_transitions_are_those_of_the_contract():
 def test_stages_gates_operations_and_heads_are_named_as_in_the_contract():
     assert set(vocabulary.STAGES) == {str(stage) for stage in Stage}
     assert vocabulary.GATES == GATES
-    assert vocabulary.OPS == tuple(op.name for op in Op)
+    assert tuple(op.name for op in Op) == vocabulary.OPS
     assert vocabulary.HEADS == HEADS
     assert set(choices(("r0c0",))["blueprint"]) <= set(vocabulary.BLUEPRINTS)
 
@@ -114,15 +114,15 @@ def test_a_good_seed_goes_the_whole_way_to_fossilized():
     life.after_epoch(61.0, 1.0)
 
     assert life.fossilize(ORIGIN)
-    assert [
+    assert stages(life) == [
         (Stage.GERMINATED, Stage.TRAINING),
         (Stage.TRAINING, Stage.BLENDING),
         (Stage.BLENDING, Stage.HOLDING),
         (Stage.HOLDING, Stage.FOSSILIZED),
-    ] == stages(life)
+    ]
     fossil = life.facts[-1]
     assert isinstance(fossil, Fossilized)
-    assert (11.0, 1.0, 3.0, 11.0) == (fossil.improvement, fossil.alpha, fossil.contribution, fossil.blending_delta)
+    assert (fossil.improvement, fossil.alpha, fossil.contribution, fossil.blending_delta) == (11.0, 1.0, 3.0, 11.0)
 
 
 def test_a_seed_that_contributes_nothing_is_not_fossilized():
@@ -142,7 +142,7 @@ def test_an_instant_prune_removes_the_seed_and_the_slot_recovers_by_itself():
     assert isinstance(life.facts[-1], Pruned)
     for _ in range(5):
         life.after_epoch(50.0, 1.0)
-    assert [Stage.PRUNED, Stage.EMBARGOED, Stage.RESETTING, Stage.DORMANT] == [to for _, to in stages(life)[-4:]]
+    assert [to for _, to in stages(life)[-4:]] == [Stage.PRUNED, Stage.EMBARGOED, Stage.RESETTING, Stage.DORMANT]
 
 
 def test_a_slow_prune_fades_the_seed_out_before_it_removes_it():
@@ -165,7 +165,7 @@ def test_a_held_seed_can_be_moved_to_another_weight():
     assert life.set_alpha_target(AlphaTarget.HALF, AlphaSpeed.INSTANT, AlphaCurve.COSINE, ORIGIN)
     life.before_epoch()
     life.after_epoch(50.0, 1.0)
-    assert (Stage.HOLDING, 0.5) == (life.stage, life.slot.alpha)
+    assert (life.stage, life.slot.alpha) == (Stage.HOLDING, 0.5)
 
 
 def test_a_held_seed_is_not_moved_to_the_weight_it_has():

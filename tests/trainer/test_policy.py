@@ -60,7 +60,7 @@ def test_with_lambda_1_the_return_is_the_discounted_sum_of_rewards():
 
 
 def test_the_value_after_the_last_step_counts_only_when_the_episode_goes_on():
-    assert 1 + 0.5 * 8 == gae_of([1.0], [0.0], [0.0], 8.0, 0.5, 0.9).returns.item()
+    assert gae_of([1.0], [0.0], [0.0], 8.0, 0.5, 0.9).returns.item() == 1 + 0.5 * 8
     assert gae_of([1.0], [0.0], [1.0], 8.0, 0.5, 0.9).returns.item() == 1.0
 
 
@@ -97,8 +97,8 @@ def test_the_slot_mask_is_the_column_of_the_chosen_operation():
     slot_ops[0, 1, Op.PRUNE] = True
     masks = Masks(slot_ops=slot_ops)
 
-    assert [[False, True, False]] == masks.slot(torch.tensor([Op.PRUNE])).tolist()
-    assert [[True, True, True]] == masks.slot(torch.tensor([Op.WAIT])).tolist()
+    assert masks.slot(torch.tensor([Op.PRUNE])).tolist() == [[False, True, False]]
+    assert masks.slot(torch.tensor([Op.WAIT])).tolist() == [[True, True, True]]
 
 
 def test_a_head_without_effect_gets_no_gradient(policy):
@@ -154,7 +154,7 @@ def test_updates_are_numbered_from_1_and_the_norm_before_clipping_is_kept_beside
     settings = PPOSettings(max_grad_norm=0.05, target_kl=10.0)
     report = PPO(policy, settings, 0).learn(some_batch(policy), 0.0)
 
-    assert [1, 2, 3, 4] == [update.ppo_update_idx for update in report.updates]
+    assert [update.ppo_update_idx for update in report.updates] == [1, 2, 3, 4]
     for update in report.updates:
         assert update.values["pre_clip_grad_norm"] > 0.05
         assert update.values["grad_norm"] == pytest.approx(0.05, rel=1e-3)
@@ -186,11 +186,11 @@ def test_a_nan_in_the_rewards_skips_the_update_and_leaves_the_weights_alone(poli
     report = ppo.learn(batch, 0.0)
     assert report.updates == ()
     assert isinstance(report.skipped, SkipReport)
-    assert ("nonfinite_loss", 1, 1) == (
+    assert (
         report.skipped.reason,
         report.skipped.ppo_update_idx,
         report.skipped.consecutive,
-    )
+    ) == ("nonfinite_loss", 1, 1)
     assert all(torch.equal(before[name], value) for name, value in policy.state_dict().items())
     assert ppo.learn(some_batch(policy), 0.0).skipped is None
 

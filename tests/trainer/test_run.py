@@ -3,21 +3,34 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from esper_otel.events import EVENT_TYPES
+from trainer.__main__ import final_weights, main
+from trainer.options import parse
+from trainer.recipes import RECIPES
+from trainer.simic.loop import Training
+from trainer.tolaria.weights import digest
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("--recipe", "smoke", "--rounds", "3")
 
 
 def trainer(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ESPER_OTEL_RELAY": "0"}
     command = [sys.executable, "-m", "trainer", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def trained_here(**changes) -> str:
+    """The same training in this process, without telemetry."""
+    training = Training(replace(RECIPES["smoke"], **changes))
+    training.run()
+    return f"weights sha256: {digest(final_weights(training))}"
 
 
 def digest_of(run: subprocess.CompletedProcess[str]) -> str:
@@ -28,7 +41,8 @@ def digest_of(run: subprocess.CompletedProcess[str]) -> str:
 @pytest.fixture(scope="module")
 def with_telemetry(tmp_path_factory) -> tuple[subprocess.CompletedProcess[str], Path]:
     folder = tmp_path_factory.mktemp("runs")
-    return trainer(*SMALL, "--telemetry-dir", str(folder)), folder
+    archive = str(folder / "weights.npz")
+    return trainer("--recipe", "smoke", "--telemetry-dir", str(folder), "--final-weights", archive), folder
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +55,19 @@ def payloads(records: list[dict], event_type: str) -> list[dict]:
     return [record["data"] for record in records if record["event_type"] == event_type]
 
 
-def test_training_with_and_without_telemetry_ends_in_identical_weights(with_telemetry, tmp_path):
-    archive = tmp_path / "weights.npz"
-    without = trainer(*SMALL, "--no-telemetry", "--final-weights", str(archive))
-
-    assert digest_of(with_telemetry[0]) == digest_of(without)
-    with np.load(archive) as weights:
-        assert any(name.startswith("policy.") for name in weights)
-        assert any(name.startswith("host0.") for name in weights)
+def test_training_with_and_without_telemetry_ends_in_identical_weights(with_telemetry):
+    assert trained_here() == digest_of(with_telemetry[0])
 
 
 def test_another_seed_ends_in_other_weights(with_telemetry):
-    assert digest_of(with_telemetry[0]) != digest_of(trainer(*SMALL, "--seed", "1", "--no-telemetry"))
+    assert trained_here(seed=1) != digest_of(with_telemetry[0])
+
+
+def test_the_final_weights_are_a_plain_archive_that_holds_the_policy_and_every_host(with_telemetry):
+    with np.load(with_telemetry[1] / "weights.npz") as weights:
+        owners = {name.split(".")[0] for name in weights}
+
+    assert owners == {"policy", "host0", "host1"}
 
 
 def test_the_log_holds_the_events_that_every_healthy_run_produces(records):
@@ -121,8 +136,6 @@ def test_a_stage_change_starts_where_the_one_before_ended(records):
 
 
 def test_every_logged_payload_decodes_as_its_declared_event(records):
-    import msgspec
-
     for record in records:
         declared = EVENT_TYPES[record["event_type"]]
         if "Infinity" not in json.dumps(record["data"]) and "NaN" not in json.dumps(record["data"]):
@@ -138,9 +151,36 @@ def test_every_logged_payload_decodes_as_its_declared_event(records):
         (("--seed", "-1"), "'-1' is not a whole number of 0 or more"),
     ],
 )
-def test_a_wrong_option_ends_with_status_2_and_one_clear_message(arguments, complaint):
-    run = trainer(*arguments)
+def test_a_wrong_option_ends_with_status_2_and_one_clear_message(arguments, complaint, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(list(arguments))
 
-    assert run.returncode == 2
-    assert complaint in run.stderr.splitlines()[-1]
-    assert run.stdout == ""
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_weights_that_cannot_be_written_end_with_status_1_and_name_the_file(capsys):
+    status = main(["--recipe", "smoke", "--rounds", "1", "--no-telemetry", "--final-weights", "/nowhere/weights.npz"])
+
+    assert status == 1
+    assert "/nowhere/weights.npz" in capsys.readouterr().err
+
+
+def test_options_replace_the_recipes_numbers():
+    options = parse(
+        ["--recipe", "smoke", "--rounds", "9", "--envs", "5", "--episode-length", "7", "--seed", "0", "--amp"]
+    )
+
+    recipe = options.recipe
+    assert (recipe.rounds, recipe.envs, recipe.environment.episode_length, recipe.seed) == (9, 5, 7, 0)
+    assert recipe.environment.host.amp
+    assert not recipe.environment.host.compile
+
+
+@pytest.mark.parametrize("option", ["--amp", "--compile"])
+def test_mixed_precision_and_compilation_train_on_the_cpu(option):
+    run = trainer(
+        "--recipe", "smoke", "--rounds", "1", "--envs", "1", "--episode-length", "6", "--no-telemetry", option
+    )
+
+    assert digest_of(run)

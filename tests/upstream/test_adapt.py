@@ -220,13 +220,18 @@ def test_batches_that_esper_lite_counts_from_zero_count_from_one(
 
 
 def test_zeros_and_flags_of_our_own_lines_were_measured() -> None:
-    payload = {"cuda_memory_peak_gb": 0.0, "amp_overflow_detected": False, "grad_norm": 1.0, "pre_clip_grad_norm": 1.0}
+    payload: dict[str, Any] = {
+        "cuda_memory_peak_gb": 0.0,
+        "amp_overflow_detected": False,
+        "grad_norm": 1.0,
+        "pre_clip_grad_norm": 1.0,
+    }
 
     assert Adapted((PolicyUpdate(**payload),)) == adapt(ours("TAMIYO_POLICY_UPDATE", payload))
 
 
 def test_the_envelope_says_what_the_payload_does_not() -> None:
-    envelope = {"seed_id": "ep0_env0_seed_0", "slot_id": "r0c0", "epoch": 6}
+    envelope: dict[str, Any] = {"seed_id": "ep0_env0_seed_0", "slot_id": "r0c0", "epoch": 6}
 
     germinated = adapt(foreign("SEED_GERMINATED", {"slot_id": "r0c1"}, **envelope)).events
     update = adapt(foreign("PPO_UPDATE_COMPLETED", {"inner_epoch": 25}, epoch=6)).events

@@ -38,7 +38,7 @@ from tests.upstream.any_event import comparable, events
 from tests.upstream.log_lines import Log, payloads, recorded
 
 ALONE = sorted(set(EVENT_TYPES.values()) - {Decision, RewardComputed}, key=lambda cls: cls.__name__)
-STEP = {"env_id": 1, "episode_idx": 2, "inner_epoch": 3}
+STEP: dict[str, Any] = {"env_id": 1, "episode_idx": 2, "inner_epoch": 3}
 RELAXED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -230,7 +230,7 @@ def test_keys_that_have_no_column_stay_in_their_map() -> None:
 def test_a_field_whose_first_alias_is_the_plan_s_is_written_as_esper_lite_calls_it() -> None:
     log = Log("legacy")
 
-    log.emit(EpochCompleted(train_loss=0.5), PolicyUpdate(batch=2))
+    log.emit(EpochCompleted(host_train_loss=0.5), PolicyUpdate(batch=2))
 
     assert (0.5, 2) == (payload_of(log.lines[0])["train_loss"], payload_of(log.lines[1])["batch"])
 

@@ -72,14 +72,16 @@ def test_a_real_run_written_back_in_the_old_spelling_says_what_it_said(name: str
 def test_sums_over_a_real_run_equal_duckdb_s(name: str, tmp_path: Path) -> None:
     plain = tmp_path / "events.jsonl"
     plain.write_bytes(b"".join(recorded(name)).replace(b"NaN", b"null"))
-    reward, entropy, loss, op_entropy, stage_bonus = duckdb.sql(
+    relation = duckdb.sql(
         f"""
         SELECT sum((data->>'$.total_reward')::DOUBLE), sum((data->>'$.decision_entropy')::DOUBLE),
                sum((data->>'$.policy_loss')::DOUBLE), sum((data->>'$.head_op_entropy')::DOUBLE),
                sum((data->>'$.reward_components.stage_bonus')::DOUBLE)
         FROM read_ndjson('{plain}', columns = {{data: 'JSON'}})
         """
-    ).fetchall()[0]
+    )
+    assert relation is not None
+    reward, entropy, loss, op_entropy, stage_bonus = relation.fetchall()[0]
     events: list[Event] = [event for record, _ in payloads(recorded(name)) for event in adapt(record).events]
     decisions = [event for event in events if isinstance(event, Decision)]
     updates = [event for event in events if isinstance(event, PolicyUpdate)]

@@ -18,7 +18,7 @@ VALUE_LOSS_LIMIT: Final = 5.0
 
 BELLMAN_LIMIT: Final = 5.0
 KL_SPIKE: Final = 0.1
-"""Twice the usual target KL of 0.05."""
+"""Beyond the target KL at which updates stop (0.08 by default)."""
 
 KL_EXTREME: Final = 0.5
 GRAD_NORM_LIMIT: Final = 10.0

@@ -41,8 +41,8 @@ class PPOSettings:
         target_kl: KL in nats beyond which the batch gets no further update.
     """
 
-    lr: float = 1e-3
-    gamma: float = 0.97
+    lr: float = 2e-3
+    gamma: float = 0.99
     gae_lambda: float = 0.95
     clip: float = 0.2
     value_clip: float | None = None
@@ -52,7 +52,7 @@ class PPOSettings:
     updates: int = 4
     minibatches: int = 4
     max_grad_norm: float = 1.0
-    target_kl: float = 0.05
+    target_kl: float = 0.08
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,7 +97,7 @@ def epoch_completed(step: Step) -> Event:
         inner_epoch=outcome.inner_epoch,
         val_accuracy=numbers.val_accuracy,
         val_loss=numbers.val_loss,
-        train_loss=numbers.train_loss,
+        host_train_loss=numbers.train_loss,
         train_accuracy=numbers.train_accuracy,
         host_grad_norm_pre_clip=numbers.host_grad_norm,
         host_lr=env.settings.host.lr,

@@ -1,0 +1,43 @@
+"""What happens when a sensor cannot measure: one line to the console, a count, and never an exception."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Final
+
+from esper_otel.events import SensorFault
+
+DETAIL_LENGTH: Final = 300
+"""Characters of a cause that are kept: CUDA's error texts go on for a page."""
+
+
+class Faults:
+    """Counts what sensors could not do, by sensor and reason; each pair is said once. Safe from any thread."""
+
+    def __init__(self) -> None:
+        """Nothing went wrong yet."""
+        self.counts: dict[tuple[str, str], int] = {}
+        self._pending: dict[tuple[str, str], tuple[int, str]] = {}
+        self._lock = threading.Lock()
+
+    def note(self, sensor: str, reason: str, detail: str) -> None:
+        """Count one fault. ``detail`` says in words what is missing; its first line is printed the first time."""
+        first_line = detail.strip().splitlines()[0][:DETAIL_LENGTH] if detail.strip() else reason
+        key = (sensor, reason)
+        with self._lock:
+            is_new = key not in self.counts
+            self.counts[key] = self.counts.get(key, 0) + 1
+            count, first = self._pending.get(key, (0, first_line))
+            self._pending[key] = (count + 1, first)
+        if is_new:
+            print(f"esper_otel: sensor {sensor} unavailable ({reason}): {first_line}", file=sys.stderr)
+
+    def drain(self) -> list[SensorFault]:
+        """The faults since the last call, as events."""
+        with self._lock:
+            pending, self._pending = self._pending, {}
+        return [
+            SensorFault(sensor=sensor, reason=reason, count=count, detail=detail)
+            for (sensor, reason), (count, detail) in pending.items()
+        ]

@@ -1,0 +1,81 @@
+"""Marks in a device's work: the one place where the sensors touch CUDA events.
+
+A mark is put into a stream, passes when the device gets there, and is asked whether it has passed; nothing here waits.
+Tests put an imitation of the driver in its place and keep everything above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Protocol
+
+import torch
+
+
+class Marks(Protocol):
+    """What timing and deferred reading need of a device."""
+
+    def new(self) -> Any:
+        """A mark that was not recorded yet."""
+
+    def stream(self) -> Hashable:
+        """The stream that the calling thread uses now."""
+
+    def record(self, mark: Any, stream: Any) -> None:
+        """Put ``mark`` behind what ``stream`` was given so far. Raises RuntimeError when the device is lost."""
+
+    def has_passed(self, mark: Any) -> bool:
+        """Whether the device got to ``mark``. Raises RuntimeError when the device is lost."""
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """Time on the device between two marks that have passed, s."""
+
+    def is_capturing(self) -> bool:
+        """Whether the current stream is being captured into a CUDA graph: events put there measure nothing."""
+
+
+class CudaMarks:
+    """CUDA events of one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        """``device``: a CUDA device; without an index it is the current one."""
+        self._device = device
+
+    def new(self) -> torch.cuda.Event:
+        """A timing event; the driver creates it when it is first recorded."""
+        return torch.cuda.Event(enable_timing=True)
+
+    def stream(self) -> torch.cuda.Stream:
+        """The current stream of the device."""
+        return torch.cuda.current_stream(self._device)
+
+    def record(self, mark: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
+        """Enqueue the event; about a microsecond of the host's time."""
+        mark.record(stream)
+
+    def has_passed(self, mark: torch.cuda.Event) -> bool:
+        """Ask the driver; does not wait."""
+        return mark.query()
+
+    def seconds(self, start: torch.cuda.Event, end: torch.cuda.Event) -> float:
+        """The driver's difference in ms (resolution about 0.5 µs), in s."""
+        return start.elapsed_time(end) * 1e-3
+
+    def is_capturing(self) -> bool:
+        """Whether a CUDA graph is being captured here."""
+        return torch.cuda.is_current_stream_capturing()
+
+
+def marks_of(device: torch.device) -> Marks | None:
+    """Marks of a device that works on its own; None for the CPU.
+
+    Raises:
+        RuntimeError: the device is not there, or of a kind that has no timing events here.
+    """
+    if device.type == "cpu":
+        return None
+    if device.type != "cuda":
+        raise RuntimeError(f"no timing events for device {device}: cuda (NVIDIA, ROCm) and cpu are supported")
+    if not torch.cuda.is_available():
+        raise RuntimeError(f"device {device} was asked for but torch finds no CUDA device")
+    return CudaMarks(device)

@@ -1,0 +1,28 @@
+"""Emits the events of a recording through the public API: ``python emit_recording.py RECORDING TELEMETRY_DIR``.
+
+The run that it leaves is called ``run``; under which names it is written is up to ESPER_OTEL_STABILITY_OPT_IN.
+"""
+
+import sys
+from pathlib import Path
+
+import esper_otel
+from esper_otel.log.envelope import Record
+from esper_otel.log.reader import LogReader
+from esper_otel.upstream.adapt import adapt
+
+
+def main(recording: Path, telemetry_dir: Path) -> None:
+    """Emit everything at its original time."""
+    esper_otel.configure(telemetry_dir=telemetry_dir, run_id="run", relay=False, heartbeat_s=0.0)
+    with LogReader(recording) as reader:
+        while batch := reader.read(500):
+            for record in batch:
+                assert isinstance(record, Record)
+                for event in adapt(record).events:
+                    esper_otel.emit(event, group_id=record.group_id, timestamp_ns=record.timestamp_ns)
+    esper_otel.shutdown()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
