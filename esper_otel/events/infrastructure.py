@@ -1,4 +1,4 @@
-"""What the sensors find in any PyTorch training loop: phases, gradients, compiler, loss scaling, devices (plan, D.1 to D.5)."""
+"""What the sensors find in any PyTorch training loop: phases, gradients, loss scaling, compiler (plan, D.1 to D.5)."""
 
 from typing import Annotated
 
@@ -84,9 +84,7 @@ class GradientStats(Event, frozen=True, kw_only=True):
     ] = None
     dead_layer_count: Annotated[
         int | None,
-        note(
-            "Layers with over 90 % zero gradient entries.", gauge("tolaria.gradient.dead_layers"), tier=Tier.MEDIUM
-        ),
+        note("Layers with over 90 % zero gradient entries.", gauge("tolaria.gradient.dead_layers"), tier=Tier.MEDIUM),
     ] = None
 
 

@@ -49,7 +49,9 @@ def _map_reader(name: str) -> Reader:
         entries = getattr(event, name)
         if entries:
             for key, value in entries.items():
-                if value is not None:
+                if isinstance(value, tuple):
+                    yield from ((key, one) for one in value)
+                elif value is not None:
                     yield key, value
 
     return read

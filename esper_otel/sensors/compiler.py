@@ -93,7 +93,7 @@ class CompilerSensor:
 
 
 def _recompilation_total() -> int:
-    """Compilations of a frame beyond its first: what dynamo numbers 0/1, 0/2, …"""
+    """Compilations of a frame beyond its first: what dynamo numbers 0/1, 0/2 and so on."""
     frames = sys.modules.get("torch._dynamo.convert_frame")
     return sum(max(count - 1, 0) for count in frames.FRAME_COMPILE_COUNTER.values()) if frames else 0
 

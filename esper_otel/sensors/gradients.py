@@ -52,9 +52,7 @@ class GradientSensor:
         self._reader: DeferredReader[_Measured] | None = None
         try:
             marks = marks or marks_of(self.device)
-            self._reader = DeferredReader(
-                self.device, max(2 * len(self._parameters), 1), slots=SLOTS, marks=marks
-            )
+            self._reader = DeferredReader(self.device, max(2 * len(self._parameters), 1), slots=SLOTS, marks=marks)
         except RuntimeError as error:
             self.faults.note("gradients", "no_device", str(error))
 
@@ -105,9 +103,7 @@ class GradientSensor:
         self.faults.note("gradients", "device_lost", f"{self.device}: {error}")
 
 
-def stats_of(
-    device: str, step: int | None, layers: tuple[tuple[str, int], ...], values: list[float]
-) -> GradientStats:
+def stats_of(device: str, step: int | None, layers: tuple[tuple[str, int], ...], values: list[float]) -> GradientStats:
     """The event of one measurement.
 
     Args:

@@ -43,7 +43,7 @@ class CudaMarks:
 
     def new(self) -> torch.cuda.Event:
         """A timing event; the driver creates it when it is first recorded."""
-        return torch.cuda.Event(enable_timing=True)
+        return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch has no types here
 
     def stream(self) -> torch.cuda.Stream:
         """The current stream of the device."""
@@ -55,11 +55,11 @@ class CudaMarks:
 
     def has_passed(self, mark: torch.cuda.Event) -> bool:
         """Ask the driver; does not wait."""
-        return mark.query()
+        return bool(mark.query())  # type: ignore[no-untyped-call]  # torch has no types here
 
     def seconds(self, start: torch.cuda.Event, end: torch.cuda.Event) -> float:
         """The driver's difference in ms (resolution about 0.5 µs), in s."""
-        return start.elapsed_time(end) * 1e-3
+        return float(start.elapsed_time(end)) * 1e-3
 
     def is_capturing(self) -> bool:
         """Whether a CUDA graph is being captured here."""

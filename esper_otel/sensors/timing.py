@@ -85,6 +85,7 @@ class PhaseTimer:
         self._durations: dict[str, list[float]] = {}
         self._unread = 0
         self._lock = threading.Lock()
+        self._collecting = threading.Lock()
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Time the block under ``name``."""
@@ -183,18 +184,19 @@ class PhaseTimer:
         # An event query while a graph is captured on this thread would break the capture.
         if marks is None or not self._is_on or marks.is_capturing():
             return
+        if not self._collecting.acquire(blocking=False):
+            return  # another thread is at it
         try:
             for queue in list(self._pending.values()):
                 self._collect_stream(marks, queue)
         except RuntimeError as error:
             self.lose(error)
+        finally:
+            self._collecting.release()
 
     def _collect_stream(self, marks: Marks, queue: deque[tuple[str, Any, Any]]) -> None:
         while queue and marks.has_passed(queue[0][2]):
-            try:
-                name, start, end = queue.popleft()
-            except IndexError:
-                return  # another thread read it
+            name, start, end = queue.popleft()
             self.add(name, marks.seconds(start, end))
             self._free += (start, end)
 

@@ -75,6 +75,8 @@ ATTRIBUTES: Final[dict[str, Attribute]] = {
         _open("reason", "Why something was left out or skipped.", 32, vocabulary.SKIP_REASONS),
         _closed("outcome", "How a run ended.", vocabulary.RUN_OUTCOMES),
         _closed("esper.run.state", "State of a run.", ("running", "stalled", *vocabulary.RUN_OUTCOMES)),
+        _closed("scaler_state", "What a gradient scaler does.", ("growing", "stable", "decaying")),
+        _open("sensor", "Sensor of the training process.", 16),
         _open("event_type", "Event type in the log.", 128),
         _open("field", "Field of an event.", 512),
         _open("signal", "OpenTelemetry signal: metrics, traces or logs.", 8, ("metrics", "traces", "logs")),

@@ -3,6 +3,9 @@
 The run that it leaves is called ``run``; under which names it is written is up to ESPER_OTEL_STABILITY_OPT_IN.
 """
 
+from __future__ import annotations
+
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +13,16 @@ import esper_otel
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
 from esper_otel.upstream.adapt import adapt
+from tests.tools import python_environment
+
+
+def emitted(recording: Path, directory: Path, mode: str = "domains") -> Path:
+    """The directory of a run in which another process emitted the events of a recording."""
+    command = [sys.executable, __file__, str(recording), str(directory)]
+    env = python_environment(ESPER_OTEL_STABILITY_OPT_IN=mode)
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return directory / "run"
 
 
 def main(recording: Path, telemetry_dir: Path) -> None:

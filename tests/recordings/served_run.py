@@ -51,16 +51,12 @@ class Served(msgspec.Struct, frozen=True):
     @property
     def counters(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         """Every counter and every part of a histogram by name and labels."""
-        accumulated = {sample.name: family.type for family in _families(self.text) for sample in family.samples}
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for sample in self.samples
-            if accumulated[sample.name] in {"counter", "histogram"}
+            for family in text_string_to_metric_families(self.text)
+            if family.type in {"counter", "histogram"}
+            for sample in family.samples
         }
-
-
-def _families(text: str) -> list[object]:
-    return list(text_string_to_metric_families(text))
 
 
 def scrape(url: str) -> Served:

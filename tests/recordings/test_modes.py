@@ -6,15 +6,13 @@ The events of a real run are emitted through the public API in each mode of ESPE
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.recordings.emit_recording import emitted
 from tests.recordings.served_run import RECORDINGS, Served, recording, relay_on, scrape
-from tests.tools import ROOT, python_environment
 
 MODES = ("domains", "domains/dup", "legacy")
 ABOUT_LINES = ("esper_telemetry_records_total", "esper_telemetry_rejected_records_total")
@@ -27,23 +25,15 @@ InModes = dict[str, tuple[Path, Served]]
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def written(name: str, mode: str, directory: Path) -> Path:
-    """The log of a run with the events of a recording."""
-    command = [sys.executable, str(ROOT / "tests" / "recordings" / "emit_recording.py"), str(recording(name))]
-    env = python_environment(ESPER_OTEL_STABILITY_OPT_IN=mode)
-    ended = subprocess.run([*command, str(directory)], env=env, capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    return directory / "run" / "events.jsonl"
-
-
 def counters_of_events(served: Served) -> Series:
     return {key: value for key, value in served.counters.items() if key[0] not in ABOUT_LINES}
 
 
 @pytest.fixture(scope="module", params=RECORDINGS)
 def in_modes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> InModes:
-    logs = {mode: written(request.param, mode, tmp_path_factory.mktemp("telemetry")) for mode in MODES}
-    logs[RECORDED] = recording(request.param)
+    logs = {RECORDED: recording(request.param)}
+    for mode in MODES:
+        logs[mode] = emitted(recording(request.param), tmp_path_factory.mktemp("telemetry"), mode) / "events.jsonl"
     found = {}
     for mode, log in logs.items():
         with relay_on(log) as url:

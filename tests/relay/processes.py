@@ -111,7 +111,7 @@ def events_by_type(text: str) -> Counter[str]:
 
 def lines_of(run: Path) -> list[dict]:
     """Every whole line of the run's log, all segments, by plain JSON."""
-    paths = sorted(run.glob("events.0*.jsonl")) + [run / "events.jsonl"]
+    paths = [*sorted(run.glob("events.0*.jsonl")), run / "events.jsonl"]
     return [json.loads(line) for path in paths for line in path.read_text().splitlines() if line.endswith("}")]
 
 

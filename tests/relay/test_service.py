@@ -91,17 +91,19 @@ def test_metrics_exporter_none_opens_no_port(finished_run):
 
 
 def test_metrics_exporter_prometheus_and_otlp_serves_and_sends(finished_run):
-    with OtlpReceiver() as receiver:
-        with relay(
+    with (
+        OtlpReceiver() as receiver,
+        relay(
             finished_run,
             "--linger",
             "30",
             OTEL_METRICS_EXPORTER="prometheus,otlp",
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint,
-        ) as both:
-            url = announced_url(finished_run, both.pid)
-            wait_for(lambda: receiver.metrics, "the metrics' arrival")
-            assert "tamiyo_updates_total" in scrape(url)
+        ) as both,
+    ):
+        url = announced_url(finished_run, both.pid)
+        wait_for(lambda: receiver.metrics, "the metrics' arrival")
+        assert "tamiyo_updates_total" in scrape(url)
 
 
 def test_a_relayed_run_is_not_sent_again_but_still_served(finished_run):

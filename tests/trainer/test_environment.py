@@ -149,3 +149,14 @@ def test_an_environment_repeats_itself_exactly_for_one_seed(digits, host_weights
 
     first, second = weights(), weights()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_training_seed_is_offered_for_blending_only_once_its_gate_can_pass(env):
+    run_until_stable(env)
+    env.step(Action(op=Op.GERMINATE, slot=0, blueprint=1), 1)
+    env.step(Action(op=Op.ADVANCE, slot=0), 1)
+    offered = [env.slot_ops()[0][Op.ADVANCE]]
+    env.step(WAIT, 1)
+    offered.append(env.slot_ops()[0][Op.ADVANCE])
+
+    assert offered == [False, True]

@@ -8,7 +8,7 @@ from typing import Final
 
 from trainer.tolaria.data import CLASSES
 
-STABLE_EPOCHS: Final = 3
+STABLE_EPOCHS: Final = 2
 """Epochs in a row without much progress that make a host stable."""
 
 PROGRESS_LIMIT: Final = 0.08

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from trainer.kasmina.facts import Provenance
-from trainer.kasmina.gates import Evidence, judge
+from trainer.kasmina.gates import MIN_TRAINING_EPOCHS, Evidence, judge
 from trainer.kasmina.lifecycle import Lifecycle
 from trainer.kasmina.stages import Stage
 from trainer.tamiyo.actions import (
@@ -64,9 +64,15 @@ def valid_ops(life: Lifecycle, can_germinate: bool) -> tuple[bool, ...]:
         Op.SET_ALPHA_TARGET: life.stage is Stage.HOLDING,
         Op.PRUNE: growing and not is_fading and record is not None and record.age >= MIN_PRUNE_AGE,
         Op.FOSSILIZE: life.stage is Stage.HOLDING,
-        Op.ADVANCE: life.stage in (Stage.GERMINATED, Stage.TRAINING),
+        Op.ADVANCE: life.stage is Stage.GERMINATED or _has_trained(life),
     }
     return tuple(valid[op] for op in Op)
+
+
+def _has_trained(life: Lifecycle) -> bool:
+    # Earlier G2 is certain to refuse: the mask spares the policy from learning that by failing.
+    record = life.record
+    return life.stage is Stage.TRAINING and record is not None and record.epochs_in_stage >= MIN_TRAINING_EPOCHS
 
 
 def perform(env: Environment, action: Action, provenance: Provenance) -> bool:

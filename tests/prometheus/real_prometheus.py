@@ -1,0 +1,89 @@
+"""A Prometheus of the distribution, in a directory of its own, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.tools import tool
+
+START_S = 30.0
+CONFIGURATION = """
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: runs
+    file_sd_configs: [{{files: ['{targets}']}}]
+"""
+
+
+class Prometheus:
+    """Its HTTP API."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The result of an instant query: ``metric`` (labels) and ``value`` (time, text) of each series."""
+        found: list[dict[str, Any]] = self._get("query", query=expression)["result"]
+        return found
+
+    def number(self, expression: str) -> float:
+        """The value of the one series that an instant query yields."""
+        (series,) = self.query(expression)
+        return float(series["value"][1])
+
+    def types(self) -> dict[str, str]:
+        """The type of every metric family as it was scraped."""
+        return {name: entries[0]["type"] for name, entries in self._get("metadata").items()}
+
+    def wait_for(self, expression: str) -> None:
+        """Until an instant query yields something; fails after START_S."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            try:
+                if self.query(expression):
+                    return
+            except OSError:  # it is not listening yet
+                pass
+            time.sleep(0.2)
+        raise AssertionError(f"{expression} yields nothing after {START_S:g} s")
+
+    def _get(self, what: str, **parameters: str) -> Any:
+        url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return json.load(response)["data"]
+
+
+@contextmanager
+def prometheus_on(targets: Path, directory: Path) -> Iterator[Prometheus]:
+    """A server that scrapes every second what the file ``targets`` lists."""
+    configuration = directory / "prometheus.yml"
+    configuration.write_text(CONFIGURATION.format(targets=targets))
+    address = f"127.0.0.1:{_free_port()}"
+    command = [
+        tool("prometheus"),
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address={address}",
+        "--log.level=warn",
+    ]
+    with (directory / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            yield Prometheus(f"http://{address}")
+        finally:
+            process.terminate()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
