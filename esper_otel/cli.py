@@ -39,11 +39,13 @@ def signals(
 
 
 def _print_table() -> None:
-    table = Table("metric", "Prometheus", "instrument", "unit", "tier", "attributes", "event", "field")
+    """What fits a terminal; the other formats hold everything."""
+    table = Table()
+    for title in ("metric", "instrument", "unit", "tier", "source"):
+        table.add_column(title, overflow="fold")
     for row in catalogue.rows():
-        attributes = ", ".join(row["attributes"])
-        cells = (row["name"], row["prometheus_name"], row["projection"], row["unit"], row["tier"], attributes)
-        table.add_row(*cells, row["event_type"] or "", row["field"] or "")
+        source = f"{row['event_type']} {row['field'] or ''}".strip() if row["event_type"] else "relay"
+        table.add_row(row["name"], row["projection"], row["unit"], row["tier"], source)
     Console().print(table)
 
 

@@ -16,6 +16,7 @@ from trainer.options import Options, parse
 from trainer.progress import shown, summary
 from trainer.simic.emission import Emitter
 from trainer.simic.loop import Training
+from trainer.simic.observer import Observer, Silent
 from trainer.tolaria.weights import digest, save_npz
 
 ANNOUNCEMENT_S: Final = 2.0
@@ -28,12 +29,20 @@ INTERRUPTED: Final = 130
 def main(arguments: list[str] | None = None) -> int:
     """Train; returns the exit status."""
     options = parse(arguments)
-    console = Console(stderr=False, soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, force_terminal=options.progress or None)
     torch.set_num_threads(options.recipe.threads)
-    if options.telemetry_dir is None:
-        return _train(options, console, Training(options.recipe))
     try:
-        telemetry = configure(telemetry_dir=options.telemetry_dir)
+        if options.telemetry_dir is None:
+            return _train(options, console, Silent())
+        return _train_watched(options, console, options.telemetry_dir)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _train_watched(options: Options, console: Console, folder: Path) -> int:
+    try:
+        telemetry = configure(telemetry_dir=folder)
     except (RuntimeError, ValueError, OSError) as error:
         print(f"telemetry cannot start: {error}", file=sys.stderr)
         return 2
@@ -41,20 +50,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if telemetry.relay_pid is not None:
             _say_where(console, Path(telemetry.run_dir))
-        status = _train(options, console, Training(options.recipe, Emitter()))
+        status = _train(options, console, Emitter())
     except KeyboardInterrupt:
         shutdown("interrupted", "stopped by the user")
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        raise
     except BaseException as error:
         shutdown("failed", f"{type(error).__name__}: {error}")
         raise
-    shutdown("finished")
+    shutdown("finished", f"{options.recipe.rounds} rounds")
     return status
 
 
-def _train(options: Options, console: Console, training: Training) -> int:
+def _train(options: Options, console: Console, observer: Observer) -> int:
     recipe = options.recipe
+    training = Training(recipe, observer)
     enabled = console.is_terminal if options.progress is None else options.progress
     with shown(console, recipe.rounds, enabled) as advance:
         training.run(advance)

@@ -127,6 +127,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         bounds: upper bounds of a histogram's buckets, floats inside [1e-4, 999999].
         threshold: for VIOLATIONS, what counts as one.
         description: what a reader sees; None takes the field's.
+        shared: several fields feed this one metric; otherwise a second declaration of its name is refused.
     """
 
     instrument: Instrument
@@ -137,6 +138,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     bounds: tuple[float, ...] = ()
     threshold: Threshold | None = None
     description: str | None = None
+    shared: bool = False
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,11 +267,19 @@ def counter(
     name: str | None = None,
     *,
     unit: str = "",
+    scale: float = 1.0,
     attributes: tuple[str, ...] = (),
     description: str | None = None,
 ) -> Metric:
     """Adds the field's value (a true flag is 1); on a class, counts the events."""
-    return Metric(instrument=Instrument.COUNTER, name=name, unit=unit, attributes=attributes, description=description)
+    return Metric(
+        instrument=Instrument.COUNTER,
+        name=name,
+        unit=unit,
+        scale=scale,
+        attributes=attributes,
+        description=description,
+    )
 
 
 def total(name: str | None = None, *, unit: str = "", scale: float = 1.0) -> Metric:
@@ -303,9 +313,9 @@ def violations(name: str, *, threshold: Threshold, description: str) -> Metric:
     )
 
 
-def nonfinite(name: str, *, unit: str, description: str) -> Metric:
+def nonfinite(name: str, *, unit: str, description: str, shared: bool = False) -> Metric:
     """Counts NaN and infinite values with the attribute ``kind``; both kinds exist at 0 from the start."""
-    return Metric(instrument=Instrument.NONFINITE, name=name, unit=unit, description=description)
+    return Metric(instrument=Instrument.NONFINITE, name=name, unit=unit, description=description, shared=shared)
 
 
 def state(name: str) -> Metric:

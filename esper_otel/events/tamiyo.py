@@ -26,7 +26,10 @@ from esper_otel.events.declare import (
 )
 
 NONFINITE_UPDATES = nonfinite(
-    "tamiyo.nonfinite_updates", unit="{update}", description="Policy updates whose gradient norm was NaN or infinite."
+    "tamiyo.nonfinite_updates",
+    unit="{update}",
+    description="Policy updates whose gradient norm was NaN or infinite.",
+    shared=True,
 )
 
 GRAD_NORM_THRESHOLD = Threshold(

@@ -255,7 +255,8 @@ class PhaseTiming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         note("Elapsed time, ms.", histogram("tolaria.phase.duration", unit="s", scale=1e-3, bounds=SECONDS)),
     ] = None
     python_cpu_ms: Annotated[
-        float | None, note("CPU time of the dispatching thread, ms.", counter("tolaria.phase.cpu_time", unit="s"))
+        float | None,
+        note("CPU time of the dispatching thread, ms.", counter("tolaria.phase.cpu_time", unit="s", scale=1e-3)),
     ] = None
     python_cpu_ratio: Annotated[
         float | None,

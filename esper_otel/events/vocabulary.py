@@ -115,3 +115,25 @@ KEY_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "cell": CELLS,
 }
 """Which keys a ``{key}`` alias can have, by the attribute that the map's keys are values of."""
+
+XIDS: Final = (
+    *("13", "31", "32", "43", "45", "48", "61", "62", "63"),
+    *("64", "74", "79", "92", "94", "95", "109", "119", "120"),
+)
+"""XID codes that a fleet meets (NVIDIA's catalogue); they are counted from 0, so that the first one is an increase."""
+
+THROTTLE_REASONS: Final = (
+    "idle",
+    "application_clocks",
+    "sw_power_cap",
+    "hw_slowdown",
+    "sync_boost",
+    "sw_thermal",
+    "hw_thermal",
+    "hw_power_brake",
+    "display_clocks",
+)
+"""Bits of the driver's clock event reasons, lowest first."""
+
+VIOLATIONS: Final = ("power", "thermal", "sync_boost", "board_limit", "low_utilization", "reliability")
+"""Performance policies of the driver, by number."""

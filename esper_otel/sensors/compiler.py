@@ -70,7 +70,7 @@ class CompilerSensor:
     def _graph_breaks(self, dynamo: Any) -> list[GraphBreak]:
         current = Counter(dynamo.counters.get("graph_break", {}))
         if any(current[reason] < count for reason, count in self._seen_breaks.items()):
-            self._seen_breaks.clear()  # torch._dynamo.reset() was called
+            self._seen_breaks.clear()  # somebody cleared the counters
         new = current - self._seen_breaks
         self._seen_breaks = current
         places = {entry.reason: entry.user_stack for entry in getattr(dynamo, "graph_break_reasons", [])}

@@ -47,7 +47,7 @@ def _own_row(signal: OwnSignal) -> dict[str, Any]:
     return {
         "name": signal.name,
         "prometheus_name": signal.prometheus_name,
-        "domain": "esper",
+        "domain": signal.name.split(".", 1)[0],
         "instrument": signal.instrument,
         "projection": "relay",
         "unit": signal.unit,

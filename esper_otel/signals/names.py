@@ -21,21 +21,29 @@ UNIT_SUFFIX: Final[dict[str, str]] = {
 """Suffix that a translator appends for a unit. ``1`` is for ``*.ratio`` names alone, ``{thing}`` adds nothing."""
 
 UNIT_WORDS: Final = frozenset(
-    {"seconds", "second", "ms", "milliseconds", "bytes", "gb", "mib", "percent", "pct", "total"}
+    {*UNIT_SUFFIX.values(), "second", "ms", "milliseconds", "gb", "mib", "percent", "pct", "total"}
 )
 """Words that translators treat differently when they stand inside a name."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+SERIES_WORDS: Final = frozenset({"bucket", "count", "sum"})
+"""Words that end the names of a histogram's series; promtool objects to them at the end of any other name."""
+
+_WORDS = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
+_NAME = re.compile(rf"{_WORDS}(\.{_WORDS})+")
 
 
 def problems_of_name(name: str, unit: str) -> list[str]:
     """What is wrong with a metric name and its unit, as sentences; empty when it is the same on every path."""
     problems = []
     if not _NAME.fullmatch(name):
-        problems.append("the name must be lower-case words joined by '_' and '.', starting with a domain")
-    words = set(re.split(r"[._]", name))
-    if found := sorted(words & UNIT_WORDS):
+        problems.append("the name must be lower-case words joined by one '_' or '.', starting with a domain")
+    words = re.split(r"[._]", name)
+    if found := sorted(UNIT_WORDS.intersection(words)):
         problems.append(f"the name holds {', '.join(found)}: units and 'total' are appended by the translators")
+    if words[-1] in SERIES_WORDS:
+        problems.append(f"the name ends in {words[-1]!r}, as the series of a histogram do")
+    if unit == "1" and "ratio" in words[:-1]:
+        problems.append("a name with unit '1' holds 'ratio' once, at its end")
     if unit == "1" and not name.endswith(".ratio"):
         problems.append("unit '1' is for names that end in '.ratio'; leave the unit out of a plain number")
     if name.endswith(".ratio") and unit != "1":

@@ -5,30 +5,11 @@ They obey the same rules as the events' signals and appear in the same catalogue
 
 from typing import Final
 
-import msgspec
-
 from esper_otel.signals.attributes import ATTRIBUTES
-from esper_otel.signals.names import problems_of_name, prometheus_name
-
-
-class OwnSignal(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric of the relay."""
-
-    name: str
-    instrument: str
-    unit: str
-    description: str
-    attributes: tuple[str, ...] = ()
-
-    @property
-    def prometheus_name(self) -> str:
-        """Name in Prometheus."""
-        return prometheus_name(self.name, self.unit, self.instrument)
-
-
-def _own(name: str, instrument: str, unit: str, description: str, *attributes: str) -> OwnSignal:
-    return OwnSignal(name=name, instrument=instrument, unit=unit, description=description, attributes=attributes)
-
+from esper_otel.signals.hardware import HARDWARE_SIGNALS
+from esper_otel.signals.names import problems_of_name
+from esper_otel.signals.own_signal import OwnSignal
+from esper_otel.signals.own_signal import own_signal as _own
 
 RUN_STATUS: Final = _own(
     "esper.run.status", "updowncounter", "", "1 for the state that the run is in, 0 for the others.", "esper.run.state"
@@ -95,7 +76,10 @@ OWN_SIGNALS: Final = (
     EXPORT_FAILURES,
     UNDELIVERED,
     CUT_SPANS,
+    *HARDWARE_SIGNALS,
 )
+
+__all__ = ["OWN_SIGNALS", "OwnSignal"]
 
 for _signal in OWN_SIGNALS:
     _problems = problems_of_name(_signal.name, _signal.unit) + [a for a in _signal.attributes if a not in ATTRIBUTES]

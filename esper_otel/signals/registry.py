@@ -130,7 +130,7 @@ def build(event_types: dict[str, type[Event]]) -> tuple[Signal, ...]:
         for signal, metric in _signals_of(event):
             where = f"{event.__name__}.{signal.field}" if signal.path else event.__name__
             _check(signal, where)
-            if signal.name in owners and owners[signal.name][0] is not metric:
+            if signal.name in owners and not (metric.shared and metric == owners[signal.name][0]):
                 raise SignalError(f"{where}: metric {signal.name!r} is already declared by {owners[signal.name][1]}")
             owners.setdefault(signal.name, (metric, where))
             signals.append(signal)
@@ -167,10 +167,10 @@ def _signals_of(event: type[Event]) -> Iterator[tuple[Signal, Metric]]:
 def _signal(
     event: type[Event], path: tuple[str, ...], metric: Metric, *, tier: Tier, key: str | None, fallback: str
 ) -> Signal:
-    name = metric.name or f"{event.domain}.{path[0]}"
+    name = metric.name or f"{event.domain}.{path[0] if path else ''}"
     attribute_fields = tuple((f, attribute_of(f, event.event_type)) for f in (*event.attributes, *metric.attributes))
     own = _OWN_ATTRIBUTE.get(metric.instrument)
-    if metric.instrument is Instrument.STATE:
+    if metric.instrument is Instrument.STATE and path:
         own = attribute_of(path[-1], event.event_type)
     attributes = (
         *BASE_ATTRIBUTES,

@@ -10,21 +10,19 @@ from esper_otel.signals.registry import SIGNALS, Signal
 
 def families() -> list[Family]:
     """One family for each metric of the catalogue; a metric that several events feed is there once."""
-    by_name: dict[str, Signal | OwnSignal] = {}
-    for signal in (*SIGNALS, *OWN_SIGNALS):
-        by_name.setdefault(signal.name, signal)
+    signals: list[Signal | OwnSignal] = [*SIGNALS, *OWN_SIGNALS]
+    by_name = {signal.name: signal for signal in signals}
     return [_family(signal) for signal in by_name.values()]
 
 
 def _family(signal: Signal | OwnSignal) -> Family:
-    is_own = isinstance(signal, OwnSignal)
     bounds = () if isinstance(signal, OwnSignal) else signal.bounds
     values = tuple((*ATTRIBUTES[name].values, "0")[0] for name in signal.attributes)
     histogram = HistogramPoint(counts=[1] * (len(bounds) + 1), sum=1.5, count=len(bounds) + 1)
     return Family(
         name=signal.name,
         prometheus_name=signal.prometheus_name,
-        instrument=signal.instrument if is_own else signal.instrument.otel,
+        instrument=signal.instrument if isinstance(signal, OwnSignal) else signal.instrument.otel,
         unit=signal.unit,
         description=signal.description,
         attributes=signal.attributes,

@@ -75,7 +75,8 @@ def test_lines_are_the_projected_ones_and_the_rejected_ones(damaged: tuple[Path,
 
 
 def test_the_other_lines_count_as_before(whole: Served, damaged: tuple[Path, Served]) -> None:
-    changed = {key for key, value in damaged[1].counters.items() if whole.counters.get(key) != value}
+    before, after = whole.counters, damaged[1].counters
+    changed = {key for key, value in after.items() if before.get(key) != value}
 
     assert {
         "esper_events_total",
@@ -86,7 +87,7 @@ def test_the_other_lines_count_as_before(whole: Served, damaged: tuple[Path, Ser
         "simic_memory_warnings_total",
         "simic_plateaus_total",
     } == {name for name, _ in changed}
-    assert set(whole.counters) <= set(damaged[1].counters)
+    assert set(before) <= set(after)
 
 
 def test_what_a_line_says_beyond_the_contract_is_counted(damaged: tuple[Path, Served]) -> None:

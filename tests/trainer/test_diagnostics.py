@@ -18,6 +18,7 @@ RATIO = np.exp(LOG_RATIO)
 RETURNS = RNG.normal(1.0, 2.0, 257)
 VALUES = 0.5 * RETURNS + RNG.normal(0.0, 1.0, 257)
 ADVANTAGES = RNG.gamma(2.0, 1.0, 257) - 1.5
+USABLE = RNG.random(257) < 0.6
 
 
 def tensor(array) -> torch.Tensor:
@@ -64,6 +65,7 @@ EXPECTED = {
     "bellman_error": np.abs(ADVANTAGES).mean(),
     "pre_norm_advantage_mean": ADVANTAGES.mean(),
     "pre_norm_advantage_std": ADVANTAGES.std(),
+    "d5_pre_norm_advantage_std": ADVANTAGES[USABLE].std(),
     "advantage_mean": 0.0,
     "advantage_std": 1.0,
     "advantage_skewness": skewness(ADVANTAGES),
@@ -84,7 +86,7 @@ def measured() -> dict[str, float]:
         | diagnostics.value_quality(tensor(VALUES), tensor(RETURNS))
         | quantiles_of(tensor(RETURNS))
         | diagnostics.td_statistics(tensor(ADVANTAGES))
-        | diagnostics.advantage_statistics(tensor(ADVANTAGES))
+        | diagnostics.advantage_statistics(tensor(ADVANTAGES), torch.tensor(USABLE))
     )
 
 
@@ -122,7 +124,7 @@ def test_returns_without_spread_are_flagged_and_do_not_divide_by_zero():
 
 
 def test_advantages_without_spread_are_flagged():
-    assert read(diagnostics.advantage_statistics(torch.ones(8)))["advantage_std_floored"] == 1.0
+    assert read(diagnostics.advantage_statistics(torch.ones(8), torch.ones(8) > 0))["advantage_std_floored"] == 1.0
 
 
 SIZES = {

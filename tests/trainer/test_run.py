@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -184,3 +185,19 @@ def test_mixed_precision_and_compilation_train_on_the_cpu(option):
     )
 
     assert digest_of(run)
+
+
+def test_ctrl_c_ends_the_run_as_interrupted_with_status_130(tmp_path):
+    where = ["--telemetry-dir", str(tmp_path)]
+    command = [sys.executable, "-u", "-m", "trainer", "--recipe", "smoke", "--rounds", "999", "--progress", *where]
+    environment = {**os.environ, "ESPER_OTEL_RELAY": "0"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        while b"round" not in run.stdout.read1():
+            assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        _, complaint = run.communicate(timeout=60)
+
+    assert (run.returncode, complaint.decode().splitlines()[-1]) == (130, "interrupted")
+    last = (tmp_path / "latest" / "events.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["data"]["outcome"] == "interrupted"

@@ -106,13 +106,19 @@ def normalize_advantages(advantages: torch.Tensor) -> torch.Tensor:
     return (advantages - advantages.mean()) / advantages.std(unbiased=False).clamp_min(STD_FLOOR)
 
 
-def advantage_statistics(advantages: torch.Tensor) -> Scalars:
-    """A [N] before (``pre_norm_*``) and after normalisation; kurtosis is the excess over the normal's 3."""
+def advantage_statistics(advantages: torch.Tensor, usable: torch.Tensor) -> Scalars:
+    """A [N] before (``pre_norm_*``) and after normalisation; kurtosis is the excess over the normal's 3.
+
+    ``d5_pre_norm_advantage_std`` is the spread before normalisation over the ``usable`` steps [N], those with a choice.
+    """
+    weight = usable.to(advantages.dtype)
+    centred = advantages - _mean_where(advantages, weight)
     scaled = normalize_advantages(advantages)
     spread = advantages.std(unbiased=False)
     return {
         "pre_norm_advantage_mean": advantages.mean(),
         "pre_norm_advantage_std": spread,
+        "d5_pre_norm_advantage_std": _mean_where(centred.square(), weight).sqrt(),
         "advantage_std_floored": spread < STD_FLOOR,
         "advantage_mean": scaled.mean(),
         "advantage_std": scaled.std(unbiased=False),

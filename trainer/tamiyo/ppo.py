@@ -241,7 +241,7 @@ class PPO:
         return (
             diagnostics.return_statistics(batch.returns)
             | diagnostics.td_statistics(batch.td_errors)
-            | diagnostics.advantage_statistics(batch.advantages)
+            | diagnostics.advantage_statistics(batch.advantages, batch.masks.op.sum(-1) > 1)
             | diagnostics.policy_quality(batch.log_probs, batch.choices, causal, len(self.policy.choices["op"]))
         )
 

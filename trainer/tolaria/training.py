@@ -104,7 +104,10 @@ class EpochTrainer:
         hits: list[torch.Tensor] = []
         norms: dict[str, torch.Tensor] = {}
         with self.clock.phase("train"):
-            for images, labels in self.data.batches(self.settings.batches_per_epoch, self.settings.batch_size, stream):
+            batches = self.data.batches(self.settings.batches_per_epoch, self.settings.batch_size, stream)
+            for _ in range(self.settings.batches_per_epoch):
+                with self.clock.phase("data_transfer"):
+                    images, labels = next(batches)
                 loss, hit = self._step(images, labels, norms)
                 losses.append(loss)
                 hits.append(hit)

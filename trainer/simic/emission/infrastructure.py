@@ -21,6 +21,7 @@ _TIMED: Final = {
     "avg_forward_time_ms": "forward",
     "avg_backward_time_ms": "backward",
     "avg_optimizer_time_ms": "optimizer",
+    "avg_data_transfer_time_ms": "data_transfer",
 }
 
 

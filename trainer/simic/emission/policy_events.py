@@ -35,6 +35,7 @@ def updates(end: RoundEnd, recipe: Recipe) -> Iterator[tuple[PolicyUpdate, int]]
     for update in end.learn.updates:
         event = PolicyUpdate(
             ppo_update_idx=update.ppo_update_idx,
+            ppo_updates_count=update.ppo_update_idx,
             batch=end.batch,
             episodes_completed=end.episodes_completed,
             inner_epoch=recipe.environment.episode_length,
@@ -43,7 +44,9 @@ def updates(end: RoundEnd, recipe: Recipe) -> Iterator[tuple[PolicyUpdate, int]]
             lr=end.learn.lr,
             entropy_coef=end.learn.entropy_coef,
             ev_low_return_variance_count=low_variance,
+            rollback_count=end.rollbacks,
             rollback_attempt_count=end.rollbacks,
+            rollback_unattributed_count=0,  # Every rollback here follows a step that was executed.
             **_scalars(update),
             **_maps(update),
         )

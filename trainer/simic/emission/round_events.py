@@ -222,11 +222,17 @@ def summaries(end: RoundEnd, recipe: Recipe) -> list[Event]:
             seeds_fossilized=end.seeds_fossilized,
             skipped_update=not end.learn.updates,
             rollback_attempt_count=end.rollbacks,
+            rollback_unattributed_count=0,
         ),
         ActionDistribution(**where, action_counts=end.op_counts, success_counts=end.op_successes),
         MaskHitRates(**where, mask_hits=end.mask_hits, mask_total=end.mask_total),
         RewardSummary(**where, summary=end.reward_sums),
-        Throughput(**where, fps=steps / end.rollout_s, step_time_ms=end.rollout_s / steps * 1e3),
+        Throughput(
+            **where,
+            fps=steps / end.rollout_s,
+            step_time_ms=end.rollout_s / steps * 1e3,
+            dataloader_wait_ms=end.phases["data_transfer"].wall_s / steps * 1e3,
+        ),
         BatchCompleted(
             batch_idx=end.batch,
             episodes_completed=end.episodes_completed,

@@ -160,6 +160,7 @@ def reward_computed(step: Step) -> Event:
         num_contributing_fossilized=contributing(env),
         n_active_seeds=env.growing_count,
         val_acc=inputs.accuracy,
+        host_baseline_acc=step.outcome.numbers.val_accuracy_without.get(env.slot_ids[step.outcome.action.slot]),
         acc_at_germination=None if record is None else record.accuracy_at_germination,
         growth_ratio=inputs.growth_ratio,
     )
