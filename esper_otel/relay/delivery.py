@@ -10,12 +10,15 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
 
+from esper_otel.events import Event
+from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.ingest import DUPLICATE, Ingest
@@ -29,6 +32,9 @@ BATCH: Final = 500
 IDLE_S: Final = 0.1
 QUIET_S: Final = 3.0
 """Silence after which a round whose batch is complete counts as complete itself: late events follow within 2 s."""
+
+KEPT_NOTES: Final = 1_000
+"""Events of the relay itself that wait for an endpoint that is down."""
 
 FIRST_RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 15.0
@@ -61,6 +67,9 @@ class DeliveryPipeline:
         self._logs = LogEventProjector(run_id, resource)
         if stored is not None:
             self._traces.restore(stored["traces"])
+        self._run_id = run_id
+        self._notes: deque[tuple[Event, int]] = deque(maxlen=KEPT_NOTES)
+        self._noted = 0
         self._stop = threading.Event()
         self._is_finishing = threading.Event()
         self._is_over = False
@@ -75,6 +84,10 @@ class DeliveryPipeline:
     def start(self) -> None:
         """Begin to deliver."""
         self._thread.start()
+
+    def note(self, event: Event) -> None:
+        """Send an event that the relay itself noticed as a log event; it stands in no log. Safe from any thread."""
+        self._notes.append((event, time.time_ns()))
 
     def finish(self, timeout_s: float, *, is_over: bool) -> bool:
         """Deliver what the log still holds; whether all of it went out within ``timeout_s``.
@@ -95,6 +108,7 @@ class DeliveryPipeline:
         while not self._stop.is_set():
             if self._is_finishing.is_set():
                 self.reader.finish()
+            self._deliver_notes()
             items = self.reader.read(BATCH)
             if items:
                 self._deliver(items)
@@ -121,6 +135,21 @@ class DeliveryPipeline:
             logs += self._logs.project(line.record, line.events, self._traces.trace_context(line.record), line.reason)
         if self._send(spans, logs):
             self._store()
+
+    def _deliver_notes(self) -> None:
+        logs: list[Any] = []
+        while self._notes:
+            event, at_ns = self._notes.popleft()
+            self._noted += 1
+            record = Record(
+                event_id=f"{self._run_id}-relay-{self._noted}",
+                event_type=event.event_type,
+                timestamp_ns=at_ns,
+                run_id=self._run_id,
+                severity=event.severity.value,
+            )
+            logs += self._logs.project(record, (event,), self._traces.trace_context(record), None)
+        self._send([], logs)
 
     def _deliver_spans(self, spans: list[Any]) -> None:
         if self._send(spans, []):

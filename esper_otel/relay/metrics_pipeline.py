@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -34,10 +35,12 @@ class MetricsPipeline:
         follow: bool,
         directory: StateDirectory | None,
         liveness: Liveness,
+        watch: Callable[[Ingested], None] | None = None,
     ) -> None:
         """Go on from the stored state in ``directory``, else begin at the start.
 
-        ``liveness`` sees every line after it acted; its state is stored with the rest.
+        ``liveness`` sees every line after it acted; its state is stored with the rest. So does ``watch``, which keeps
+        its own.
 
         Raises:
             FileNotFoundError: there is nothing to read and ``follow`` is off.
@@ -45,6 +48,7 @@ class MetricsPipeline:
         self.state = MetricState()
         self._directory = directory
         self._liveness = liveness
+        self._watch = watch
         self._lock = threading.Lock()
         stored = directory.load(CHECKPOINT) if directory else None
         if stored is not None:
@@ -118,6 +122,8 @@ class MetricsPipeline:
                     state.note_nonfinite(event)
             self._count_findings(line, record.event_type)
         self._liveness.observe(line)
+        if self._watch is not None:
+            self._watch(line)
 
     def _count_findings(self, line: Ingested, event_type: str) -> None:
         for signal, names in ((own.UNKNOWN_FIELDS, line.unknown_fields), (own.MISTYPED_FIELDS, line.mistyped)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from typing import Final
@@ -38,11 +39,15 @@ class EnergyLedger:
         self._samples: deque[tuple[float, Joules]] = deque(maxlen=KEPT_SAMPLES)
         self._updates: deque[float] = deque(maxlen=KEPT_UPDATES)
         self._last: Joules | None = None
+        self._rank = sys.maxsize
         self._lock = threading.Lock()
 
     def observe(self, line: Ingested) -> None:
-        """Take note of a line of the log."""
-        if line.record is not None and any(isinstance(event, PolicyUpdate) for event in line.events):
+        """Take note of a line of the log. Ranks update together: the lowest one seen stands for all of them."""
+        if line.record is None or not any(isinstance(event, PolicyUpdate) for event in line.events):
+            return
+        self._rank = min(self._rank, line.record.rank)
+        if line.record.rank == self._rank:
             self.note_update(line.record.timestamp_ns / 1e9)
 
     def note_update(self, at_s: float) -> None:

@@ -138,6 +138,7 @@ class Activity:
         """Samples are made at the first reading."""
         self._samples: dict[str, list[Any]] = {}
         self._is_primed: set[str] = set()
+        self._supported: dict[str, bool] = {}
 
     def read(self, gpu: Gpu, calls: Calls, points: GpuPoints) -> None:
         """Take a sample of one GPU or MIG instance and compare it with the one before."""
@@ -156,10 +157,11 @@ class Activity:
         self._is_primed.add(gpu.uuid)
 
     def _is_supported(self, gpu: Gpu, calls: Calls) -> bool:
-        if gpu.uuid in self._samples:
-            return True
-        support = calls.ask(gpu.uuid, "nvmlGpmQueryDeviceSupport", gpu.handle)
-        return support is not None and bool(support.isSupportedDevice)
+        known = self._supported.get(gpu.uuid)
+        if known is None:
+            support = calls.ask(gpu.uuid, "nvmlGpmQueryDeviceSupport", gpu.handle)
+            known = self._supported[gpu.uuid] = support is not None and bool(support.isSupportedDevice)
+        return known
 
     def _sample(self, gpu: Gpu, calls: Calls, sample: Any) -> bool:
         if gpu.instance is not None:

@@ -32,10 +32,10 @@ MAX_SHARE: Final = 0.01
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """One kind of reading: how, how often at most (s), and whether a MIG instance has it."""
+    """One kind of reading: how, how often at most (s; 0 is at every sample), and whether a MIG instance has it."""
 
     read: Read
-    period_s: float = INTERVAL_S
+    period_s: float = 0.0
     for_instances: bool = False
 
 

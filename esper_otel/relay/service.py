@@ -21,8 +21,10 @@ from esper_otel.relay.families import Family
 from esper_otel.relay.liveness import DIED, Liveness
 from esper_otel.relay.metric_export import MetricExport, interval_from_env
 from esper_otel.relay.metrics_pipeline import MetricsPipeline
+from esper_otel.relay.nvml_sampler import NvmlSampler
 from esper_otel.relay.options import Options, resource_defaults, state_directory_of, subject_of
 from esper_otel.relay.otlp import Exporters, resource_from_env
+from esper_otel.relay.run_processes import run_pids
 from esper_otel.signals import own
 
 IDLE_S: Final = 0.05
@@ -51,8 +53,13 @@ class Relay:
         self._liveness = Liveness(
             self._subject.directory if self._subject.is_ours else None, stall_after_s=options.stall_after_s
         )
+        self._gpus = self._make_sampler()
         self._metrics = MetricsPipeline(
-            options.run, follow=options.follow, directory=self._directory, liveness=self._liveness
+            options.run,
+            follow=options.follow,
+            directory=self._directory,
+            liveness=self._liveness,
+            watch=self._gpus.ledger.observe,
         )
         self._delivery = self._make_delivery()
         self._metric_export = self._make_metric_export()
@@ -70,6 +77,8 @@ class Relay:
         self._catch_up()
         self._open_endpoint()
         self._announce()
+        if self._options.follow:
+            self._gpus.start()
         if self._delivery is not None:
             self._delivery.start()
         if self._metric_export is not None and self._options.follow:
@@ -106,6 +115,14 @@ class Relay:
             exporters=self._exporters,
             follow=self._options.follow,
             directory=self._directory,
+        )
+
+    def _make_sampler(self) -> NvmlSampler:
+        return NvmlSampler(
+            environ=os.environ,
+            own_pids=lambda: run_pids(self._subject.directory),
+            say=say,
+            on_xid=lambda error: self._delivery.note(error) if self._delivery is not None else None,
         )
 
     def _make_metric_export(self) -> MetricExport | None:
@@ -199,6 +216,8 @@ class Relay:
     def _refresh_own(self) -> None:
         metrics = self._metrics
         metrics.set_own(own.RUN_STATUS, self._liveness.points())
+        for signal, points in self._gpus.points().items():
+            metrics.set_own(signal, points)
         newest_ns = metrics.state.last_ns
         unread = metrics.reader.unread_bytes()
         if newest_ns:
@@ -267,6 +286,7 @@ class Relay:
             self._touch_targets(lambda: withdraw(directory, self._attribute("service.instance.id")))
         if self._endpoint is not None:
             self._endpoint.close()
+        self._gpus.stop()
         self._exporters.stop()
         self._metrics.close()
         if self._directory is not None:

@@ -112,17 +112,19 @@ class TrainingMonitor:
             if reading.stats != self._last_stats:
                 self._emit(reading.stats)
                 self._last_stats = reading.stats
-        self._emit(
-            snapshot(
-                str(self.device),
-                batch=self.steps,
-                window=self.steps - self._reported_at,
-                phases=summarise(phases),
-                allocator=allocator,
-                compiler=reading.stats if reading else None,
-                utilization=self._utilization.latest,
+        window = self.steps - self._reported_at
+        if window:  # else the last snapshot still says it better
+            self._emit(
+                snapshot(
+                    str(self.device),
+                    batch=self.steps,
+                    window=window,
+                    phases=summarise(phases),
+                    allocator=allocator,
+                    compiler=reading.stats if reading else None,
+                    utilization=self._utilization.latest,
+                )
             )
-        )
         self._reported_at = self.steps
         self._is_gradient_due = True
         self._utilization.request()

@@ -140,7 +140,8 @@ for size in (2, 3):
     g(torch.ones(size, requires_grad=True), 2).sum().backward()
 from esper_otel.sensors import CompilerSensor
 stats = CompilerSensor().take().stats
-def both(kind): return [counters["inductor"][f"fxgraph_cache_{kind}"], counters["aot_autograd"][f"autograd_cache_{kind}"]]
+def both(kind):
+    return [counters["inductor"][f"fxgraph_cache_{kind}"], counters["aot_autograd"][f"autograd_cache_{kind}"]]
 print(json.dumps({
     "sensor": [stats.graph_breaks, stats.recompilations, stats.cache_hits, stats.cache_misses, stats.compile_time_s],
     "dynamo": [sum(counters["graph_break"].values()), both("hit"), both("miss"),

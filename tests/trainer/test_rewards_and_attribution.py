@@ -149,3 +149,8 @@ def test_beyond_three_slots_only_absences_are_evaluated_and_no_exact_value_is_cl
     assert len(matrix.accuracies) == 6
     with pytest.raises(ValueError, match="16 subsets"):
         shapley_values(matrix)
+
+
+@pytest.mark.parametrize(("expected", "op"), [(0.0, Op.WAIT), (-0.02, Op.GERMINATE), (-0.2, Op.PRUNE)])
+def test_growing_and_pruning_in_turn_is_not_free(expected, op):
+    assert compute_reward("shaped", quiet(op=op)).components["action_shaping"] == expected

@@ -118,6 +118,12 @@ def _terminal(x: RewardInputs) -> float:
     return TERMINAL_SCALE * (x.accuracy - x.baseline)
 
 
+def _action_shaping(x: RewardInputs) -> float:
+    # Growing and pruning in turn would otherwise be free, and a policy that has not seen a seed pay yet settles there.
+    costs = {Op.GERMINATE: 0.02, Op.PRUNE: 0.2}
+    return -costs.get(x.op, 0.0) - 0.1 * (not x.succeeded) - 1.0 * x.rolled_back
+
+
 def _shaped(x: RewardInputs) -> dict[str, float]:
     growing = sum(slot.stage in GROWING for slot in x.slots)
     fossilized = sum(slot.stage is Stage.FOSSILIZED for slot in x.slots)
@@ -129,7 +135,7 @@ def _shaped(x: RewardInputs) -> dict[str, float]:
         "holding_warning": -0.05 * _count(x, Stage.HOLDING, lambda c: c < -1.0),
         "stage_bonus": 0.02 * _count(x, Stage.HOLDING, lambda c: c > 1.0),
         "pbrs_bonus": _pbrs(x),
-        "action_shaping": -0.1 * (not x.succeeded) - 1.0 * x.rolled_back - 0.02 * (x.op is Op.GERMINATE),
+        "action_shaping": _action_shaping(x),
         "occupancy_rent": -0.01 * growing,
         "fossilized_rent": -0.005 * fossilized,
         "terminal_bonus": _terminal(x),
