@@ -14,4 +14,8 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt uv
-"$venv/bin/uv" pip install -q --python "$venv/bin/python" -c constraints.txt --build-constraints constraints.txt -e '.[trainer,dev]'
+# Where the machine has certificates of its own, they are the ones to trust.
+certificates=""
+[ ! -e /etc/ssl/certs/ca-certificates.crt ] || certificates="--system-certs"
+# shellcheck disable=SC2086
+"$venv/bin/uv" pip install -q $certificates --python "$venv/bin/python" -c constraints.txt --build-constraints constraints.txt -e '.[trainer,dev]'
