@@ -64,11 +64,11 @@ class LastValues:
     ) -> None:
         signal = projected.signal
         for key, value in projected.read(event):
-            full = self._limits.with_key(signal.key, values, key)
             if signal.instrument is Instrument.STATE:
+                full = self._limits.with_key(signal.key, values, key)
                 points.update({(*full, name): number for name, number in self._states(signal, value).items()})
             elif (number := finite(value, signal.scale)) is not None:
-                points[full] = number
+                points[self._limits.with_key(signal.key, values, key)] = number
 
     def _states(self, signal: Signal, value: Any) -> dict[str, float]:
         attribute = ATTRIBUTES[signal.attributes[-1]]

@@ -97,8 +97,8 @@ def test_the_page_names_every_metric_once_for_each_source() -> None:
     assert all(f"| `{name}` | `{prometheus_name}` |" in page for name, prometheus_name in names)
 
 
-def test_the_table_for_people_shows_metric_and_prometheus_name() -> None:
+def test_the_table_for_people_shows_metric_and_source() -> None:
     table = printed()
 
     assert "tamiyo.lr" in table
-    assert "tamiyo_lr" in table
+    assert "TAMIYO_POLICY_UPDATE lr" in table
