@@ -7,6 +7,27 @@ from esper_otel.events.declare import Domain, Event, Severity, counter, declares
 _CAUSE = "Join key to the causal log's {} row; absent for automatic steps."
 
 
+class SeedEvent(Event, frozen=True, kw_only=True):
+    """Fields of every event about one seed."""
+
+    seed_id: Annotated[str | None, note("The seed.")] = None
+    slot_id: Annotated[str | None, note("Slot, named by row and column.")] = None
+    env_id: Annotated[int | None, note("Environment.")] = None
+    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
+    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
+    epoch: Annotated[int | None, note("Envelope's epoch: episodes completed at the end of the batch.")] = None
+
+
+class Mutation(SeedEvent, frozen=True, kw_only=True):
+    """Fields of every event in which a seed changed, with the chain of the causal log that led to it."""
+
+    morphology_proposal_id: Annotated[str | None, note(_CAUSE.format("proposal"))] = None
+    morphology_verdict_id: Annotated[str | None, note(_CAUSE.format("verdict"))] = None
+    morphology_mutation_id: Annotated[str | None, note(_CAUSE.format("mutation"))] = None
+    rng_stream: Annotated[str | None, note("Random stream that the mutation drew from.")] = None
+    rng_seed: Annotated[int | None, note("Seed of that stream, unsigned 64 bit and above.")] = None
+
+
 @declares(
     "SEED_GERMINATED",
     domain=Domain.KASMINA,
@@ -17,15 +38,9 @@ _CAUSE = "Join key to the causal log's {} row; absent for automatic steps."
         ),
     ),
 )
-class SeedGerminated(Event, frozen=True, kw_only=True):
+class SeedGerminated(Mutation, frozen=True, kw_only=True):
     """A seed was placed in a slot."""
 
-    seed_id: Annotated[str | None, note("The seed.")] = None
-    slot_id: Annotated[str | None, note("Slot, named by row and column.")] = None
-    env_id: Annotated[int | None, note("Environment.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
-    epoch: Annotated[int | None, note("Envelope's epoch: episodes completed at the end of the batch.")] = None
     blueprint_id: Annotated[str | None, note("Kind of module that the seed is.")] = None
     params: Annotated[
         int | None, note("Trainable parameters of the seed.", counter("kasmina.germinated_params", unit="{parameter}"))
@@ -37,11 +52,6 @@ class SeedGerminated(Event, frozen=True, kw_only=True):
     epochs_in_stage: Annotated[int | None, note("Epochs in the stage.")] = None
     blend_tempo_epochs: Annotated[int | None, note("Epochs that the later blend ramp will take.")] = None
     alpha_curve: Annotated[str | None, note("Shape of the alpha ramp that the controller follows.")] = None
-    morphology_proposal_id: Annotated[str | None, note(_CAUSE.format("proposal"))] = None
-    morphology_verdict_id: Annotated[str | None, note(_CAUSE.format("verdict"))] = None
-    morphology_mutation_id: Annotated[str | None, note(_CAUSE.format("mutation"))] = None
-    rng_stream: Annotated[str | None, note("Random stream that the mutation drew from.")] = None
-    rng_seed: Annotated[int | None, note("Seed of that stream, unsigned 64 bit and above.")] = None
 
 
 @declares(
@@ -57,15 +67,9 @@ class SeedGerminated(Event, frozen=True, kw_only=True):
         ),
     ),
 )
-class SeedStageChanged(Event, frozen=True, kw_only=True):
+class SeedStageChanged(Mutation, frozen=True, kw_only=True):
     """A seed left one stage for another."""
 
-    seed_id: Annotated[str | None, note("The seed.")] = None
-    slot_id: Annotated[str | None, note("Slot, named by row and column.")] = None
-    env_id: Annotated[int | None, note("Environment.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
-    epoch: Annotated[int | None, note("Envelope's epoch: episodes completed at the end of the batch.")] = None
     from_stage: Annotated[str | None, note("Stage that was left.")] = None
     to_stage: Annotated[str | None, note("Stage that was entered.")] = None
     blueprint_id: Annotated[str | None, note("Kind of module that the seed is.")] = None
@@ -76,11 +80,6 @@ class SeedStageChanged(Event, frozen=True, kw_only=True):
     has_vanishing: Annotated[bool | None, note("The seed's gradients vanish.")] = None
     has_exploding: Annotated[bool | None, note("The seed's gradients explode.")] = None
     alpha_curve: Annotated[str | None, note("Shape of the alpha ramp that the controller follows.")] = None
-    morphology_proposal_id: Annotated[str | None, note(_CAUSE.format("proposal"))] = None
-    morphology_verdict_id: Annotated[str | None, note(_CAUSE.format("verdict"))] = None
-    morphology_mutation_id: Annotated[str | None, note(_CAUSE.format("mutation"))] = None
-    rng_stream: Annotated[str | None, note("Random stream that the mutation drew from.")] = None
-    rng_seed: Annotated[int | None, note("Seed of that stream, unsigned 64 bit and above.")] = None
 
 
 @declares(
@@ -96,15 +95,9 @@ class SeedStageChanged(Event, frozen=True, kw_only=True):
         ),
     ),
 )
-class SeedGateEvaluated(Event, frozen=True, kw_only=True):
+class SeedGateEvaluated(SeedEvent, frozen=True, kw_only=True):
     """A gate was asked whether a seed may enter its next stage."""
 
-    seed_id: Annotated[str | None, note("The seed.")] = None
-    slot_id: Annotated[str | None, note("Slot, named by row and column.")] = None
-    env_id: Annotated[int | None, note("Environment.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
-    epoch: Annotated[int | None, note("Envelope's epoch: episodes completed at the end of the batch.")] = None
     gate: Annotated[str | None, note("Gate: G0, G1, G2, G3 or G5.")] = None
     passed: Annotated[bool | None, note("The gate let the seed through.")] = None
     target_stage: Annotated[str | None, note("Stage that the seed wanted to enter.")] = None
@@ -123,15 +116,9 @@ class SeedGateEvaluated(Event, frozen=True, kw_only=True):
         ),
     ),
 )
-class SeedFossilized(Event, frozen=True, kw_only=True):
+class SeedFossilized(Mutation, frozen=True, kw_only=True):
     """A seed became a permanent part of its host."""
 
-    seed_id: Annotated[str | None, note("The seed.")] = None
-    slot_id: Annotated[str | None, note("Slot, named by row and column.")] = None
-    env_id: Annotated[int | None, note("Environment.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
-    epoch: Annotated[int | None, note("Envelope's epoch: episodes completed at the end of the batch.")] = None
     blueprint_id: Annotated[str | None, note("Kind of module that the seed is.")] = None
     improvement: Annotated[
         float | None,
@@ -144,11 +131,6 @@ class SeedFossilized(Event, frozen=True, kw_only=True):
     epochs_total: Annotated[int | None, note("Age of the seed, epochs.")] = None
     counterfactual: Annotated[float | None, note("Accuracy with the seed minus without, percentage points.")] = None
     blending_delta: Annotated[float | None, note("Accuracy change during blending, percentage points.")] = None
-    morphology_proposal_id: Annotated[str | None, note(_CAUSE.format("proposal"))] = None
-    morphology_verdict_id: Annotated[str | None, note(_CAUSE.format("verdict"))] = None
-    morphology_mutation_id: Annotated[str | None, note(_CAUSE.format("mutation"))] = None
-    rng_stream: Annotated[str | None, note("Random stream that the mutation drew from.")] = None
-    rng_seed: Annotated[int | None, note("Seed of that stream, unsigned 64 bit and above.")] = None
 
 
 @declares(
@@ -164,15 +146,9 @@ class SeedFossilized(Event, frozen=True, kw_only=True):
         ),
     ),
 )
-class SeedPruned(Event, frozen=True, kw_only=True):
+class SeedPruned(Mutation, frozen=True, kw_only=True):
     """A seed was removed."""
 
-    seed_id: Annotated[str | None, note("The seed.")] = None
-    slot_id: Annotated[str | None, note("Slot, named by row and column.")] = None
-    env_id: Annotated[int | None, note("Environment.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
-    epoch: Annotated[int | None, note("Envelope's epoch: episodes completed at the end of the batch.")] = None
     blueprint_id: Annotated[str | None, note("Kind of module that the seed was.")] = None
     reason: Annotated[str | None, note("Why it was removed.")] = None
     initiator: Annotated[str | None, note("Who removed it: policy, governor or auto.")] = None
@@ -181,11 +157,6 @@ class SeedPruned(Event, frozen=True, kw_only=True):
     epochs_total: Annotated[int | None, note("Age of the seed, epochs.")] = None
     counterfactual: Annotated[float | None, note("Accuracy with the seed minus without, percentage points.")] = None
     blending_delta: Annotated[float | None, note("Accuracy change during blending, percentage points.")] = None
-    morphology_proposal_id: Annotated[str | None, note(_CAUSE.format("proposal"))] = None
-    morphology_verdict_id: Annotated[str | None, note(_CAUSE.format("verdict"))] = None
-    morphology_mutation_id: Annotated[str | None, note(_CAUSE.format("mutation"))] = None
-    rng_stream: Annotated[str | None, note("Random stream that the mutation drew from.")] = None
-    rng_seed: Annotated[int | None, note("Seed of that stream, unsigned 64 bit and above.")] = None
 
 
 @declares("KASMINA_SEED_DIVERSITY", domain=Domain.KASMINA, attributes=("env_id",), epoch_field="inner_epoch")
