@@ -77,9 +77,11 @@ def power(gpu: Gpu, calls: Calls, points: GpuPoints) -> None:
 
 
 def temperature(gpu: Gpu, calls: Calls, points: GpuPoints) -> None:
-    """Temperature of the core."""
-    function = "nvmlDeviceGetTemperature"
-    answer = calls.ask(gpu.uuid, function, gpu.handle, calls.nvml.NVML_TEMPERATURE_GPU)
+    """Temperature of the core; older drivers have the first function only, newer ones will have the second only."""
+    answer = None
+    for function in ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV"):
+        if answer is None:
+            answer = calls.ask(gpu.uuid, function, gpu.handle, calls.nvml.NVML_TEMPERATURE_GPU)
     if answer is not None:
         put(points, hw.TEMPERATURE, gpu, calls.number(function, answer, 0, 200), "gpu_core")
 

@@ -8,6 +8,7 @@ import torch
 
 from esper_otel.events import AllocatorStats
 from esper_otel.sensors.faults import Faults
+from esper_otel.sensors.marks import named_device
 
 ReadStats = Callable[[torch.device], Mapping[str, int]]
 
@@ -44,7 +45,7 @@ class AllocatorSensor:
         self, device: torch.device | str, *, read: ReadStats | None = None, faults: Faults | None = None
     ) -> None:
         """``read`` defaults to ``torch.cuda.memory_stats``."""
-        self.device = torch.device(device)
+        self.device = named_device(device)
         self.faults = faults or Faults()
         self._read = read or torch.cuda.memory_stats
         self._before: int | None = None

@@ -12,7 +12,7 @@ import torch
 from esper_otel.events import GradientStats
 from esper_otel.sensors.deferred import DeferredReader
 from esper_otel.sensors.faults import Faults
-from esper_otel.sensors.marks import Marks, marks_of
+from esper_otel.sensors.marks import Marks, marks_of, named_device
 
 DEAD_ZERO_FRACTION: Final = 0.9
 """Share of zero entries above which a layer counts as dead; the plan's limit."""
@@ -46,7 +46,7 @@ class GradientSensor:
         """``device`` defaults to that of the first parameter."""
         parameters = list(named_parameters)
         first = parameters[0][1].device if parameters else torch.device("cpu")
-        self.device = torch.device(device) if device is not None else first
+        self.device = named_device(device) if device is not None else first
         self.faults = faults or Faults()
         self._parameters = [(_layer(name), p) for name, p in parameters if p.device == self.device]
         self._reader: DeferredReader[_Measured] | None = None

@@ -66,6 +66,14 @@ class CudaMarks:
         return torch.cuda.is_current_stream_capturing()
 
 
+def named_device(device: torch.device | str) -> torch.device:
+    """``device`` with its number: ``cuda`` is the current CUDA device, as the relay and the log name it too."""
+    named = torch.device(device)
+    if str(named) == "cuda" and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return named
+
+
 def marks_of(device: torch.device) -> Marks | None:
     """Marks of a device that works on its own; None for the CPU.
 

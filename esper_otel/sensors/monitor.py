@@ -14,6 +14,7 @@ from esper_otel.sensors.amp import ScalerSensor
 from esper_otel.sensors.compiler import CompilerSensor
 from esper_otel.sensors.faults import Faults
 from esper_otel.sensors.gradients import GradientSensor
+from esper_otel.sensors.marks import named_device
 from esper_otel.sensors.snapshot import snapshot
 from esper_otel.sensors.timing import PhaseTimer, summarise
 from esper_otel.sensors.utilization import UtilizationProbe
@@ -63,7 +64,7 @@ class TrainingMonitor:
         if every < 1:
             raise ValueError(f"every={every}: the number of steps between two reports must be 1 or more")
         first = next(model.parameters(), None)
-        self.device = torch.device(device) if device is not None else first.device if first is not None else _CPU
+        self.device = named_device(device if device is not None else first.device if first is not None else "cpu")
         self.steps = 0
         self._emit = emit
         self._every = every
@@ -100,36 +101,28 @@ class TrainingMonitor:
         """Emit what is known by now. What the device has not reached comes with a later report."""
         phases = self._report_phases()
         allocator = self._allocator.take(self.steps)
-        reading = self._compiler.take()
-        for event in (allocator, self._scaler.take() if self._scaler else None):
-            if event is not None:
-                self._emit(event)
-        for gradients in self._gradients.take():
-            self._emit(gradients)
-        if reading is not None:
-            for news in reading.news:
-                self._emit(news)
-            if reading.stats != self._last_stats:
-                self._emit(reading.stats)
-                self._last_stats = reading.stats
+        scaling = self._scaler.take() if self._scaler is not None else None
+        compiler = self._report_compiler()
+        events: list[Event | None] = [allocator, scaling, *self._gradients.take()]
         window = self.steps - self._reported_at
         if window:  # else the last snapshot still says it better
-            self._emit(
+            events.append(
                 snapshot(
                     str(self.device),
                     batch=self.steps,
                     window=window,
                     phases=summarise(phases),
                     allocator=allocator,
-                    compiler=reading.stats if reading else None,
+                    compiler=compiler,
                     utilization=self._utilization.latest,
                 )
             )
+        for event in (*events, *self._faults.drain()):
+            if event is not None:
+                self._emit(event)
         self._reported_at = self.steps
         self._is_gradient_due = True
         self._utilization.request()
-        for fault in self._faults.drain():
-            self._emit(fault)
 
     def close(self) -> None:
         """Emit what is known and let go of the optimizer. Does not wait: passes still in flight are not told of."""
@@ -161,6 +154,17 @@ class TrainingMonitor:
         self._unmeasured = unmeasured
         return durations
 
+    def _report_compiler(self) -> CompilerStats | None:
+        reading = self._compiler.take()
+        if reading is None:
+            return None
+        for news in reading.news:
+            self._emit(news)
+        if reading.stats != self._last_stats:
+            self._emit(reading.stats)
+            self._last_stats = reading.stats
+        return reading.stats
+
     def _before_update(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         """Measure the first update after each report, so that the numbers have arrived by the next."""
         if self._is_gradient_due:
@@ -168,6 +172,3 @@ class TrainingMonitor:
             # A fused optimizer under a scaler divides by this itself, after the hook.
             scale = getattr(optimizer, "grad_scale", None)
             self._gradients.measure(self.steps + 1, scale=scale if isinstance(scale, torch.Tensor) else None)
-
-
-_CPU = torch.device("cpu")

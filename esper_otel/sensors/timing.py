@@ -18,7 +18,7 @@ import msgspec
 import torch
 
 from esper_otel.sensors.faults import Faults
-from esper_otel.sensors.marks import Marks, marks_of
+from esper_otel.sensors.marks import Marks, marks_of, named_device
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,7 +73,7 @@ class PhaseTimer:
         faults: Faults | None = None,
     ) -> None:
         """``pool_size``: events that may be in flight; a device that is not there is a fault, and all is a no-op."""
-        self.device = torch.device(device)
+        self.device = named_device(device)
         self.unmeasured: dict[str, int] = {}
         self.faults = faults or Faults()
         self._is_on = True

@@ -14,6 +14,7 @@ from typing import Final
 import torch
 
 from esper_otel.sensors.faults import Faults
+from esper_otel.sensors.marks import named_device
 
 HANGS_AFTER_S: Final = 10.0
 
@@ -37,7 +38,7 @@ class UtilizationProbe:
         faults: Faults | None = None,
     ) -> None:
         """``read`` asks the driver and may block; silent on a CPU."""
-        self.device = torch.device(device)
+        self.device = named_device(device)
         self.faults = faults or Faults()
         self.latest: Reading | None = None
         self._read = read or _read_driver
