@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from esper_otel.relay.console import say
+
 VERSION: Final = 1
 
 
@@ -31,6 +33,7 @@ class StateDirectory:
         """
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._has_complained = False
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,15 +52,18 @@ class StateDirectory:
         return stored if isinstance(stored, dict) and stored.get("version") == VERSION else None
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Replace the stored state in one step.
-
-        Raises:
-            OSError: it could not be written; the old one stands.
-        """
+        """Replace the stored state in one step. When it cannot be written the old one stands, and this is said once."""
         target = self.path / f"{name}.json"
         fresh = target.with_suffix(".json.new")
-        fresh.write_bytes(msgspec.json.encode({"version": VERSION, **state}))
-        fresh.replace(target)
+        try:
+            fresh.write_bytes(msgspec.json.encode({"version": VERSION, **state}))
+            fresh.replace(target)
+        except OSError as error:
+            if not self._has_complained:
+                say(f"cannot store its position in {self.path} ({error}); a restart goes on from the last stored one")
+            self._has_complained = True
+        else:
+            self._has_complained = False
 
     def close(self) -> None:
         """Let another relay have it."""

@@ -7,7 +7,6 @@ delivery and checkpoint sends again is recognisable as the same.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from esper_otel.events import Event
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
 from esper_otel.relay.checkpoint import StateDirectory
+from esper_otel.relay.console import say
 from esper_otel.relay.ingest import DUPLICATE, Ingest
 from esper_otel.relay.log_events import LogEventProjector
 from esper_otel.relay.otlp import Exporters
@@ -60,13 +60,17 @@ class DeliveryPipeline:
         """
         self._exporters = exporters
         self._directory = directory
-        stored = directory.load(CHECKPOINT) if directory else None
-        self.reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
-        self._ingest = Ingest(stored["ingest"] if stored else None)
         self._traces = TraceProjector(run_id, resource)
         self._logs = LogEventProjector(run_id, resource)
+        stored = directory.load(CHECKPOINT) if directory else None
         if stored is not None:
-            self._traces.restore(stored["traces"])
+            try:
+                self._traces.restore(stored["traces"])
+            except Exception as error:  # whatever is wrong with it, the log can give it again
+                say(f"the stored delivery is unusable ({error}); delivering the log anew")
+                stored, self._traces = None, TraceProjector(run_id, resource)
+        self.reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
+        self._ingest = Ingest(stored["ingest"] if stored else None)
         self._run_id = run_id
         self._notes: deque[tuple[Event, int]] = deque(maxlen=KEPT_NOTES)
         self._noted = 0
@@ -104,6 +108,12 @@ class DeliveryPipeline:
         return done
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # the scrape goes on without delivery; silence would look like a healthy endpoint
+            say(f"OTLP delivery broke down ({type(error).__name__}: {error}); its position is kept for a new relay")
+
+    def _follow(self) -> None:
         quiet_since = time.monotonic()
         while not self._stop.is_set():
             if self._is_finishing.is_set():
@@ -169,14 +179,12 @@ class DeliveryPipeline:
             if self._stop.is_set():
                 return False
             if not said:
-                print(
-                    f"esper-otel relay: {exporter.signal} wait for the endpoint: {exporter.last_error}", file=sys.stderr
-                )
+                say(f"{exporter.signal} wait for the endpoint: {exporter.last_error}")
                 said = True
             self._stop.wait(pause_s)
             pause_s = min(2 * pause_s, LONGEST_RETRY_S)
         if said:
-            print(f"esper-otel relay: {exporter.signal} are delivered again", file=sys.stderr)
+            say(f"{exporter.signal} are delivered again")
         return True
 
     def _store(self) -> None:
@@ -187,7 +195,4 @@ class DeliveryPipeline:
             "ingest": self._ingest.state,
             "traces": self._traces.snapshot(),
         }
-        try:
-            self._directory.save(CHECKPOINT, content)
-        except OSError as error:
-            print(f"esper-otel relay: cannot store its position in {self._directory.path} ({error})", file=sys.stderr)
+        self._directory.save(CHECKPOINT, content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Final
 
 from esper_otel.log.reader import LogReader
 from esper_otel.relay.checkpoint import StateDirectory
+from esper_otel.relay.console import say
 from esper_otel.relay.families import Family
 from esper_otel.relay.ingest import Ingest, Ingested
 from esper_otel.relay.liveness import Liveness
@@ -56,7 +56,7 @@ class MetricsPipeline:
                 self.state.restore(stored["state"])
                 liveness.restore(stored["liveness"])
             except Exception as error:  # whatever is wrong with it, the log can give it again
-                print(f"esper-otel relay: stored state is unusable ({error}); reading the log anew", file=sys.stderr)
+                say(f"the stored metrics are unusable ({error}); reading the log anew")
                 stored, self.state = None, MetricState()
         self.reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
         self._ingest = Ingest(stored["ingest"] if stored else None)
@@ -85,7 +85,7 @@ class MetricsPipeline:
             self.state.own[signal.name] = points
 
     def store(self) -> None:
-        """Store state and position together; says so when it cannot."""
+        """Store state and position together."""
         if self._directory is None:
             return
         self._stored_at, self._is_dirty = time.monotonic(), False
@@ -95,14 +95,7 @@ class MetricsPipeline:
             "state": self.state.snapshot(),
             "liveness": self._liveness.snapshot(),
         }
-        try:
-            self._directory.save(CHECKPOINT, content)
-        except OSError as error:
-            print(
-                f"esper-otel relay: cannot store its position in {self._directory.path} ({error}); "
-                "a restart will read the log from the last stored one",
-                file=sys.stderr,
-            )
+        self._directory.save(CHECKPOINT, content)
 
     def close(self) -> None:
         """Store and close the log."""

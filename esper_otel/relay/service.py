@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from opentelemetry.sdk.resources import Resource
-
-from esper_otel.log import manifest
 from esper_otel.relay.checkpoint import StateDirectory
+from esper_otel.relay.console import say
 from esper_otel.relay.delivery import DeliveryPipeline
-from esper_otel.relay.endpoint import Endpoint, Target, address_from_env, announce, withdraw
+from esper_otel.relay.endpoint import Endpoint, address_from_env
 from esper_otel.relay.exposition import FamilyCollector, registry_of
 from esper_otel.relay.families import Family
 from esper_otel.relay.liveness import DIED, Liveness
@@ -24,8 +20,9 @@ from esper_otel.relay.metrics_pipeline import MetricsPipeline
 from esper_otel.relay.nvml_sampler import NvmlSampler
 from esper_otel.relay.options import Options, resource_defaults, state_directory_of, subject_of
 from esper_otel.relay.otlp import Exporters, resource_from_env
+from esper_otel.relay.own_metrics import OwnMetrics
+from esper_otel.relay.presence import Presence
 from esper_otel.relay.run_processes import run_pids
-from esper_otel.signals import own
 
 IDLE_S: Final = 0.05
 """Pause when the log has nothing new: half of the time from emit to scrape, at no measurable cost."""
@@ -63,6 +60,14 @@ class Relay:
         )
         self._delivery = self._make_delivery()
         self._metric_export = self._make_metric_export()
+        self._presence = Presence(self._subject, self._resource)
+        self._own = OwnMetrics(
+            self._metrics,
+            liveness=self._liveness,
+            gpus=self._gpus,
+            exporters=self._exporters,
+            delivery=self._delivery,
+        )
         self._endpoint: Endpoint | None = None
         self._stop = threading.Event()
         self._ticked_at = 0.0
@@ -76,7 +81,7 @@ class Relay:
         """Work until the run is over; the exit status."""
         self._catch_up()
         self._open_endpoint()
-        self._announce()
+        self._presence.announce(self._endpoint, self._exporters)
         if self._options.follow:
             self._gpus.start()
         if self._delivery is not None:
@@ -149,26 +154,10 @@ class Relay:
         if "prometheus" not in names:
             return
         host, port = address_from_env()
-        collector = FamilyCollector(self._collect_now, resource_labels(self._resource))
+        collector = FamilyCollector(
+            self._collect_now, {name: str(value) for name, value in self._resource.attributes.items()}
+        )
         self._endpoint = Endpoint(registry_of(collector), host, port)
-
-    def _announce(self) -> None:
-        for problem in self._exporters.problems:
-            say(problem)
-        if self._endpoint is not None:
-            say(f"metrics of run {self._subject.run_id} at {self._endpoint.url}")
-        say(self._exporters.describe())
-        info = {
-            "pid": os.getpid(),
-            "prometheus_url": self._endpoint.url if self._endpoint else None,
-            "otlp_endpoint": next((exporter.endpoint for exporter in self._exporters.active), None),
-        }
-        self._update_manifest(relay=info)
-        directory = self._subject.targets_directory
-        if directory is not None and self._endpoint is not None:
-            address = f"{self._endpoint.host}:{self._endpoint.port}"
-            labels = {"job": self._attribute("service.name"), "instance": self._attribute("service.instance.id")}
-            self._touch_targets(lambda: announce(directory, Target([address], labels)))
 
     # Working
 
@@ -211,26 +200,7 @@ class Relay:
         if now - self._ticked_at < TICK_S:
             return
         self._ticked_at = now
-        self._refresh_own()
-
-    def _refresh_own(self) -> None:
-        metrics = self._metrics
-        metrics.set_own(own.RUN_STATUS, self._liveness.points())
-        for signal, points in self._gpus.points().items():
-            metrics.set_own(signal, points)
-        newest_ns = metrics.state.last_ns
-        unread = metrics.reader.unread_bytes()
-        if newest_ns:
-            metrics.set_own(own.LAST_RECORD, {(): newest_ns / 1e9})
-            metrics.set_own(own.LAG, {(): max(time.time() - newest_ns / 1e9, 0.0) if unread else 0.0})
-        metrics.set_own(own.UNREAD, {(): float(unread)})
-        active = self._exporters.active
-        if active:
-            metrics.set_own(own.EXPORTED, {(e.signal,): float(e.exported) for e in active})
-            metrics.set_own(own.EXPORT_FAILURES, {(e.signal,): float(e.failed) for e in active})
-        if self._delivery is not None:
-            metrics.set_own(own.UNDELIVERED, {(): float(self._delivery.reader.unread_bytes())})
-            metrics.set_own(own.CUT_SPANS, {(): float(self._delivery.cut_spans)})
+        self._own.refresh()
 
     def _collect_now(self) -> list[Family]:
         now_ns = time.time_ns() if self._options.follow else self._metrics.state.last_ns
@@ -241,18 +211,19 @@ class Relay:
     def _finish(self) -> bool:
         """Deliver what is left; whether all of it went out."""
         self._drain_metrics()
-        self._refresh_own()
+        self._own.refresh()
         self._metrics.store()
         is_hurried = self._stop.is_set()
         drain_s = min(self._options.drain_s, 5.0) if is_hurried else self._options.drain_s
-        self._record_end()
+        if self._liveness.state == DIED:
+            self._presence.record_end(DIED, self._metrics.state.last_ns)
         delivered = self._deliver_rest(drain_s)
         if not delivered:
             say(
                 f"the OTLP endpoint did not take everything within {drain_s:g} s; "
                 f"'esper-otel relay {self._options.run}' delivers the rest"
             )
-        self._refresh_own()
+        self._own.refresh()
         if not is_hurried and self._endpoint is not None and self._options.linger_s > 0:
             say(f"the run is over; {self._endpoint.url} stays for {self._options.linger_s:g} s")
             self._stop.wait(self._options.linger_s)
@@ -276,14 +247,8 @@ class Relay:
             )
         return delivered
 
-    def _record_end(self) -> None:
-        if self._liveness.state == DIED:
-            self._update_manifest(status=DIED, ended_at=manifest_time(self._metrics.state.last_ns))
-
     def _close(self) -> None:
-        directory = self._subject.targets_directory
-        if directory is not None:
-            self._touch_targets(lambda: withdraw(directory, self._attribute("service.instance.id")))
+        self._presence.withdraw()
         if self._endpoint is not None:
             self._endpoint.close()
         self._gpus.stop()
@@ -291,35 +256,3 @@ class Relay:
         self._metrics.close()
         if self._directory is not None:
             self._directory.close()
-
-    def _attribute(self, name: str) -> str:
-        return str(self._resource.attributes[name])
-
-    def _update_manifest(self, **fields: Any) -> None:
-        if self._subject.directory is None or not self._subject.is_ours:
-            return
-        try:
-            manifest.update(self._subject.directory, **fields)
-        except (OSError, ValueError) as error:
-            say(f"run.json could not be updated: {error}")
-
-    def _touch_targets(self, change: Callable[[], None]) -> None:
-        try:
-            change()
-        except OSError as error:
-            say(f"prometheus_targets.json could not be written: {error}")
-
-
-def resource_labels(resource: Resource) -> dict[str, str]:
-    """Resource attributes as they appear on ``target_info``."""
-    return {name: str(value) for name, value in resource.attributes.items()}
-
-
-def manifest_time(time_ns: int) -> str:
-    """A time as ``run.json`` holds it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_ns / 1e9))
-
-
-def say(text: str) -> None:
-    """One line to the console."""
-    print(f"esper-otel relay: {text}", file=sys.stderr, flush=True)

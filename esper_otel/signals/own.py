@@ -50,6 +50,13 @@ EXPORTED: Final = _own(
 EXPORT_FAILURES: Final = _own(
     "esper.relay.export_failures", "counter", "{failure}", "OTLP exports that failed and were tried again.", "signal"
 )
+REFUSED: Final = _own(
+    "esper.relay.refused",
+    "counter",
+    "{item}",
+    "Spans, log events and metric points that the OTLP receiver will never take.",
+    "signal",
+)
 UNDELIVERED: Final = _own(
     "esper.relay.undelivered",
     "gauge",
@@ -74,6 +81,7 @@ OWN_SIGNALS: Final = (
     LAST_RECORD,
     EXPORTED,
     EXPORT_FAILURES,
+    REFUSED,
     UNDELIVERED,
     CUT_SPANS,
     *HARDWARE_SIGNALS,
