@@ -134,7 +134,8 @@ def test_from_start_sends_it_again(finished_run):
 def test_a_log_that_cannot_hold_state_is_relayed_all_the_same(finished_run):
     (finished_run / "relay").write_text("in the way")
     with relay(finished_run, "--linger", "30") as server:
-        assert "tamiyo_updates_total" in scrape(announced_url(finished_run, server.pid))
+        url = announced_url(finished_run, server.pid)
+        wait_for(lambda: "tamiyo_updates_total" in scrape(url), "the metrics")
     assert manifest(finished_run)["status"] == "finished"
 
 
@@ -143,10 +144,11 @@ def test_a_stored_state_of_another_version_is_said_and_the_log_is_read_anew(fini
         first.communicate(timeout=30)
     stored = finished_run / "relay" / "metrics.json"
     stored.write_text(json.dumps(json.loads(stored.read_text()) | {"state": {}}))
+    counted = 'esper_events_total{event_type="TOLARIA_BATCH_COMPLETED",group_id="default",rank="0"} 3.0'
     with relay(finished_run, "--linger", "30") as second:
-        text = scrape(announced_url(finished_run, second.pid))
+        url = announced_url(finished_run, second.pid)
+        wait_for(lambda: counted in scrape(url), "the counts of the whole log")
         second.terminate()
         _, errors = second.communicate(timeout=30)
 
-    assert 'esper_events_total{event_type="TOLARIA_BATCH_COMPLETED",group_id="default",rank="0"} 3.0' in text
     assert "the stored metrics are unusable" in errors
