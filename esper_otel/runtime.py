@@ -123,17 +123,20 @@ def emit(
     telemetry.put((event, timestamp_ns, group_id or telemetry.group_id, severity, message))
 
 
-def shutdown(outcome: Outcome = "finished", detail: str | None = None, timeout_s: float = 2.0) -> None:
+def shutdown(
+    outcome: Outcome = "finished", detail: str | None = None, timeout_s: float = 2.0, rounds: int | None = None
+) -> None:
     """Say how the run ended, write what is queued and close the log. Does not wait for the relay.
 
     Args:
         outcome: how it ended.
         detail: what ended it, in words.
         timeout_s: longest wait for the disk, s; usually a few ms pass.
+        rounds: rounds that were completed, if the training counts any.
     """
     telemetry, _Process.active = _Process.active, None
     if telemetry is not None:
-        telemetry.close(outcome, detail, timeout_s)
+        telemetry.close(outcome, detail, timeout_s, rounds)
 
 
 class Telemetry:
@@ -202,10 +205,10 @@ class Telemetry:
         """Remember what is about to end the process, for :meth:`close` at its exit."""
         self._failure = (outcome, detail)
 
-    def close(self, outcome: Outcome, detail: str | None, timeout_s: float) -> None:
+    def close(self, outcome: Outcome, detail: str | None, timeout_s: float, rounds: int | None = None) -> None:
         """Close the log; see :func:`shutdown`."""
         duration_s = time.monotonic() - self._started_s
-        ended = RunEnded(outcome=outcome, detail=detail, duration_s=duration_s, reported_by="trainer")
+        ended = RunEnded(outcome=outcome, detail=detail, rounds=rounds, duration_s=duration_s, reported_by="trainer")
         self._writer.close(ended, timeout_s=timeout_s)
         self._files.end(outcome)
         if self._relay_pid and (code := exit_code(self._relay_pid)):

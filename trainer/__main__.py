@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import torch
 from rich.console import Console
 
 from esper_otel import configure, shutdown
+from trainer.distributed.peers import PeerLostError, Peers
+from trainer.distributed.process_group import joined
 from trainer.options import Options, parse
 from trainer.progress import shown, summary
+from trainer.simic.archive import CheckpointError
 from trainer.simic.emission import Emitter
+from trainer.simic.groups import Arms
 from trainer.simic.loop import Training
 from trainer.simic.observer import Observer, Silent
 from trainer.tolaria.weights import digest, save_npz
@@ -23,64 +31,117 @@ ANNOUNCEMENT_S: Final = 2.0
 """Longest wait for the relay to say where it serves metrics; training does not depend on it."""
 
 INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C, as shells have it."""
+TERMINATED: Final = 143
+"""Exit statuses after Ctrl-C and SIGTERM, as shells have them."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: from torchrun when another rank failed, from Kubernetes, from a person."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Train; returns the exit status."""
-    options = parse(arguments)
-    console = Console(soft_wrap=True, highlight=False, force_terminal=options.progress or None)
-    torch.set_num_threads(options.recipe.threads)
+    job = Job(parse(arguments))
+    torch.set_num_threads(job.options.recipe.threads)
     try:
-        if options.telemetry_dir is None:
-            return _train(options, console, Silent())
-        return _train_watched(options, console, options.telemetry_dir)
+        with _sigterm_raises():
+            return job.train() if job.options.telemetry_dir is None else _watched(job, job.options.telemetry_dir)
+    except Terminated:
+        print("stopped by SIGTERM", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except (CheckpointError, PeerLostError) as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
-def _train_watched(options: Options, console: Console, folder: Path) -> int:
+class Job:
+    """What one process does: it trains its share of every arm. On standard output only rank 0 says anything."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.console = Console(
+            soft_wrap=True, highlight=False, force_terminal=options.progress or None, quiet=options.rank != 0
+        )
+        self.arms: Arms | None = None
+
+    @property
+    def rounds_done(self) -> int | None:
+        """Rounds done, those before a resume included; None before training began."""
+        return None if self.arms is None else self.arms.rounds_done
+
+    def train(self, observer_of: Callable[[str | None], Observer] = lambda group_id: Silent()) -> int:
+        """Train all arms and say what came of it; returns the exit status."""
+        with joined(torch.device(self.options.recipe.device)) as peers:
+            self._train(observer_of, peers)
+            return self._conclude() if peers.rank == 0 else 0
+
+    def _train(self, observer_of: Callable[[str | None], Observer], peers: Peers) -> None:
+        options = self.options
+        self.arms = Arms(options.arms, observer_of, peers)
+        self.arms.begin(options.resume)
+        left = (options.recipe.rounds - self.arms.rounds_done) * len(options.arms)
+        enabled = self.console.is_terminal if options.progress is None else options.progress
+        with shown(self.console, left, enabled and peers.rank == 0) as advance:
+            self.arms.run(advance, options.keeper)
+
+    def _conclude(self) -> int:
+        assert self.arms is not None
+        weights: dict[str, torch.Tensor] = {}
+        for group_id, training in self.arms.trainings.items():
+            self.console.print(summary(training.history, group_id))
+            prefix = "" if group_id is None else f"{group_id}."
+            weights |= {prefix + name: value for name, value in final_weights(training).items()}
+        if self.options.final_weights is not None:
+            try:
+                save_npz(self.options.final_weights, weights)
+            except OSError as error:
+                print(f"--final-weights {self.options.final_weights}: {error.strerror}", file=sys.stderr)
+                return 1
+        self.console.print(f"weights sha256: {digest(weights)}")
+        return 0
+
+
+def _watched(job: Job, folder: Path) -> int:
     try:
         telemetry = configure(telemetry_dir=folder)
     except (RuntimeError, ValueError, OSError) as error:
         print(f"telemetry cannot start: {error}", file=sys.stderr)
         return 2
-    console.print(f"run {telemetry.run_id}: {telemetry.run_dir}")
+    job.console.print(f"run {telemetry.run_id}: {telemetry.run_dir}")
     try:
-        if telemetry.relay_pid is not None:
-            _say_where(console, Path(telemetry.run_dir))
-        status = _train(options, console, Emitter())
-    except KeyboardInterrupt:
-        shutdown("interrupted", "stopped by the user")
+        if telemetry.relay_pid is not None and job.options.rank == 0:
+            _say_where(job.console, Path(telemetry.run_dir))
+        status = job.train(Emitter)
+    except KeyboardInterrupt as stop:
+        detail = "stopped by SIGTERM" if isinstance(stop, Terminated) else "stopped by the user"
+        shutdown("interrupted", detail, rounds=job.rounds_done)
         raise
     except BaseException as error:
-        shutdown("failed", f"{type(error).__name__}: {error}")
+        shutdown("failed", f"{type(error).__name__}: {error}", rounds=job.rounds_done)
         raise
-    shutdown("finished", f"{options.recipe.rounds} rounds")
+    shutdown("finished", f"{job.options.recipe.rounds} rounds", rounds=job.rounds_done)
     return status
 
 
-def _train(options: Options, console: Console, observer: Observer) -> int:
-    recipe = options.recipe
-    training = Training(recipe, observer)
-    enabled = console.is_terminal if options.progress is None else options.progress
-    with shown(console, recipe.rounds, enabled) as advance:
-        training.run(advance)
-    console.print(summary(training.history))
-    weights = final_weights(training)
-    if options.final_weights is not None:
-        try:
-            save_npz(options.final_weights, weights)
-        except OSError as error:
-            print(f"--final-weights {options.final_weights}: {error.strerror}", file=sys.stderr)
-            return 1
-    console.print(f"weights sha256: {digest(weights)}")
-    return 0
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Within the block SIGTERM ends the run as Ctrl-C does, so that the log says how it ended."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def final_weights(training: Training) -> dict[str, torch.Tensor]:
-    """Weights of the policy and of every host, by name."""
+    """Weights of the policy and of every host of this process, by name."""
     weights = {f"policy.{name}": value for name, value in training.policy.state_dict().items()}
     for env in training.envs:
         weights |= {f"host{env.env_id}.{name}": value for name, value in env.host.state_dict().items()}

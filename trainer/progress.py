@@ -13,30 +13,36 @@ from trainer.simic.observer import RoundEnd
 
 
 @contextmanager
-def shown(console: Console, rounds: int, enabled: bool) -> Iterator[Callable[[RoundEnd], None]]:
-    """A function to call after each of ``rounds`` rounds."""
+def shown(console: Console, rounds: int, enabled: bool) -> Iterator[Callable[[str | None, RoundEnd], None]]:
+    """A function to call, with the arm's group, after each of ``rounds`` rounds."""
     if not enabled:
-        yield lambda end: None
+        yield lambda group_id, end: None
         return
     columns = (
         TextColumn("round"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("reward {task.fields[reward]:.2f}  accuracy {task.fields[accuracy]:.1f} %"),
+        TextColumn("{task.fields[group]}reward {task.fields[reward]:.2f}  accuracy {task.fields[accuracy]:.1f} %"),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("train", total=rounds, reward=0.0, accuracy=0.0)
+        task = progress.add_task("train", total=rounds, group="", reward=0.0, accuracy=0.0)
 
-        def advance(end: RoundEnd) -> None:
-            progress.update(task, advance=1, reward=sum(end.rewards) / len(end.rewards), accuracy=end.rolling_accuracy)
+        def advance(group_id: str | None, end: RoundEnd) -> None:
+            progress.update(
+                task,
+                advance=1,
+                group="" if group_id is None else f"{group_id}: ",
+                reward=sum(end.rewards) / len(end.rewards),
+                accuracy=end.rolling_accuracy,
+            )
 
         yield advance
 
 
-def summary(history: list[RoundEnd]) -> Table:
-    """First and last rounds side by side."""
-    table = Table(title="Training", show_edge=False)
+def summary(history: list[RoundEnd], group_id: str | None = None) -> Table:
+    """First and last rounds of an arm side by side; of rank 0's environments when there are several ranks."""
+    table = Table(title="Training" if group_id is None else f"Training, group {group_id}", show_edge=False)
     for column in ("", "first rounds", "last rounds"):
         table.add_column(column, justify="right" if column else "left")
     part = max(1, len(history) // 5)

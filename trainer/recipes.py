@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from trainer.simic.chaos import Intervention
 from trainer.tamiyo.ppo import PPOSettings
+from trainer.tiers import Tiers
 from trainer.tolaria.environment import EnvironmentSettings
 from trainer.tolaria.training import HostSettings
 
@@ -24,6 +26,10 @@ class Recipe:
         reward_mode: shaped or sparse.
         warm_hosts: different warmed-up hosts that episodes start from in turn.
         snapshot_every: rounds between two infrastructure snapshots.
+        diagnostics: off, low, medium or high; see :mod:`trainer.tiers`.
+        diagnostics_every: rounds between two close looks at level medium.
+        memory_budget_gb: memory in GiB that the process may use before it warns; None takes the machine's.
+        interventions: what is done to the run on purpose, in no order.
         environment: what an environment is.
         ppo: how the policy learns.
     """
@@ -37,6 +43,10 @@ class Recipe:
     reward_mode: str = "shaped"
     warm_hosts: int = 4
     snapshot_every: int = 5
+    diagnostics: str = "medium"
+    diagnostics_every: int = 5
+    memory_budget_gb: float | None = None
+    interventions: tuple[Intervention, ...] = ()
     environment: EnvironmentSettings = field(default_factory=EnvironmentSettings)
     ppo: PPOSettings = field(default_factory=PPOSettings)
 
@@ -45,12 +55,40 @@ class Recipe:
         """Episodes planned."""
         return self.rounds * self.envs
 
+    @property
+    def tiers(self) -> Tiers:
+        """Which diagnostics are collected when."""
+        return Tiers(level=self.diagnostics, every=self.diagnostics_every)
+
 
 RECIPES: Final[dict[str, Recipe]] = {
     recipe.name: recipe
     for recipe in (
         Recipe(name="smoke", rounds=3, envs=2, warm_hosts=1, environment=EnvironmentSettings(episode_length=14)),
-        Recipe(name="demo", rounds=36, envs=4),
+        Recipe(name="demo", rounds=30, envs=4),
+        Recipe(
+            name="chaos",
+            rounds=20,
+            envs=2,
+            warm_hosts=1,
+            memory_budget_gb=1.0,
+            diagnostics_every=1,
+            # Spelled out: what breaks at these numbers need not break at others.
+            environment=EnvironmentSettings(host=HostSettings(batches_per_epoch=3, lr=0.01), episode_length=24),
+            ppo=PPOSettings(lr=2e-3, clip=0.2, entropy_coef=0.02, updates=4, minibatches=4, target_kl=0.08),
+            interventions=(
+                Intervention(kind="poisoned_reward", rounds=(3,)),
+                Intervention(kind="nan_weights", rounds=(4,), epoch=8, env_id=0),
+                Intervention(kind="wiped_head", rounds=(4,), epoch=9, env_id=1),
+                Intervention(kind="hostage", rounds=(5, 6, 7), strength=0.08, margin=6.0),
+                Intervention(kind="hostage", rounds=(8, 9, 10), strength=0.2, margin=-4.0),
+                Intervention(kind="noisy_weights", rounds=(11,), epoch=24, strength=0.5),
+                Intervention(kind="scaled_rewards", rounds=(13,), strength=1000.0),
+                Intervention(kind="lr_spike", rounds=(14, 15), strength=100.0),
+                Intervention(kind="entropy_sign", rounds=(16, 17, 18), strength=50.0),
+                Intervention(kind="memory_leak", rounds=(19,), strength=0.7),
+            ),
+        ),
         Recipe(
             name="gpu",
             rounds=60,
@@ -62,4 +100,5 @@ RECIPES: Final[dict[str, Recipe]] = {
         ),
     )
 }
-"""Every recipe by name: smoke takes seconds, demo a minute or so on one core, gpu needs an accelerator."""
+"""Every recipe by name: smoke takes seconds, demo a minute or so on one core, gpu needs an accelerator; chaos breaks
+things on purpose, in half a minute."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from esper_otel.events.declare import Domain, Event, Severity, counter, declares, gauge, note
+from esper_otel.events.declare import Domain, Event, Severity, Tier, counter, declares, gauge, note
 
 _CAUSE = "Join key to the causal log's {} row; absent for automatic steps."
 
@@ -175,7 +175,11 @@ class SeedDiversity(Event, frozen=True, kw_only=True):
     ] = None
     output_similarity: Annotated[
         float | None,
-        note("Mean absolute cosine of the seeds' contributions, 0 to 1.", gauge("kasmina.output_similarity")),
+        note(
+            "Mean absolute cosine of the seeds' contributions, 0 to 1.",
+            gauge("kasmina.output_similarity"),
+            tier=Tier.MEDIUM,
+        ),
     ] = None
 
 

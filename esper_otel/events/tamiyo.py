@@ -182,10 +182,12 @@ class PolicyUpdate(Event, frozen=True, kw_only=True):
         float | None, note("Coefficient of variation of the gradient norms; under 0.5 is clean.", gauge())
     ] = None
     nan_grad_count: Annotated[
-        int | None, note("Gradient entries that were NaN.", counter("tamiyo.nan_grads", unit="{entry}"))
+        int | None,
+        note("Gradient entries that were NaN.", counter("tamiyo.nan_grads", unit="{entry}"), tier=Tier.MEDIUM),
     ] = None
     inf_grad_count: Annotated[
-        int | None, note("Gradient entries that were infinite.", counter("tamiyo.inf_grads", unit="{entry}"))
+        int | None,
+        note("Gradient entries that were infinite.", counter("tamiyo.inf_grads", unit="{entry}"), tier=Tier.MEDIUM),
     ] = None
     dead_layers: Annotated[
         int | None, note("Layers with over 90 % zero gradient entries.", gauge(), tier=Tier.MEDIUM)
@@ -574,6 +576,9 @@ class UpdateSkipped(Event, frozen=True, kw_only=True):
         float | None, note("L2 gradient norm that stopped it, usually not finite.", NONFINITE_UPDATES)
     ] = None
     loss: Annotated[float | None, note("Loss that stopped it, usually not finite.")] = None
+    grad_nan_layers: Annotated[
+        tuple[str, ...] | None, note("Parameters whose gradient was not finite in the first bad mini-batch.")
+    ] = None
     consecutive: Annotated[int | None, note("Skipped updates in a row, this one included.")] = None
 
 

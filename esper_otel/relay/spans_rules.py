@@ -9,6 +9,7 @@ from esper_otel.events import (
     BatchCompleted,
     CounterfactualMatrix,
     Decision,
+    DegradationDetected,
     EpisodeOutcome,
     EpochCompleted,
     Event,
@@ -64,6 +65,17 @@ def opens_round(lane: Lane, event: Event) -> bool:
     return type(event) in OPENERS
 
 
+_ALARMING: Final = (
+    DegradationDetected,
+    MemoryWarning,
+    PerformanceDegradation,
+    RewardHackingSuspected,
+    Rollback,
+    UpdateSkipped,
+)
+"""Events that make a round anomalous by their mere existence."""
+
+
 def anomaly_name(event: Event) -> str | None:
     """Name of what makes the round of this event anomalous, None for a healthy event."""
     if isinstance(event, Anomaly):
@@ -73,6 +85,4 @@ def anomaly_name(event: Event) -> str | None:
         if norm is None or (math.isfinite(norm) and GRAD_NORM_THRESHOLD.severity_of(norm) is not Severity.CRITICAL):
             return None
         return f"tamiyo.pre_clip_grad_norm is {norm:.6g}"
-    if isinstance(event, (Rollback, UpdateSkipped, PerformanceDegradation, MemoryWarning, RewardHackingSuspected)):
-        return event.otel_name
-    return None
+    return event.otel_name if isinstance(event, _ALARMING) else None

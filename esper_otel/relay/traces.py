@@ -146,6 +146,7 @@ class TraceProjector:
             if lane.round is not None and lane.round.ended_ns is not None:
                 self._close_round(lane, record.timestamp_ns)
             self._state.current[str(record.rank)] = _lane_key(lane.rank, lane.group)
+            self._let_others_pass(lane)
             lane.open_round(record.timestamp_ns)
         anomaly = anomaly_name(event)
         if anomaly is not None:
@@ -171,6 +172,15 @@ class TraceProjector:
         lane = Lane(run_id=record.run_id or self.run_id, rank=record.rank, group=record.group_id)
         self._state.lanes[_lane_key(record.rank, record.group_id)] = lane
         return lane
+
+    def _let_others_pass(self, lane: Lane) -> None:
+        """A rank that trains its groups in turn begins a round of one only where that of another has ended."""
+        if lane.round is not None or lane.boundary_ns is None:
+            return
+        for other in self._state.lanes.values():
+            is_idle = other.round is None or other.round.ended_ns is not None
+            if other.rank == lane.rank and other.boundary_ns is not None and is_idle:
+                lane.boundary_ns = max(lane.boundary_ns, other.boundary_ns)
 
     def _ambient(self, record: Record) -> SpanRef:
         """The root of the round that is open or ended last; before the first, the span of the run."""

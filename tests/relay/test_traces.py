@@ -325,6 +325,27 @@ def test_an_event_that_esper_lite_sends_without_its_group_belongs_to_the_group_t
     assert ("A", True) == tuple((root.attributes or {})[key] for key in ("esper.group.id", "esper.round.anomalous"))
 
 
+def test_groups_that_train_in_turn_have_rounds_one_after_the_other() -> None:
+    projector = TraceProjector("run-1", Resource({}))
+    spans = []
+    for at, event, group in [
+        (0.0, TrainingStarted(n_envs=1), "A"),
+        (0.0, TrainingStarted(n_envs=1), "B"),
+        (1.0, EpochCompleted(env_id=0), "A"),
+        (2.0, BatchCompleted(batch_idx=1), "A"),
+        (3.0, EpochCompleted(env_id=0), "B"),
+        (4.0, BatchCompleted(batch_idx=1), "B"),
+        (5.0, EpochCompleted(env_id=0), "A"),
+        (6.0, BatchCompleted(batch_idx=2), "A"),
+    ]:
+        spans += projector.feed(record(at, event, group=group), (event,))
+    spans += projector.close()
+
+    rounds = {((root.attributes or {})["esper.group.id"], *interval_s(root)) for root in named(spans, "simic.round")}
+    assert {("A", 0.0, 2.0), ("B", 2.0, 4.0), ("A", 4.0, 6.0)} == rounds
+    assert 3 == len({root.context.trace_id for root in named(spans, "simic.round")})
+
+
 def test_a_trace_holds_at_most_its_share_of_spans_and_counts_the_rest() -> None:
     epochs: list[Timed] = [(1.0 + i / 1000, EpochCompleted(env_id=i % 4, inner_epoch=i)) for i in range(2_000)]
     seeds: list[Timed] = [(4.0, SeedGerminated(seed_id=f"s{i}", env_id=i, slot_id="r0c0")) for i in range(50)]

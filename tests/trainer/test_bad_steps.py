@@ -13,7 +13,8 @@ from trainer.simic.emission import Emitter
 from trainer.simic.loop import Training, sample
 from trainer.tamiyo.ppo import PPOSettings
 
-RECIPE = replace(RECIPES["smoke"], rounds=3, ppo=PPOSettings(target_kl=10.0))
+SHORT = replace(RECIPES["smoke"].environment, episode_length=10)
+RECIPE = replace(RECIPES["smoke"], rounds=3, environment=SHORT, ppo=PPOSettings(target_kl=10.0))
 
 
 @pytest.fixture

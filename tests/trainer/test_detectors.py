@@ -7,23 +7,29 @@ from trainer.simic import detectors
 FIRES = [
     ("ratio_explosion", lambda: detectors.ratio_anomalies(0.5, 5.1)),
     ("ratio_collapse", lambda: detectors.ratio_anomalies(0.09, 1.5)),
-    ("value_collapse", lambda: detectors.value_anomalies(5.1, 0.0)),
+    ("value_collapse", lambda: detectors.value_anomalies(20.1, 0.0)),
     ("value_collapse", lambda: detectors.value_anomalies(0.1, 5.1)),
     ("gradient_explosion", lambda: detectors.gradient_anomalies(10.1, 0.0)),
-    ("kl_spike", lambda: detectors.gradient_anomalies(1.0, 0.11)),
+    ("kl_spike", lambda: detectors.gradient_anomalies(1.0, 0.21)),
     ("kl_extreme", lambda: detectors.gradient_anomalies(1.0, 0.51)),
     ("entropy_collapse_op", lambda: detectors.entropy_anomalies({"op": 0.07}, {"op": 3})),
     ("gradient_norm_drift", lambda: detectors.drift_anomaly(2.6, 1.0)),
+    ("gradient_health_drift", lambda: detectors.health_drift_anomaly(0.39, 0.8)),
+    ("gradient_dead_layers", lambda: detectors.layer_anomalies(6, 0, 10)),
+    ("gradient_exploding_layers", lambda: detectors.layer_anomalies(0, 1, 10)),
     ("numerical_instability", lambda: detectors.nonfinite_anomalies({"a": math.nan, "b": 1.0})),
 ]
 SILENT = [
     lambda: detectors.ratio_anomalies(0.1, 5.0),
-    lambda: detectors.value_anomalies(5.0, 5.0),
-    lambda: detectors.gradient_anomalies(10.0, 0.1),
+    lambda: detectors.value_anomalies(20.0, 5.0),
+    lambda: detectors.gradient_anomalies(10.0, 0.2),
     lambda: detectors.entropy_anomalies({"op": 0.07}, {"op": 2}),
     lambda: detectors.entropy_anomalies({"op": 0.08}, {"op": 9}),
     lambda: detectors.drift_anomaly(2.5, 1.0),
     lambda: detectors.drift_anomaly(99.0, None),
+    lambda: detectors.health_drift_anomaly(0.4, 0.8),
+    lambda: detectors.health_drift_anomaly(0.0, None),
+    lambda: detectors.layer_anomalies(5, 0, 10),
     lambda: detectors.nonfinite_anomalies({"a": 1e30}),
 ]
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -148,6 +149,14 @@ def test_a_clipped_value_is_charged_the_worse_error():
     loss = critic_loss(torch.tensor([2.0]), torch.tensor([0.0]), torch.tensor([2.0]), 0.5)
 
     assert pytest.approx(0.5 * 1.5**2) == loss.item()
+
+
+def test_the_norm_before_clipping_is_numpys_over_the_whole_gradient(policy):
+    learner = PPO(policy, PPOSettings(updates=1, minibatches=1, max_grad_norm=1e6), 0)
+    (update,) = learner.learn(some_batch(policy), 0.0).updates
+    gradient = np.concatenate([p.grad.numpy().astype(float).ravel() for p in policy.parameters() if p.grad is not None])
+
+    assert pytest.approx(np.linalg.norm(gradient), rel=1e-5) == update.values["pre_clip_grad_norm"]
 
 
 def test_updates_are_numbered_from_1_and_the_norm_before_clipping_is_kept_beside_the_one_after(policy):

@@ -3,6 +3,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -178,26 +180,38 @@ def test_options_replace_the_recipes_numbers():
     assert not recipe.environment.host.compile
 
 
-@pytest.mark.parametrize("option", ["--amp", "--compile"])
-def test_mixed_precision_and_compilation_train_on_the_cpu(option):
-    run = trainer(
-        "--recipe", "smoke", "--rounds", "1", "--envs", "1", "--episode-length", "6", "--no-telemetry", option
-    )
-
-    assert digest_of(run)
+ONE_ROUND = ("--recipe", "smoke", "--rounds", "1", "--envs", "1", "--episode-length", "6", "--no-telemetry")
 
 
-def test_ctrl_c_ends_the_run_as_interrupted_with_status_130(tmp_path):
-    where = ["--telemetry-dir", str(tmp_path)]
-    command = [sys.executable, "-u", "-m", "trainer", "--recipe", "smoke", "--rounds", "999", "--progress", *where]
-    environment = {**os.environ, "ESPER_OTEL_RELAY": "0"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-        assert run.stdout is not None
-        while b"round" not in run.stdout.read1():
-            assert run.poll() is None
-        run.send_signal(signal.SIGINT)
-        _, complaint = run.communicate(timeout=60)
+def test_mixed_precision_trains_on_the_cpu(capsys):
+    assert 0 == main([*ONE_ROUND, "--amp"])
+    assert "weights sha256: " in capsys.readouterr().out
 
-    assert (run.returncode, complaint.decode().splitlines()[-1]) == (130, "interrupted")
-    last = (tmp_path / "latest" / "events.jsonl").read_text().splitlines()[-1]
-    assert json.loads(last)["data"]["outcome"] == "interrupted"
+
+def test_compiled_hosts_train_on_the_cpu():
+    assert digest_of(trainer(*ONE_ROUND, "--compile"))
+
+
+def send_after_a_round(folder: Path, sent: signal.Signals) -> None:
+    """Send this process ``sent`` when the run below ``folder`` has finished a round."""
+    deadline = time.monotonic() + 60
+    log = folder / "latest" / "events.jsonl"
+    while time.monotonic() < deadline and not (log.exists() and "BATCH_COMPLETED" in log.read_text()):
+        time.sleep(0.05)
+    os.kill(os.getpid(), sent)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")]
+)
+def test_ctrl_c_and_sigterm_end_the_run_as_interrupted(tmp_path, monkeypatch, capsys, sent, status, said):
+    monkeypatch.setenv("ESPER_OTEL_RELAY", "0")
+    sender = threading.Thread(target=send_after_a_round, args=(tmp_path, sent))
+    sender.start()
+    ended = main(["--recipe", "smoke", "--rounds", "999", "--episode-length", "6", "--telemetry-dir", str(tmp_path)])
+    sender.join()
+
+    assert (status, [said]) == (ended, capsys.readouterr().err.splitlines())
+    last = json.loads((tmp_path / "latest" / "events.jsonl").read_text().splitlines()[-1])["data"]
+    assert "interrupted" == last["outcome"]
+    assert 1 <= last["rounds"] < 999

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 RATIO_EXPLOSION: Final = 5.0
 """A step whose probability grew fivefold is outside anything the clipped objective was meant for."""
@@ -13,19 +13,32 @@ RATIO_EXPLOSION: Final = 5.0
 RATIO_COLLAPSE: Final = 0.1
 """The mirror image: an action that the policy all but gave up within one batch."""
 
-VALUE_LOSS_LIMIT: Final = 5.0
-"""Half squared error of the critic; the rewards here are of order 1, so 5 is an error of 3 per step."""
+VALUE_LOSS_LIMIT: Final = 20.0
+"""Half squared error of the critic. Returns are under 6 at first, so one that has learned nothing has at most 18."""
 
 BELLMAN_LIMIT: Final = 5.0
-KL_SPIKE: Final = 0.1
-"""Beyond the target KL at which updates stop (0.08 by default)."""
+"""Mean size of the temporal-difference error (esper-lite's limit); rewards of one step are of order 1."""
+
+KL_SPIKE: Final = 0.2
+"""Nats; updates stop beyond a target of 0.08, noticed one update late: 0.15 is still an ordinary last update."""
 
 KL_EXTREME: Final = 0.5
+"""Nats; the policy is another one (esper-lite's limit)."""
+
 GRAD_NORM_LIMIT: Final = 10.0
 """Ten times the usual clipping limit."""
 
-DRIFT_LIMIT: Final = 0.5
-"""Relative change of the smoothed gradient norm from one batch to the next."""
+DRIFT_LIMIT: Final = 1.5
+"""Relative distance of a batch's gradient norm from its running mean: norms of PPO double between healthy batches."""
+
+HEALTH_FALL: Final = 0.5
+"""Share of its running mean below which the mean health of layers has drifted."""
+
+DEAD_LAYERS_SHARE: Final = 0.5
+"""Share of dead layers beyond which a gradient no longer reaches the model; heads that were not used are dead too."""
+
+STREAK: Final = 3
+"""Updates in a row for which a head's entropy must be too low: one batch may offer few choices."""
 
 PLATEAU: Final = 0.25
 """Change of the rolling accuracy in percentage points below which nothing moved: under one image in 300."""
@@ -46,6 +59,8 @@ RANSOM_DEGRADATION: Final = -1.0
 """...while accuracy fell since it came: the host was taken hostage rather than helped."""
 
 MEMORY_LIMIT: Final = 0.85
+"""Share of memory in use at which there is still time to act before an allocation fails."""
+
 ENTROPY_LIMITS: Final = {
     "op": 0.08,
     "slot": 0.1,
@@ -61,12 +76,16 @@ ENTROPY_LIMITS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Anomaly:
-    """What a detector found: ``kind`` is the precise name, ``value`` crossed ``threshold``."""
+    """What a detector found: ``kind`` is the precise name, ``value`` crossed ``threshold``.
+
+    ``evidence`` holds the event's fields ``gradient_stats``, ``stability`` or ``ratio_diagnostic``, where they apply.
+    """
 
     kind: str
     value: float
     threshold: float
     detail: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +134,14 @@ def value_anomalies(value_loss: float, bellman_error: float) -> list[Anomaly]:
 def gradient_anomalies(pre_clip_grad_norm: float, kl: float) -> list[Anomaly]:
     """Gradients or KL that look wrong."""
     found = _beyond("gradient_explosion", "pre_clip_grad_norm", pre_clip_grad_norm, GRAD_NORM_LIMIT)
+    # KL_EXTREME is the worse spike, not a second one.
     if kl > KL_EXTREME:
         return found + _beyond("kl_extreme", "kl", kl, KL_EXTREME)
     return found + _beyond("kl_spike", "kl", kl, KL_SPIKE)
 
 
 def entropy_anomalies(head_entropy: Mapping[str, float], streaks: Mapping[str, int]) -> list[Anomaly]:
-    """Heads whose entropy (share of its maximum) has been under its limit for three updates in a row.
+    """Heads whose entropy (share of its maximum) has been under its limit for :data:`STREAK` updates in a row.
 
     ``streaks`` counts, by head, how many updates it has been so, this one included.
     """
@@ -133,15 +153,29 @@ def entropy_anomalies(head_entropy: Mapping[str, float], streaks: Mapping[str, i
             detail=f"{head} entropy={value:.4g} < {ENTROPY_LIMITS[head]:g} ({streaks[head]} consecutive updates)",
         )
         for head, value in head_entropy.items()
-        if value < ENTROPY_LIMITS[head] and streaks.get(head, 0) >= 3
+        if value < ENTROPY_LIMITS[head] and streaks.get(head, 0) >= STREAK
     ]
 
 
 def drift_anomaly(norm: float, smoothed: float | None) -> list[Anomaly]:
-    """A gradient norm that left its running mean by more than half, after the first batches."""
+    """A gradient norm that left its running mean by more than :data:`DRIFT_LIMIT`, relative to the mean."""
     if smoothed is None or smoothed <= 0.0:
         return []
-    return _beyond("gradient_norm_drift", "relative drift", abs(norm - smoothed) / smoothed, 1.0 + DRIFT_LIMIT)
+    return _beyond("gradient_norm_drift", "relative drift", abs(norm - smoothed) / smoothed, DRIFT_LIMIT)
+
+
+def health_drift_anomaly(health: float, smoothed: float | None) -> list[Anomaly]:
+    """A mean health of layers, 0 to 1, that fell under :data:`HEALTH_FALL` of its running mean."""
+    if smoothed is None or smoothed <= 0.0:
+        return []
+    return _beyond("gradient_health_drift", "share of usual health", health / smoothed, HEALTH_FALL, below=True)
+
+
+def layer_anomalies(dead: int, exploding: int, layers: int) -> list[Anomaly]:
+    """Layers without a gradient, if they are too many, and any layer with huge entries."""
+    return _beyond("gradient_dead_layers", "share of dead layers", dead / layers, DEAD_LAYERS_SHARE) + _beyond(
+        "gradient_exploding_layers", "exploding_layers", float(exploding), 0.0
+    )
 
 
 def nonfinite_anomalies(values: Mapping[str, float]) -> list[Anomaly]:

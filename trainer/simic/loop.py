@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import torch
 
-from trainer.kasmina.facts import Fossilized, Germinated
+from trainer.distributed.peers import Alone, Peers
 from trainer.recipes import Recipe
 from trainer.seeding import derive_seed, generator, seeded_init
 from trainer.simic import detectors
 from trainer.simic.attribution import Matrix, Shapley, counterfactual_matrix, shapley_values
-from trainer.simic.observer import EpisodeEnd, Observer, RoundEnd, Silent, Step
+from trainer.simic.chaos import Script
+from trainer.simic.observer import CheckpointFile, EpisodeEnd, Observer, RoundEnd, Silent, Start, Step
 from trainer.simic.rewards import RewardInputs, SlotView, compute_reward
+from trainer.simic.tally import RoundTally
 from trainer.simic.watch import UpdateWatch
-from trainer.tamiyo.actions import HEADS, Action, Op
+from trainer.tamiyo.actions import HEADS, Action
 from trainer.tamiyo.observation import features, observation_health
 from trainer.tamiyo.policy import Drawn, Masks, Policy
 from trainer.tamiyo.ppo import PPO
 from trainer.tamiyo.readback import read
 from trainer.tamiyo.rollout import Rollout
 from trainer.tolaria.data import Digits
-from trainer.tolaria.environment import Environment, StepOutcome
+from trainer.tolaria.environment import Environment
 from trainer.tolaria.phases import PhaseClock, PhaseTime, add_phases
 from trainer.tolaria.training import warm_host
+from trainer.tolaria.weights import digest
 
 ROLLING_ROUNDS: Final = 10
 """Rounds in the rolling accuracy."""
@@ -43,49 +46,30 @@ def sample(policy: Policy, observations: torch.Tensor, masks: Masks, stream: tor
     return policy.act(observations, masks, stream)
 
 
-@dataclass
-class _RoundTally:
-    """What a round counts while it runs."""
-
-    ops: Counter[str]
-    successes: Counter[str]
-    reward_sums: Counter[str]
-    phases: dict[str, PhaseTime]
-    mask_hits: Counter[str]
-    created: int = 0
-    fossilized: int = 0
-    rollbacks: int = 0
-
-    @classmethod
-    def empty(cls) -> _RoundTally:
-        """A round that has not begun."""
-        zeros: Counter[str] = Counter({op.name: 0 for op in Op})
-        return cls(ops=zeros.copy(), successes=zeros.copy(), reward_sums=Counter(), phases={}, mask_hits=Counter())
-
-    def add(self, outcome: StepOutcome, reward_parts: dict[str, float]) -> None:
-        """Count one step."""
-        op = outcome.action.op.name
-        self.ops[op] += 1
-        self.successes[op] += outcome.succeeded
-        for name, value in reward_parts.items():
-            self.reward_sums[name] += value  # type: ignore[assignment]  # Counter adds floats as well.
-        self.created += sum(isinstance(fact, Germinated) for fact in outcome.facts)
-        self.fossilized += sum(isinstance(fact, Fossilized) for fact in outcome.facts)
-        self.rollbacks += outcome.panic is not None
-        add_phases(self.phases, outcome.phases)
-
-
 class Training:
-    """One run. Everything random follows from the recipe's seed; the observer changes nothing."""
+    """One run, or one arm of it. Everything random follows from the recipe's seed; the observer changes nothing.
 
-    def __init__(self, recipe: Recipe, observer: Observer | None = None, choose: Chooser = sample) -> None:
+    Between two rounds its whole state is the policy, the optimiser, two random streams, and a few numbers: hosts are
+    built anew for every episode, from the seed and the episode's number.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        observer: Observer | None = None,
+        choose: Chooser = sample,
+        peers: Peers | None = None,
+    ) -> None:
         self.recipe = recipe
+        self.peers: Peers = peers or Alone()
         self.observer: Observer = observer or Silent()
         self.choose = choose
         self.device = torch.device(recipe.device)
         settings = recipe.environment
         data = Digits.load(self.device)
-        self.envs = [Environment(i, settings, data, self.device) for i in range(recipe.envs)]
+        share = recipe.envs // self.peers.world_size
+        own = range(self.peers.rank * share, (self.peers.rank + 1) * share)
+        self.envs = [Environment(i, settings, data, self.device, recipe.tiers) for i in own]
         self.slot_ids = self.envs[0].slot_ids
         self.warm = [
             warm_host(settings.host, data, self.device, derive_seed(recipe.seed, "warm host", i))
@@ -94,22 +78,51 @@ class Training:
         with seeded_init(derive_seed(recipe.seed, "policy")):
             policy = Policy(self.slot_ids)
         self.policy = policy.to(self.device)
-        self.ppo = PPO(self.policy, recipe.ppo, recipe.seed)
-        self.stream = generator(derive_seed(recipe.seed, "actions"), self.device)
+        self.ppo = PPO(self.policy, recipe.ppo, recipe.seed, self.peers)
+        self.stream = generator(derive_seed(recipe.seed, "actions", self.peers.rank), self.device)
         self.watch = UpdateWatch()
+        self.script = Script(recipe.interventions)
         self.accuracies: deque[float] = deque(maxlen=ROLLING_ROUNDS)
         self.rounds_done = 0
         self.history: list[RoundEnd] = []
 
     def run(self, after_round: Callable[[RoundEnd], None] = lambda end: None) -> None:
-        """Train all rounds; ``after_round`` is called after each."""
+        """Train the rounds that are left; ``after_round`` is called after each."""
+        self.begin()
+        while not self.is_done:
+            after_round(self.advance())
+
+    def begin(self, resumed_from: CheckpointFile | None = None) -> None:
+        """Announce the run; ``resumed_from`` is where its state was taken from, if it was."""
         self._reset_envs()
-        self.observer.run_started(self.recipe, self.envs[0].host.parameter_count, self.slot_ids)
-        for index in range(self.recipe.rounds):
-            end = self.round(learn=True)
-            self.rounds_done = index + 1
-            self.history.append(end)
-            after_round(end)
+        if resumed_from is not None:
+            self.observer.checkpoint_loaded(resumed_from)
+        self.observer.run_started(
+            Start(
+                recipe=self.recipe,
+                host_params=self.envs[0].host.parameter_count,
+                slot_ids=self.slot_ids,
+                rank=self.peers.rank,
+                local_rank=self.peers.local_rank,
+                world_size=self.peers.world_size,
+                start_episode=self.rounds_done * self.recipe.envs,
+                resume_path=None if resumed_from is None else str(Path(resumed_from.path).parent),
+            )
+        )
+
+    def advance(self) -> RoundEnd:
+        """Train one round. All ranks hold the same policy afterwards, and that is checked."""
+        end = self.round(learn=True)
+        self.rounds_done = end.batch
+        self.history.append(end)
+        if self.peers.world_size > 1:
+            self.peers.check_equal(digest(self.policy.state_dict()), f"policies after round {end.batch}")
+        return end
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all rounds were trained."""
+        return self.rounds_done >= self.recipe.rounds
 
     def _reset_envs(self) -> None:
         first = self.rounds_done * self.recipe.envs
@@ -122,21 +135,25 @@ class Training:
         start = time.perf_counter()
         batch_idx = self.rounds_done + 1
         self._reset_envs()
-        rollout, tally = Rollout(), _RoundTally.empty()
+        self.script.round_begins(self, batch_idx)
+        rollout, tally = Rollout(), RoundTally.empty()
         rewards: list[list[float]] = [[] for _ in self.envs]
         for epoch in range(1, self.recipe.environment.episode_length + 1):
+            self.script.epoch_begins(self, batch_idx, epoch)
             self._epoch(batch_idx, epoch, rollout, tally, rewards)
         for env, earned in zip(self.envs, rewards, strict=True):
             self.observer.episode_finished(batch_idx, self._finish_episode(env, earned, tally))
         rollout_s = time.perf_counter() - start
         clock = PhaseClock()
-        batch = rollout.finish(self.recipe.ppo.gamma, self.recipe.ppo.gae_lambda)
+        batch = self.script.distort(batch_idx, rollout.finish(self.recipe.ppo.gamma, self.recipe.ppo.gae_lambda))
         with clock.phase("ppo_update"):
             progress = self.rounds_done / max(1, self.recipe.rounds - 1)
-            report = self.ppo.learn(batch, progress) if learn else self.ppo.nothing_learned()
+            depth = self.recipe.tiers.at(batch_idx)
+            report = self.ppo.learn(batch, progress, depth) if learn else self.ppo.nothing_learned()
             if learn:
                 # Only now: within the updates old and new policy have to see the same inputs.
-                self.policy.norm.absorb(batch.observations)
+                self.policy.norm.absorb(self.peers.gather(batch.observations))
+        self.script.round_ends(self, batch_idx)
         before = detectors.rolling_mean(self.accuracies)
         accuracy = detectors.rolling_mean(env.val_accuracy for env in self.envs) or 0.0
         self.accuracies.append(accuracy)
@@ -170,13 +187,14 @@ class Training:
         return end
 
     def _epoch(
-        self, batch_idx: int, epoch: int, rollout: Rollout, tally: _RoundTally, rewards: list[list[float]]
+        self, batch_idx: int, epoch: int, rollout: Rollout, tally: RoundTally, rewards: list[list[float]]
     ) -> None:
         clock = PhaseClock()
         with clock.phase("rollout"):
             raw = [features(env) for env in self.envs]
             observations = torch.tensor(raw, device=self.device)
-            masks = Masks(slot_ops=torch.tensor([env.slot_ops() for env in self.envs], device=self.device))
+            allowed = [env.slot_ops() for env in self.envs]
+            masks = Masks(slot_ops=torch.tensor(allowed, device=self.device))
             drawn = self.choose(self.policy, observations, masks, self.stream)
             actions = drawn.actions()
         phases: dict[str, PhaseTime] = {}
@@ -189,7 +207,7 @@ class Training:
             earned.append(step.reward.total)
             self.observer.step_finished(batch_idx, step)
         rollout.add(observations, masks, drawn, torch.tensor(earned, device=self.device))
-        self._count_masks(masks, actions, tally)
+        self._count_masks(allowed, actions, tally)
         add_phases(phases, clock.take())
         health = {}
         if epoch % HEALTH_EVERY == 0:
@@ -221,7 +239,7 @@ class Training:
             env=env, outcome=outcome, drawn=drawn, row=row, reward=reward, inputs=inputs, observation=observation
         )
 
-    def _finish_episode(self, env: Environment, earned: list[float], tally: _RoundTally) -> EpisodeEnd:
+    def _finish_episode(self, env: Environment, earned: list[float], tally: RoundTally) -> EpisodeEnd:
         blended = tuple(slot_id for slot_id, life in env.lives.items() if life.slot.alpha > 0.0)
         matrix: Matrix | None = None
         shapley: dict[str, Shapley] = {}
@@ -233,7 +251,7 @@ class Training:
             add_phases(tally.phases, env.clock.take())
         return EpisodeEnd(env=env, rewards=earned, op_counts=dict(env.op_counts), matrix=matrix, shapley=shapley)
 
-    def _count_masks(self, masks: Masks, actions: list[Action], tally: _RoundTally) -> None:
-        for allowed, action in zip(masks.slot_ops.tolist(), actions, strict=True):
+    def _count_masks(self, slot_ops: list[list[tuple[bool, ...]]], actions: list[Action], tally: RoundTally) -> None:
+        for allowed, action in zip(slot_ops, actions, strict=True):
             tally.mask_hits["op"] += sum(any(column) for column in zip(*allowed, strict=True)) <= 1
             tally.mask_hits["slot"] += sum(row[action.op] for row in allowed) <= 1

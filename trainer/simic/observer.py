@@ -10,7 +10,7 @@ from trainer.simic.attribution import Matrix, Shapley
 from trainer.simic.detectors import Anomaly, Trend
 from trainer.simic.rewards import Reward, RewardInputs
 from trainer.tamiyo.policy import Drawn
-from trainer.tamiyo.ppo import LearnReport
+from trainer.tamiyo.reports import LearnReport
 from trainer.tolaria.environment import Environment, StepOutcome
 from trainer.tolaria.phases import PhaseTime
 
@@ -68,10 +68,54 @@ class RoundEnd:
     mask_total: dict[str, int]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A run, or one arm of it, that is about to train. The recipe's numbers are those of all ranks together.
+
+    Attributes:
+        recipe: what is trained.
+        host_params: trainable parameters of the bare host.
+        slot_ids: slots in order.
+        rank: this process among ``world_size``.
+        local_rank: this process on its machine.
+        world_size: processes of the run.
+        start_episode: episodes that were finished before, 0 in a fresh run.
+        resume_path: checkpoint that the run goes on from; None in a fresh run.
+    """
+
+    recipe: Recipe
+    host_params: int
+    slot_ids: tuple[str, ...]
+    rank: int
+    local_rank: int
+    world_size: int
+    start_episode: int
+    resume_path: str | None
+
+    @property
+    def env_ids(self) -> range:
+        """Environments of this rank, numbered over all ranks."""
+        share = self.recipe.envs // self.world_size
+        return range(self.rank * share, (self.rank + 1) * share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFile:
+    """A checkpoint on disk. ``accuracy`` is the rolling one in percent, None before the first round."""
+
+    path: str
+    episodes_completed: int
+    size_bytes: int
+    accuracy: float | None
+
+
 class Observer(Protocol):
     """Watches a run."""
 
-    def run_started(self, recipe: Recipe, host_params: int, slot_ids: tuple[str, ...]) -> None:
+    def checkpoint_loaded(self, file: CheckpointFile) -> None:
+        """Training will go on from a checkpoint; comes before the start."""
+
+    def run_started(self, start: Start) -> None:
         """Training begins."""
 
     def step_finished(self, batch: int, step: Step) -> None:
@@ -86,11 +130,17 @@ class Observer(Protocol):
     def round_finished(self, end: RoundEnd) -> None:
         """The policy was updated."""
 
+    def checkpoint_saved(self, file: CheckpointFile) -> None:
+        """The state of the run is on disk."""
+
 
 class Silent:
     """Watches nothing."""
 
-    def run_started(self, recipe: Recipe, host_params: int, slot_ids: tuple[str, ...]) -> None:
+    def checkpoint_loaded(self, file: CheckpointFile) -> None:
+        """Nothing."""
+
+    def run_started(self, start: Start) -> None:
         """Nothing."""
 
     def step_finished(self, batch: int, step: Step) -> None:
@@ -103,4 +153,7 @@ class Silent:
         """Nothing."""
 
     def round_finished(self, end: RoundEnd) -> None:
+        """Nothing."""
+
+    def checkpoint_saved(self, file: CheckpointFile) -> None:
         """Nothing."""

@@ -8,6 +8,7 @@ divergence", 2020; [GAE] arXiv:1506.02438. Names are those of ``PolicyUpdate``.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
@@ -25,6 +26,11 @@ STD_FLOOR: Final = 1e-6
 """Smallest spread that advantages are divided by."""
 
 
+def kl_estimate(log_ratio: torch.Tensor) -> torch.Tensor:
+    """mean((r - 1) - log r) in nats, the k3 estimate of KL(old || new) from log r [N] [KL]."""
+    return (log_ratio.exp() - 1.0 - log_ratio).mean()
+
+
 def trust_region(log_ratio: torch.Tensor, clip: float) -> Scalars:
     """How far the policy moved on each step, from log r [N].
 
@@ -34,7 +40,7 @@ def trust_region(log_ratio: torch.Tensor, clip: float) -> Scalars:
     ``trust_region_violations`` their number.
     """
     ratio = log_ratio.exp()
-    forward = (ratio - 1.0) - log_ratio
+    forward = (ratio - 1.0) - log_ratio  # kl_estimate before its mean
     above, below = ratio > 1.0 + clip, ratio < 1.0 - clip
     return {
         "kl_divergence": forward.mean(),
@@ -173,8 +179,26 @@ def per_head(
     return scalars
 
 
+def gradient_norms(before: torch.Tensor, after: torch.Tensor, max_norm: float) -> Scalars:
+    """Norms of the whole gradient before and after clipping, by mini-batch [M].
+
+    ``grad_norm`` is the largest that remained; ``grad_clip_fraction`` the share of mini-batches beyond ``max_norm``;
+    ``gradient_utilization`` = mean(before) / max_norm, how much of the limit was asked for; ``gradient_cv`` =
+    std(before) / mean(before).
+    """
+    return {
+        "grad_norm": after.max(),
+        "grad_clip_fraction": (before > max_norm).float().mean(),
+        "gradient_utilization": before.mean() / max_norm,
+        "gradient_cv": before.std(unbiased=False) / before.mean().clamp_min(1e-12),
+    }
+
+
 def policy_quality(
-    log_probs: dict[str, torch.Tensor], choices: dict[str, torch.Tensor], causal: torch.Tensor, n_ops: int
+    log_probs: dict[str, torch.Tensor],
+    choices: dict[str, torch.Tensor],
+    causal: torch.Tensor,
+    names: Mapping[str, Sequence[str]],
 ) -> Scalars:
     """What the policy does, over N steps.
 
@@ -189,19 +213,29 @@ def policy_quality(
         weight = causal[:, index].float() * (allowed > 1).float()
         entropies.append((entropy_of(log_probs[head]) * weight).sum())
         maxima.append((allowed.clamp_min(1).float().log() * weight).sum())
-    chosen = torch.stack([choices[head] for head in HEADS], -1)
-    effective = torch.where(causal, chosen, torch.full_like(chosen, -1))
-    shares = torch.bincount(choices["op"], minlength=n_ops).float() / choices["op"].shape[0]
+    n_ops = len(names["op"])
+    shares = (choices["op"][:, None] == torch.arange(n_ops, device=causal.device)).float().mean(0)
     forced = (log_probs["op"] > -1e8).sum(-1) <= 1
     return {
         "policy_determinism": 1.0 - sum_of(entropies) / sum_of(maxima).clamp_min(1e-12),
-        "action_diversity": torch.tensor(float(torch.unique(effective, dim=0).shape[0])),
+        "action_diversity": _count_distinct(choices, causal, names),
         "dominant_action_ratio": shares.max(),
         "forced_step_ratio": forced.float().mean(),
         "usable_actor_timesteps": (~forced).sum(),
         "decision_density": 1.0 - forced.float().mean(),
         "valid_sample_ratio": (~forced).float().mean(),
     } | {f"op_distribution.{index}": shares[index] for index in range(n_ops)}
+
+
+def _count_distinct(
+    choices: dict[str, torch.Tensor], causal: torch.Tensor, names: Mapping[str, Sequence[str]]
+) -> torch.Tensor:
+    # Each action becomes one number, with digit 0 for a head that did not matter; ``unique`` would wait for the device.
+    code = torch.zeros_like(choices["op"])
+    for index, head in enumerate(HEADS):
+        digit = torch.where(causal[:, index], choices[head] + 1, torch.zeros_like(choices[head]))
+        code = code * (len(names[head]) + 1) + digit
+    return (code.sort().values.diff() != 0).sum() + 1
 
 
 def numerics(log_prob: torch.Tensor, pre_clip_norm: torch.Tensor, max_norm: float, kl: torch.Tensor) -> Scalars:

@@ -10,9 +10,15 @@ from torch import nn
 
 from trainer.tamiyo.actions import ARGUMENTS, CAUSAL, HEADS, Action, Op, choices
 from trainer.tamiyo.observation import Layout, RunningNorm
+from trainer.tamiyo.readback import read_indices, read_rows
 
 MASKED = -1e9
 """Logit of a choice that is not allowed: its probability is exactly 0 and its gradient vanishes, without infinities."""
+
+
+NEW_PRUNE_LOGIT = -2.0
+"""Bias of PRUNE in a policy that has learned nothing, against 0 of the other operations. A seed pays only after some
+ten epochs: were PRUNE as likely as the rest, few would live that long, and there would be little to learn from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,8 @@ class Policy(nn.Module):
                 for head, names in self.choices.items()
             }
         )
+        with torch.no_grad():
+            self.heads["op"].get_parameter("bias")[Op.PRUNE] = NEW_PRUNE_LOGIT
         causal = [[head in CAUSAL[op] for head in HEADS] for op in Op]
         self.register_buffer("causal_table", torch.tensor(causal, dtype=torch.bool), persistent=False)
 
@@ -85,7 +93,8 @@ class Policy(nn.Module):
         return Drawn(choices=drawn, log_probs=log_probs, value=self.value(observations))
 
     def _argument_log_probs(self, trunk: torch.Tensor, masks: Masks, op: torch.Tensor) -> dict[str, torch.Tensor]:
-        chosen = nn.functional.one_hot(op, len(Op)).to(trunk.dtype)
+        # Not one_hot: on some devices it waits, to check its input.
+        chosen = (op[..., None] == torch.arange(len(Op), device=op.device)).to(trunk.dtype)
         inputs = torch.cat([trunk, chosen], -1)
         result = {head: torch.log_softmax(self.heads[head](inputs), -1) for head in ARGUMENTS if head != "slot"}
         result["slot"] = _masked_log_softmax(self.heads["slot"](inputs), masks.slot(op))
@@ -103,7 +112,7 @@ class Drawn:
     @cached_property
     def _rows(self) -> tuple[list[list[float]], list[float]]:
         # Kept, so that a step's many decisions cost one transfer.
-        wide = torch.cat([self.log_probs[head] for head in HEADS] + [self.value[:, None]], -1).tolist()
+        wide = read_rows(torch.cat([self.log_probs[head] for head in HEADS] + [self.value[:, None]], -1))
         return [row[:-1] for row in wide], [row[-1] for row in wide]
 
     def table(self) -> list[dict[str, list[float]]]:
@@ -121,7 +130,7 @@ class Drawn:
 
     def actions(self) -> list[Action]:
         """The actions, one per row. Waits for the device."""
-        rows = torch.stack([self.choices[head] for head in HEADS], -1).tolist()
+        rows = read_indices(torch.stack([self.choices[head] for head in HEADS], -1))
         return [Action.from_indices(dict(zip(HEADS, row, strict=True))) for row in rows]
 
 

@@ -13,6 +13,7 @@ from trainer.kasmina.lifecycle import Lifecycle, SeedRecord
 from trainer.kasmina.stages import BLENDED, GROWING, TRAINABLE, Stage
 from trainer.seeding import derive_seed, generator
 from trainer.tamiyo.actions import Action, Op
+from trainer.tiers import Tiers
 from trainer.tolaria.data import Digits
 from trainer.tolaria.governor import Governor, Panic, rollback
 from trainer.tolaria.host import Host
@@ -79,12 +80,20 @@ class StepOutcome:
 class Environment:
     """One host with its data stream, optimisers, slots and governor. Draws only from its own random streams."""
 
-    def __init__(self, env_id: int, settings: EnvironmentSettings, data: Digits, device: torch.device) -> None:
+    def __init__(
+        self,
+        env_id: int,
+        settings: EnvironmentSettings,
+        data: Digits,
+        device: torch.device,
+        tiers: Tiers | None = None,
+    ) -> None:
+        self.tiers = tiers or Tiers()
         self.env_id = env_id
         self.settings = settings
         self.data = data
         self.device = device
-        self.clock = PhaseClock()
+        self.clock = PhaseClock(self.device)
         self.slot_ids = tuple(f"r0c{i}" for i in range(settings.host.n_slots))
 
     def reset(self, episode_idx: int, base_seed: int, host_weights: dict[str, torch.Tensor]) -> None:
@@ -157,7 +166,9 @@ class Environment:
             alpha_shock = sum(life.before_epoch() ** 2 for life in self.lives.values())
             self._drop_dead_optimizers()
         blended = [slot_id for slot_id, life in self.lives.items() if life.stage in BLENDED and life.slot.alpha > 0]
-        numbers = self.trainer.run(self.stream, blended)
+        depth = self.tiers.at(batch_idx)
+        compare = depth.compares_seeds(self.inner_epoch) and len(self.host.seeds) > 1
+        numbers = self.trainer.run(self.stream, blended, look=depth.medium, compare=compare)
         panic, became_stable, delta = self._absorb(numbers)
         self.op_counts[action.op.name] += 1
         if action.op is not Op.WAIT:
@@ -231,7 +242,7 @@ class Environment:
                 continue
             norm = numbers.seed_grad_norms.get(slot_id)
             record.grad_norm = norm
-            if norm is not None and host_scale > 0.0:
+            if norm is not None and 0.0 < host_scale < math.inf and math.isfinite(norm):
                 record.grad_ratio = norm / math.sqrt(record.params) / host_scale
             self._credit_contribution(record, numbers.val_accuracy_without.get(slot_id), numbers.val_accuracy)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from trainer.kasmina.slot import Slot
+from trainer.kasmina.slot import Seed, Slot
 from trainer.kasmina.stages import Stage
 from trainer.tolaria.data import CLASSES
 
@@ -90,7 +90,23 @@ class Host(nn.Module):
 
     def own_parameters(self) -> list[nn.Parameter]:
         """Parameters of the bare host, without any seed's."""
-        return [*self.blocks.parameters(), *self.head.parameters()]
+        return [parameter for _, parameter in self.own_named_parameters()]
+
+    def own_named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """The same with their names."""
+        return [(name, p) for name, p in self.named_parameters() if not name.startswith("slots.")]
+
+    @torch.no_grad()
+    def seed_changes(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """What each planted seed would change at full weight [N, C, H, W], in the host as it is, slot by slot."""
+        changes: list[torch.Tensor] = []
+        features = images
+        for block, slot in zip(self.blocks, self.slot_list, strict=True):
+            features = block(features)
+            if slot.seed is not None:
+                changes.append(slot.seed.mix(features, 1.0) - features)
+            features = slot(features)
+        return changes
 
     @property
     def parameter_count(self) -> int:
@@ -98,9 +114,14 @@ class Host(nn.Module):
         return sum(p.numel() for p in self.own_parameters())
 
     @property
+    def seeds(self) -> list[Seed]:
+        """Seeds that are planted, in the order of their slots."""
+        return [slot.seed for slot in self.slot_list if slot.seed is not None]
+
+    @property
     def seed_parameter_count(self) -> int:
         """Trainable parameters of all seeds that are planted."""
-        return sum(slot.seed.parameter_count for slot in self.slot_list if slot.seed is not None)
+        return sum(seed.parameter_count for seed in self.seeds)
 
     @contextmanager
     def only(self, enabled: dict[str, bool]) -> Iterator[None]:

@@ -1,6 +1,7 @@
-"""Where the time of an epoch goes: wall and CPU time by phase, on the host clock.
+"""Where the time of an epoch goes: time by phase on the device's clock, and the CPU time that dispatching it took.
 
-The clock is read, never waited for: on an accelerator these are the times of launching the work.
+On an accelerator a phase is timed by events on the stream, read when the device has passed them; nothing waits. On the
+CPU it is the host's clock.
 """
 
 from __future__ import annotations
@@ -8,40 +9,46 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import torch
+
+from esper_otel.sensors import PhaseTimer, summarise
 
 
 @dataclass
 class PhaseTime:
-    """Sums of one phase: wall time and CPU time of this thread in s, and how often it ran."""
+    """Sums of one phase: time on the device and CPU time of this thread in s, and how often it was timed."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
     count: int = 0
 
 
-@dataclass
 class PhaseClock:
     """Adds up phases until they are taken."""
 
-    times: dict[str, PhaseTime] = field(default_factory=dict)
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        """``device``: where the timed work runs."""
+        self._timer = PhaseTimer(device)
+        self._cpu_s: dict[str, float] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Time the block under ``name``; also when it raises."""
-        wall, cpu = time.perf_counter(), time.thread_time()
+        cpu = time.thread_time()
         try:
-            yield
+            with self._timer.phase(name):
+                yield
         finally:
-            spent = self.times.setdefault(name, PhaseTime())
-            spent.wall_s += time.perf_counter() - wall
-            spent.cpu_s += time.thread_time() - cpu
-            spent.count += 1
+            self._cpu_s[name] = self._cpu_s.get(name, 0.0) + time.thread_time() - cpu
 
     def take(self) -> dict[str, PhaseTime]:
-        """What was added since the last call."""
-        taken, self.times = self.times, {}
-        return taken
+        """What the device completed since the last call; the rest comes with a later one."""
+        return {
+            name: PhaseTime(wall_s=summary.sum_s, cpu_s=self._cpu_s.pop(name, 0.0), count=summary.count)
+            for name, summary in summarise(self._timer.harvest()).items()
+        }
 
 
 def add_phases(into: dict[str, PhaseTime], more: dict[str, PhaseTime]) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from esper_otel.events import AmpState
+from esper_otel.sensors import ScalerSensor
+from trainer.gradient_flow import GradientFlow, Layers
+from trainer.kasmina.diversity import output_similarity
 from trainer.seeding import derive_seed, generator, seeded_init
+from trainer.tamiyo.readback import read_rows, read_with
 from trainer.tolaria.data import Digits
 from trainer.tolaria.host import Host
 from trainer.tolaria.phases import PhaseClock
+
+COMPARED: Final = 64
+"""Validation images on which seeds are compared: a cosine over 64 images of 128 features is stable to a percent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +38,9 @@ class HostSettings:
         warmup_epochs: epochs that a host has learned before an episode begins.
         max_grad_norm: clipping limit of the host's and every seed's gradient.
         amp: mixed precision by autocast and a gradient scaler.
+        loss_scale: where the gradient scaler starts.
+        loss_scale_growth_interval: steps without overflow after which it doubles. torch's default of 2,000 is more
+            than an episode has steps: the scaler would never move.
         compile: compile the host's blocks with inductor.
     """
 
@@ -39,6 +52,8 @@ class HostSettings:
     warmup_epochs: int = 10
     max_grad_norm: float = 5.0
     amp: bool = False
+    loss_scale: float = 2.0**16
+    loss_scale_growth_interval: int = 50
     compile: bool = False
 
 
@@ -46,7 +61,9 @@ class HostSettings:
 class EpochNumbers:
     """What one epoch measured. Losses in nats, accuracies in percent, norms L2 of the last mini-batch before clipping.
 
-    ``val_accuracy_without`` holds the accuracy with one blended slot switched off, by slot.
+    ``val_accuracy_without`` holds the accuracy with one blended slot switched off, by slot; ``host_lr`` the learning
+    rate of the host's last step. ``flow`` are the host's gradients of the last mini-batch, ``similarity`` how alike the
+    seeds' outputs are, both None where they were not looked at; ``amp`` what the loss scaler did, None without one.
     """
 
     train_loss: float
@@ -54,8 +71,12 @@ class EpochNumbers:
     val_loss: float
     val_accuracy: float
     host_grad_norm: float
+    host_lr: float
     seed_grad_norms: dict[str, float]
     val_accuracy_without: dict[str, float]
+    flow: GradientFlow | None
+    similarity: float | None
+    amp: AmpState | None
 
 
 @dataclass(kw_only=True)
@@ -72,7 +93,12 @@ class HostOptimizers:
         return cls(
             host=_adam(host.own_parameters(), settings.lr),
             seeds={},
-            scaler=torch.amp.GradScaler(device.type, enabled=settings.amp),
+            scaler=torch.amp.GradScaler(
+                device.type,
+                init_scale=settings.loss_scale,
+                growth_interval=settings.loss_scale_growth_interval,
+                enabled=settings.amp,
+            ),
         )
 
     def adopt(self, slot_id: str, parameters: list[nn.Parameter], lr: float) -> None:
@@ -97,63 +123,76 @@ class EpochTrainer:
         self.device = device
         self.clock = clock
         self.optimizers = HostOptimizers.fresh(host, settings, device)
+        self.layers = Layers(host.own_named_parameters())
+        self.scaling = _watched(self.optimizers.scaler, device)
 
-    def run(self, stream: torch.Generator, blended: Sequence[str]) -> EpochNumbers:
-        """Train one epoch, validate, and validate again without each of the ``blended`` slots. Waits for the device."""
-        losses: list[torch.Tensor] = []
-        hits: list[torch.Tensor] = []
+    def run(
+        self, stream: torch.Generator, blended: Sequence[str], *, look: bool = False, compare: bool = False
+    ) -> EpochNumbers:
+        """Train one epoch, validate, and validate again without each of the ``blended`` slots.
+
+        Waits for the device once, at the end. ``look`` measures the host's gradients by layer, ``compare`` the seeds'
+        outputs against each other.
+        """
+        steps: list[torch.Tensor] = []
         norms: dict[str, torch.Tensor] = {}
+        count = self.settings.batches_per_epoch
+        arrays: dict[str, torch.Tensor] = {}
         with self.clock.phase("train"):
-            batches = self.data.batches(self.settings.batches_per_epoch, self.settings.batch_size, stream)
-            for _ in range(self.settings.batches_per_epoch):
+            batches = self.data.batches(count, self.settings.batch_size, stream)
+            for number in range(1, count + 1):
                 with self.clock.phase("data_transfer"):
                     images, labels = next(batches)
-                loss, hit = self._step(images, labels, norms)
-                losses.append(loss)
-                hits.append(hit)
+                steps.append(self._step(images, labels, norms, arrays if look and number == count else None))
         with self.clock.phase("val"):
             validated = [self._validate({})] + [self._validate({slot_id: False}) for slot_id in blended]
-        order = sorted(norms)
-        numbers = torch.stack(
-            [torch.stack(losses).mean(), torch.stack(hits).mean()]
-            + [value for pair in validated for value in pair]
-            + [norms[name] for name in order]
-        ).tolist()
-        train_loss, train_accuracy, val_loss, val_accuracy = numbers[:4]
-        without = numbers[5 : 4 + 2 * len(blended) : 2]
-        grads = dict(zip(order, numbers[len(numbers) - len(order) :], strict=True))
+        if compare:
+            arrays["similarity"] = output_similarity(self.host.seed_changes(self.data.val_images[:COMPARED]))
+        train = torch.stack(steps).mean(0)
+        scalars = {"train_loss": train[0], "train_accuracy": train[1]}
+        values, rows = read_with(scalars | norms, {"validated": torch.stack(validated)} | arrays)
+        val_loss, val_accuracy, *others = rows["validated"]
+        similarity = rows.get("similarity", [math.nan])[0]
         return EpochNumbers(
-            train_loss=train_loss,
-            train_accuracy=train_accuracy,
+            train_loss=values.pop("train_loss"),
+            train_accuracy=values.pop("train_accuracy"),
             val_loss=val_loss,
             val_accuracy=val_accuracy,
-            host_grad_norm=grads.pop("host"),
-            seed_grad_norms=grads,
-            val_accuracy_without=dict(zip(blended, without, strict=True)),
+            host_grad_norm=values.pop("host"),
+            host_lr=self.optimizers.host.param_groups[0]["lr"],
+            seed_grad_norms=values,
+            val_accuracy_without=dict(zip(blended, others[1::2], strict=True)),
+            flow=self.layers.flow(rows["flow"]) if "flow" in rows else None,
+            similarity=None if math.isnan(similarity) else similarity,
+            amp=None if self.scaling is None else self.scaling.take(),
         )
 
     def accuracy_of(self, enabled: dict[str, bool]) -> float:
         """Validation accuracy in percent with the slots switched as ``enabled`` says. Waits for the device."""
-        return float(self._validate(enabled)[1])
+        return read_rows(self._validate(enabled)[None])[0][1]
 
     def measure(self) -> tuple[float, float]:
         """Validation loss in nats and accuracy in percent. Waits for the device."""
-        loss, accuracy = torch.stack(self._validate({})).tolist()
+        loss, accuracy = read_rows(self._validate({})[None])[0]
         return loss, accuracy
 
     @torch.no_grad()
-    def _validate(self, enabled: dict[str, bool]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _validate(self, enabled: dict[str, bool]) -> torch.Tensor:
         with self.host.only(enabled), self._autocast():
             logits = self.host(self.data.val_images).float()
-        return cross_entropy(logits, self.data.val_labels), _accuracy(logits, self.data.val_labels)
+        return torch.stack([cross_entropy(logits, self.data.val_labels), _accuracy(logits, self.data.val_labels)])
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.settings.amp)
 
     def _step(
-        self, images: torch.Tensor, labels: torch.Tensor, norms: dict[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        norms: dict[str, torch.Tensor],
+        looked_at: dict[str, torch.Tensor] | None,
+    ) -> torch.Tensor:
         optimizers = {"host": self.optimizers.host, **self.optimizers.seeds}
         scaler = self.optimizers.scaler
         with self.clock.phase("forward"), self._autocast():
@@ -171,16 +210,30 @@ class EpochTrainer:
                 if not parameters:
                     continue
                 scaler.unscale_(optimizer)
+                if name == "host" and looked_at is not None:
+                    looked_at["flow"] = self.layers.measure()
                 norms[name] = nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
                 scaler.step(optimizer)
             scaler.update()
-        return loss.detach(), _accuracy(logits.detach(), labels)
+        if self.scaling is not None:
+            self.scaling.observe()
+        return torch.stack([loss.detach(), _accuracy(logits.detach(), labels)])
 
     def _incubate(self, labels: torch.Tensor, scaler: torch.amp.GradScaler) -> None:
         rehearsal = self.host.rehearse()
         if rehearsal is not None:
             logits, learning = rehearsal
             torch.autograd.backward(scaler.scale(cross_entropy(logits.float(), labels)), inputs=learning)
+
+
+def _watched(scaler: torch.amp.GradScaler, device: torch.device) -> ScalerSensor | None:
+    if not scaler.is_enabled():
+        return None
+    # A scaler makes its tensor with the first loss: without this an overflow in the first step would go unseen.
+    scaler.scale(torch.zeros((), device=device))
+    sensor = ScalerSensor(scaler)
+    sensor.observe()
+    return sensor
 
 
 def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

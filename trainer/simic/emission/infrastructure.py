@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import resource
-import time
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import torch
+import msgspec
 
-from esper_otel.events import InfrastructureSnapshot
+from esper_otel.events import CompilerStats, Event
+from esper_otel.sensors import AllocatorSensor, CompilerSensor, Faults, snapshot
 from trainer.simic.observer import RoundEnd
 from trainer.tolaria.phases import PhaseTime, add_phases
-
-GIB: Final = 2.0**30
-_STATM: Final = Path("/proc/self/statm")
-_PAGE_BYTES: Final = resource.getpagesize()
 
 _TIMED: Final = {
     "avg_forward_time_ms": "forward",
@@ -26,56 +20,46 @@ _TIMED: Final = {
 
 
 class Window:
-    """Adds rounds up until a snapshot is taken."""
+    """Adds rounds up until a snapshot is taken. ``device`` is where hosts and policy live."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        self._device = device
         self._phases: dict[str, PhaseTime] = {}
         self._rounds = 0
-        self._allocated_before: int | None = None
+        self._faults = Faults()
+        self._allocator = AllocatorSensor(device, faults=self._faults)
+        self._compiler = CompilerSensor(faults=self._faults)
+        self._last_stats: CompilerStats | None = None
 
     def add(self, end: RoundEnd) -> None:
         """Count one round."""
         add_phases(self._phases, end.phases)
         self._rounds += 1
 
-    def take(self, batch: int, device: str) -> InfrastructureSnapshot:
-        """The snapshot of the rounds since the last one. Fields that the machine cannot tell are absent."""
-        times: dict[str, Any] = {
+    def take(self, batch: int) -> list[Event]:
+        """The snapshot of the rounds since the last one, and what the sensors have to tell besides.
+
+        Fields that the machine cannot tell are absent.
+        """
+        means = {
             field: self._phases[name].wall_s / self._phases[name].count * 1e3
             for field, name in _TIMED.items()
             if name in self._phases
         }
-        snapshot = InfrastructureSnapshot(
-            device=device,
-            batch_idx=batch,
-            batch_window=self._rounds,
-            process_cpu_time_s=time.process_time(),
-            process_memory_bytes=_resident_bytes(),
-            **times,
-            **self._cuda(device),
+        allocator, reading = self._allocator.take(batch), self._compiler.take()
+        events: list[Event] = [] if allocator is None else [allocator]
+        if reading is not None:
+            events += reading.news
+            if reading.stats != self._last_stats:
+                events.append(reading.stats)
+                self._last_stats = reading.stats
+        summary = snapshot(
+            self._device,
+            batch=batch,
+            window=self._rounds,
+            phases={},  # the sums of many rounds are kept here, not every duration
+            allocator=allocator,
+            compiler=None if reading is None else reading.stats,
         )
         self._phases, self._rounds = {}, 0
-        return snapshot
-
-    def _cuda(self, device: str) -> dict[str, Any]:
-        if not device.startswith("cuda") or not torch.cuda.is_available():
-            return {}
-        stats = torch.cuda.memory_stats(device)
-        allocated, reserved = stats["allocated_bytes.all.current"], stats["reserved_bytes.all.current"]
-        before, self._allocated_before = self._allocated_before, allocated
-        return {
-            "cuda_memory_allocated_gb": allocated / GIB,
-            "cuda_memory_reserved_gb": reserved / GIB,
-            "cuda_memory_active_gb": stats["active_bytes.all.current"] / GIB,
-            "cuda_memory_inactive_gb": stats["inactive_split_bytes.all.current"] / GIB,
-            "cuda_memory_peak_gb": stats["allocated_bytes.all.peak"] / GIB,
-            "cuda_memory_fragmentation": 1.0 - allocated / reserved if reserved else None,
-            "memory_allocated_delta_gb": None if before is None else (allocated - before) / GIB,
-            "cuda_oom_events": stats["num_ooms"],
-        }
-
-
-def _resident_bytes() -> int | None:
-    if not _STATM.exists():
-        return None
-    return int(_STATM.read_text().split()[1]) * _PAGE_BYTES
+        return [*events, msgspec.structs.replace(summary, **means), *self._faults.drain()]

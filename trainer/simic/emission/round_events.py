@@ -34,7 +34,7 @@ from esper_otel.events import (
 from trainer.recipes import Recipe
 from trainer.simic import detectors
 from trainer.simic.emission.step_events import contributing
-from trainer.simic.observer import EpisodeEnd, RoundEnd
+from trainer.simic.observer import EpisodeEnd, RoundEnd, Start
 from trainer.tolaria.phases import PhaseTime
 
 SUCCESS_ACCURACY: Final = 80.0
@@ -49,6 +49,7 @@ _ANOMALY_EVENTS: Final[dict[str, type[Any]]] = {
     "value_collapse": ValueCollapse,
     "numerical_instability": NumericalInstability,
     "gradient_norm_drift": GradientPathology,
+    "gradient_health_drift": GradientPathology,
 }
 _TREND_EVENTS: Final[dict[str, type[Any]]] = {
     "plateau": PlateauDetected,
@@ -57,8 +58,9 @@ _TREND_EVENTS: Final[dict[str, type[Any]]] = {
 }
 
 
-def training_started(recipe: Recipe, host_params: int, slot_ids: tuple[str, ...]) -> Event:
-    """The configuration of the run."""
+def training_started(start: Start) -> Event:
+    """The configuration of the run, or of one arm of it."""
+    recipe = start.recipe
     host, ppo = recipe.environment.host, recipe.ppo
     is_cuda = recipe.device.startswith("cuda")
     return TrainingStarted(
@@ -67,9 +69,9 @@ def training_started(recipe: Recipe, host_params: int, slot_ids: tuple[str, ...]
         max_epochs=recipe.environment.episode_length,
         max_batches=recipe.rounds,
         n_episodes=recipe.total_episodes,
-        host_params=host_params,
+        host_params=start.host_params,
         param_budget=recipe.environment.param_budget,
-        slot_ids=slot_ids,
+        slot_ids=start.slot_ids,
         seed=recipe.seed,
         lr=ppo.lr,
         clip_ratio=ppo.clip,
@@ -87,10 +89,11 @@ def training_started(recipe: Recipe, host_params: int, slot_ids: tuple[str, ...]
         env_devices=(recipe.device,),
         reward_mode=recipe.reward_mode,
         episode_id=f"ppo_{recipe.seed}_{recipe.total_episodes}ep",
-        start_episode=0,
-        world_size=1,
-        rank=0,
-        local_rank=0,
+        resume_path=start.resume_path,
+        start_episode=start.start_episode,
+        world_size=start.world_size,
+        rank=start.rank,
+        local_rank=start.local_rank,
         amp_enabled=host.amp,
         amp_dtype=("float16" if is_cuda else "bfloat16") if host.amp else None,
         compile_enabled=host.compile,
@@ -176,6 +179,7 @@ def findings(end: RoundEnd) -> list[Event]:
             value=anomaly.value,
             threshold=anomaly.threshold,
             detail=anomaly.detail,
+            **anomaly.evidence,
         )
         for anomaly in end.anomalies
     ]
@@ -202,10 +206,10 @@ def findings(end: RoundEnd) -> list[Event]:
     return events
 
 
-def summaries(end: RoundEnd, recipe: Recipe) -> list[Event]:
-    """The round in numbers; its end, TOLARIA_BATCH_COMPLETED, comes last."""
+def summaries(end: RoundEnd, recipe: Recipe, start_episode: int) -> list[Event]:
+    """The round in numbers, of this rank's environments; its end, TOLARIA_BATCH_COMPLETED, comes last."""
     where: dict[str, Any] = {"batch": end.batch, "episodes_completed": end.episodes_completed}
-    steps = recipe.envs * recipe.environment.episode_length
+    steps = len(end.rewards) * recipe.environment.episode_length
     last = end.learn.updates[-1].values if end.learn.updates else {}
     learn = {"ppo_update": end.learn_phase} | {k: v for k, v in end.phases.items() if k == "counterfactual"}
     return [
@@ -242,7 +246,7 @@ def summaries(end: RoundEnd, recipe: Recipe) -> list[Event]:
             avg_reward=_mean(end.rewards),
             rolling_accuracy=end.rolling_accuracy,
             env_accuracies=end.accuracies,
-            start_episode=0,
+            start_episode=start_episode,
             requested_episodes=end.total_episodes,
             batch_time_ms=end.duration_s * 1e3,
         ),

@@ -16,6 +16,7 @@ from esper_otel.events import (
     SeedSnapshot,
     TamiyoInitiated,
 )
+from trainer.gradient_flow import GradientFlow
 from trainer.kasmina.diversity import blueprint_diversity
 from trainer.kasmina.lifecycle import Lifecycle
 from trainer.kasmina.stages import GROWING, Stage
@@ -24,6 +25,7 @@ from trainer.simic import detectors
 from trainer.simic.emission.seed_events import EXPLODING_RATIO, VANISHING_RATIO
 from trainer.simic.observer import Step
 from trainer.tamiyo.actions import ALPHA_TARGETS, HEADS, STYLES, Op, choices
+from trainer.tiers import SIMILARITY_EVERY
 from trainer.tolaria.environment import Environment
 from trainer.tolaria.stability import STABLE_EPOCHS
 
@@ -100,7 +102,7 @@ def epoch_completed(step: Step) -> Event:
         host_train_loss=numbers.train_loss,
         train_accuracy=numbers.train_accuracy,
         host_grad_norm_pre_clip=numbers.host_grad_norm,
-        host_lr=env.settings.host.lr,
+        host_lr=numbers.host_lr,
         host_epoch_time_ms=outcome.duration_s * 1e3,
         forward_time_ms=spent_ms("forward"),
         backward_time_ms=spent_ms("backward"),
@@ -109,7 +111,21 @@ def epoch_completed(step: Step) -> Event:
         total_params=env.host.parameter_count + env.host.seed_parameter_count,
         seeds={slot_id: _snapshot(life, env) for slot_id, life in env.lives.items()},
         device=str(env.device),
+        **_flow(numbers.flow),
     )
+
+
+def _flow(flow: GradientFlow | None) -> dict[str, Any]:
+    if flow is None:
+        return {}
+    return {
+        "grad_norm_per_layer": flow.norm_per_layer,
+        "grad_zero_fraction": flow.zero_fraction,
+        "grad_norm_ratio": flow.norm_ratio,
+        "grad_nan_layers": flow.nan_layers,
+        "dead_layers": flow.dead_layers,
+        "exploding_layers": flow.exploding_layers,
+    }
 
 
 def _snapshot(life: Lifecycle, env: Environment) -> SeedSnapshot:
@@ -189,9 +205,13 @@ def occasional(step: Step, recipe: Recipe) -> list[Event]:
         )
     if outcome.panic is not None:
         events.append(_rollback(step, where))
+    scaling = outcome.numbers.amp
+    if scaling is not None and (env.is_done or scaling.scale_changes or scaling.overflows):
+        events.append(scaling)
     events += _suspicions(env)
     alive = [life for life in env.lives.values() if life.stage in GROWING or life.stage is Stage.FOSSILIZED]
-    if alive and (env.inner_epoch % 4 == 0 or outcome.facts):
+    is_compared = outcome.numbers.similarity is not None
+    if alive and (is_compared or outcome.inner_epoch % SIMILARITY_EVERY == 0 or outcome.facts):
         blueprints = [life.record.blueprint_id for life in alive if life.record is not None]
         events.append(
             SeedDiversity(
@@ -200,6 +220,7 @@ def occasional(step: Step, recipe: Recipe) -> list[Event]:
                 active_seeds=len(alive),
                 distinct_blueprints=len(set(blueprints)),
                 blueprint_entropy=blueprint_diversity(blueprints),
+                output_similarity=outcome.numbers.similarity,
             )
         )
     return events

@@ -1,0 +1,1 @@
+"""Who hears of an alert, and which alerts are silenced by others."""
