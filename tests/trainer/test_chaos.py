@@ -30,13 +30,13 @@ ANOMALIES = {
     "NUMERICAL_INSTABILITY_DETECTED": "simic_numerical_instabilities_total",
     "PERFORMANCE_DEGRADATION": "simic_performance_degradations_total",
     "REWARD_HACKING_SUSPECTED": "simic_reward_hacking_suspicions_total",
+    "DEGRADATION_DETECTED": "simic_degradations_total",
     "MEMORY_WARNING": "simic_memory_warnings_total",
     "TAMIYO_UPDATE_SKIPPED": "tamiyo_skipped_updates_total",
     "TOLARIA_ROLLBACK": "tolaria_rollbacks_total",
 }
 TRENDS = {
     "PLATEAU_DETECTED": "simic_plateaus_total",
-    "DEGRADATION_DETECTED": "simic_degradations_total",
     "IMPROVEMENT_DETECTED": "simic_improvements_total",
 }
 FOUND = ANOMALIES | TRENDS

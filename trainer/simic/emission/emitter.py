@@ -76,7 +76,8 @@ class Emitter:
         self._emit_all(memory_warnings(self._recipe))
         self._emit_all(round_events.summaries(end, self._recipe, self._start_episode))
         self._window.add(end)
-        if end.batch % self._recipe.snapshot_every == 0:
+        # The last round tells of what is left, so that a short run has a snapshot as well.
+        if end.batch % self._recipe.snapshot_every == 0 or end.batch == self._recipe.rounds:
             self._emit_all(self._window.take(end.batch))
 
     def checkpoint_saved(self, file: CheckpointFile) -> None:
