@@ -35,11 +35,9 @@ _GRAD_NORM = (
             metric("tamiyo.head_grad_norm"),
             metric("tamiyo.joint_ratio_max"),
         ),
-        act="Open the trace of the round in which it happened (log event `tamiyo.policy_update` with severity "
-        "critical), "
-        "see which head has the large norm, and whether rewards or advantages of that round are extreme. If it "
-        "repeats, "
-        "resume from the last checkpoint with a smaller learning rate or `max_grad_norm`.",
+        act="Find the update in the log (`tamiyo.policy_update` with a large `pre_clip_grad_norm`) and open the trace "
+        "of its round: see which head has the large norm, and whether rewards or advantages of that round are extreme. "
+        "If it repeats, resume from the last checkpoint with a smaller learning rate or `max_grad_norm`.",
     ),
     Alert(
         name="TamiyoGradNormHigh",

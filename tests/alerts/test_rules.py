@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy.prometheus import scenarios
 from deploy.prometheus.alerts import ALERTS
+from deploy.prometheus.expressions import series
 from deploy.yaml_text import to_yaml
 from tests.alerts.promtool import promtool
 from tests.tools import ROOT
@@ -59,3 +60,39 @@ def newborn_tests() -> str:
 def succeeded(result: tuple[int, str]) -> tuple[int, str]:
     status, said = result
     return status, "SUCCESS" if "SUCCESS" in said and "FAILED" not in said else said
+
+
+def test_a_recording_rule_holds_what_its_name_says(tmp_path: Path) -> None:
+    arm = {"job": "esper", "instance": "run", "group_id": "default"}
+    rate = {"labels": f"arm:tamiyo_updates:rate5m{written(arm)}", "value": 0.2}
+    power = {"labels": 'run:hw_power_watts:sum{job="esper", instance="run"}', "value": 700}
+    file = tmp_path / "tests.yml"
+    file.write_text(
+        to_yaml(
+            {
+                "rule_files": [str(RULES / "recording.yml")],
+                "evaluation_interval": "30s",
+                "tests": [
+                    {
+                        "interval": "15s",
+                        "input_series": [
+                            {"series": series("tamiyo.updates", rank="0"), "values": "0+1x40"},
+                            {"series": series("tamiyo.updates", rank="1"), "values": "0+2x40"},
+                            {"series": series("hw.power", device="cuda:0"), "values": "300x40"},
+                            {"series": series("hw.power", device="cuda:1"), "values": "400x40"},
+                        ],
+                        "promql_expr_test": [
+                            {"expr": "arm:tamiyo_updates:rate5m", "eval_time": "8m", "exp_samples": [rate]},
+                            {"expr": "run:hw_power_watts:sum", "eval_time": "8m", "exp_samples": [power]},
+                        ],
+                    }
+                ],
+            }
+        )
+    )
+
+    assert (0, "SUCCESS") == succeeded(promtool("test", "rules", file))
+
+
+def written(labels: dict[str, str]) -> str:
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
