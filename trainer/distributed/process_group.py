@@ -97,7 +97,14 @@ def joined(device: torch.device, environment: Mapping[str, str] | None = None) -
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise PeerLostError(f"rank {rank} cannot join the other ranks: {error}") from error
+    is_whole = True
     try:
         yield Ranks(rank, local_rank, world_size, device)
+    except PeerLostError:
+        is_whole = False
+        raise
     finally:
-        dist.destroy_process_group()
+        # With a peer gone, gloo's threads can abort the process while the group is taken down, before the run could
+        # say how it ended; the end of the process takes it down as well.
+        if is_whole:
+            dist.destroy_process_group()
