@@ -38,6 +38,7 @@ from esper_otel.events.kasmina import (
     SeedStageChanged,
     TopologyManifest,
 )
+from esper_otel.events.policy_update import PolicyUpdate
 from esper_otel.events.run import Heartbeat, RunEnded, TelemetryLoss
 from esper_otel.events.simic import (
     BatchStats,
@@ -61,7 +62,6 @@ from esper_otel.events.tamiyo import (
     Decision,
     MaskHitRates,
     ObservationStats,
-    PolicyUpdate,
     TamiyoInitiated,
     UpdateSkipped,
 )

@@ -31,7 +31,7 @@ from esper_otel.events import (
     UpdateSkipped,
 )
 from esper_otel.events.anomalies import Anomaly
-from esper_otel.events.tamiyo import GRAD_NORM_THRESHOLD
+from esper_otel.events.policy_update import GRAD_NORM_THRESHOLD
 from esper_otel.relay.spans_state import Lane
 
 OPENERS: Final = frozenset(
