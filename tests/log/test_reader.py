@@ -17,6 +17,7 @@ from esper_otel.log.compress import compress
 from esper_otel.log.envelope import BadLine, Reason, Record
 from esper_otel.log.lines import MAX_LINE_BYTES, LineSplitter
 from esper_otel.log.reader import LogReader
+from tests.recorded import RECORDINGS, recording
 
 
 def line(seq: int, rank: int = 0) -> bytes:
@@ -321,12 +322,9 @@ def test_nothing_to_read_is_an_error_that_says_what_was_looked_for(tmp_path: Pat
         LogReader(tmp_path / name)
 
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "data"
-
-
-@pytest.mark.parametrize("name", ["esper-lite-2env", "esper-lite-3env-3slot", "esper-lite-rollback"])
+@pytest.mark.parametrize("name", RECORDINGS)
 def test_every_line_of_a_recording_is_a_record(name: str) -> None:
-    path = RECORDINGS / f"{name}.jsonl.gz"
+    path = recording(name)
     with gzip.open(path) as file:
         expected = [json.loads(text)["event_id"] for text in file]
 

@@ -9,7 +9,8 @@ from prometheus_client import generate_latest
 
 from esper_otel.relay.exposition import FamilyCollector, registry_of
 from tests.parity.every_signal import families
-from tests.recordings.served_run import RECORDINGS, recording, relay_on, scrape
+from tests.recorded import RECORDINGS, recording
+from tests.recordings.served_run import relay_on, scrape
 from tests.tools import tool
 
 

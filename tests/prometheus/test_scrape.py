@@ -15,8 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from esper_otel.events.vocabulary import STAGES
 from tests.prometheus.real_prometheus import Prometheus, prometheus_on
+from tests.recorded import recording
 from tests.recordings.emit_recording import emitted
-from tests.recordings.served_run import Served, recording, relay_on, scrape
+from tests.recordings.served_run import Served, relay_on, scrape
 from tests.tools import tool
 
 JOB, INSTANCE = "esper", "run"

@@ -7,7 +7,8 @@ import duckdb
 import msgspec
 import pytest
 
-from tests.recordings.served_run import RECORDINGS, Served, recording, relay_on, scrape
+from tests.recorded import RECORDINGS, recording
+from tests.recordings.served_run import Served, relay_on, scrape
 from tests.recordings.sql_counts import lines_of
 
 

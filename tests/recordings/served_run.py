@@ -16,17 +16,10 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from tests.tools import ROOT, python_environment
+from tests.tools import python_environment
 
-DATA = ROOT.parent / "shared" / "data"
-RECORDINGS = ("esper-lite-2env", "esper-lite-3env-3slot", "esper-lite-rollback")
 START_S = 60.0
 """How long a relay may take to read a recording before it counts as hung."""
-
-
-def recording(name: str) -> Path:
-    """The log of one real run of esper-lite."""
-    return DATA / f"{name}.jsonl.gz"
 
 
 class Served(msgspec.Struct, frozen=True):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.recorded import RECORDINGS, recording
 from tests.recordings.conftest import Run
-from tests.recordings.served_run import RECORDINGS, recording
 from tests.recordings.sql_counts import COUNTERS, GAUGES, UPDATE, number
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.recordings.served_run import Served, recording, relay_on, scrape
+from tests.recorded import recording
+from tests.recordings.served_run import Served, relay_on, scrape
 
 
 def line(event_type: str, data: object, number: int) -> bytes:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.recorded import RECORDINGS, recording
 from tests.recordings.emit_recording import emitted
-from tests.recordings.served_run import RECORDINGS, Served, recording, relay_on, scrape
+from tests.recordings.served_run import Served, relay_on, scrape
 
 MODES = ("domains", "domains/dup", "legacy")
 ABOUT_LINES = ("esper_telemetry_records_total", "esper_telemetry_rejected_records_total")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -20,16 +19,13 @@ from esper_otel.relay.spans_state import MAX_SPANS
 from esper_otel.relay.traces import TraceProjector
 from esper_otel.upstream.adapt import adapt
 from tests.otlp_receiver import OtlpReceiver, attributes
+from tests.recorded import RECORDINGS, recording
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-RECORDINGS = ("esper-lite-2env", "esper-lite-3env-3slot", "esper-lite-rollback")
 RESOURCE = Resource({"service.name": "esper"})
-
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the recordings of esper-lite are not part of the repository")
 
 
 def lines(name: str) -> Iterator[tuple[Record, tuple[Event, ...]]]:
-    reader = LogReader(DATA / f"{name}.jsonl.gz", follow=False, positions=None)
+    reader = LogReader(recording(name), follow=False, positions=None)
     while batch := reader.read(200):
         for item in batch:
             assert isinstance(item, Record)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from esper_otel.events import Event
@@ -13,9 +12,7 @@ from esper_otel.log.codec import Envelope, LineEncoder, decode
 from esper_otel.log.duplicates import Duplicates
 from esper_otel.log.envelope import Record
 from esper_otel.upstream.legacy import LegacyWriter
-
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
-RECORDINGS = ("esper-lite-2env", "esper-lite-3env-3slot", "esper-lite-rollback")
+from tests.recorded import recording
 
 
 class Log:
@@ -59,7 +56,7 @@ class Log:
 
 def recorded(name: str) -> list[bytes]:
     """The lines of one real run of esper-lite."""
-    with gzip.open(DATA / f"{name}.jsonl.gz", "rb") as lines:
+    with gzip.open(recording(name), "rb") as lines:
         return list(lines)
 
 

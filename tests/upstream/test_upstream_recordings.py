@@ -17,7 +17,8 @@ import pytest
 from esper_otel.events import Decision, Event, PolicyUpdate, RewardComputed
 from esper_otel.upstream.adapt import adapt
 from esper_otel.upstream.legacy import LegacyWriter
-from tests.upstream.log_lines import RECORDINGS, payloads, recorded
+from tests.recorded import RECORDINGS
+from tests.upstream.log_lines import payloads, recorded
 
 NOT_MEASURED = {
     "BATCH_EPOCH_COMPLETED": {"start_episode", "requested_episodes"},
