@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -23,9 +24,13 @@ def tool(name: str) -> str:
     """Path of the program ``name``; where it is missing the test is skipped, on CI (``CI=true``) it fails."""
     beside_python = str(Path(sys.executable).parent)
     found = shutil.which(name, path=os.pathsep.join([beside_python, os.environ.get("PATH", "")]))
-    if found is not None:
-        return found
-    missing = f"{name} is not installed; get it with {HOW_TO_GET[name]}"
+    if found is None:
+        do_without(f"{name} is not installed; get it with {HOW_TO_GET[name]}")
+    return found
+
+
+def do_without(missing: str) -> NoReturn:
+    """Skip the test for what is ``missing``; on CI (``CI=true``) fail it, since there everything is to be had."""
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(missing)
     pytest.skip(missing)

@@ -10,8 +10,9 @@ import typer
 
 from esper_otel.relay.checkpoint import StateDirectoryBusyError
 from esper_otel.relay.console import say
-from esper_otel.relay.options import DEFAULT_DRAIN_S, DEFAULT_LINGER_S, DEFAULT_STALL_S, Options
+from esper_otel.relay.options import DEFAULT_DRAIN_S, DEFAULT_STALL_S, Options
 from esper_otel.relay.service import Relay
+from esper_otel.settings import DEFAULT_LINGER_S
 
 
 def relay(

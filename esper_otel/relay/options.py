@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from esper_otel.log.layout import RELAY_DIRECTORY, RUN_FILE, Series, resolve
+from esper_otel.settings import DEFAULT_LINGER_S
 
-DEFAULT_LINGER_S: Final = 30.0
 DEFAULT_DRAIN_S: Final = 60.0
 DEFAULT_STALL_S: Final = 300.0
 

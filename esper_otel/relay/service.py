@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from esper_otel.relay import delivery, metrics_pipeline
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.console import say
 from esper_otel.relay.delivery import DeliveryPipeline
@@ -106,7 +107,7 @@ class Relay:
             say(f"no state is kept, {path} cannot be written ({error}); a restart begins at the start of the log")
             return None
         if self._options.from_start:
-            for name in ("metrics", "delivery"):
+            for name in (metrics_pipeline.CHECKPOINT, delivery.CHECKPOINT):
                 (path / f"{name}.json").unlink(missing_ok=True)
         return directory
 

@@ -9,7 +9,7 @@ from esper_otel.sensors.compiler import CompilerReading, CompilerSensor
 from esper_otel.sensors.faults import Faults
 from esper_otel.sensors.gradients import GradientSensor
 from esper_otel.sensors.monitor import TrainingMonitor
-from esper_otel.sensors.snapshot import snapshot
+from esper_otel.sensors.snapshot import resident_bytes, snapshot
 from esper_otel.sensors.timing import PhaseSummary, PhaseTimer, summarise
 from esper_otel.sensors.utilization import UtilizationProbe
 
@@ -24,6 +24,7 @@ __all__ = [
     "ScalerSensor",
     "TrainingMonitor",
     "UtilizationProbe",
+    "resident_bytes",
     "snapshot",
     "summarise",
 ]

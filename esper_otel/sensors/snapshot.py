@@ -57,7 +57,7 @@ def snapshot(
         gpu_utilization_pct=busy,
         gpu_memory_bandwidth_pct=bus,
         process_cpu_time_s=time.process_time(),
-        process_memory_bytes=_resident_bytes(),
+        process_memory_bytes=resident_bytes(),
         **means,
         **_memory(allocator),
         **_compiler(compiler),
@@ -94,7 +94,8 @@ def _compiler(stats: CompilerStats | None) -> dict[str, Any]:
     }
 
 
-def _resident_bytes() -> int | None:
+def resident_bytes() -> int | None:
+    """Resident memory of this process; None where the system does not tell."""
     if not _STATM.exists():
         return None
     return int(_STATM.read_text().split()[1]) * _PAGE_BYTES

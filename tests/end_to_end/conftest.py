@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from tests.otlp_receiver import OtlpReceiver
-from tests.relay.processes import ROOT, announced_url, environment, lines_of, manifest, scrape, types_in, wait_for
+from tests.relay.processes import announced_url, environment, lines_of, manifest, scrape, types_in, wait_for
+from tests.tools import ROOT
 
 RECIPE = ("-m", "trainer", "--recipe", "smoke", "--seed", "3")
 

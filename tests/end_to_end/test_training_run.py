@@ -5,30 +5,10 @@ from collections import Counter, defaultdict
 
 from esper_otel.signals.names import prometheus_name
 from tests.end_to_end.conftest import TrainingRun, train
+from tests.healthy_run import HEALTHY_EVENTS
 from tests.otlp_receiver import attributes
 from tests.relay.processes import events_by_type, samples
 
-HEALTHY_EVENTS = {
-    "TRAINING_STARTED",
-    "TAMIYO_INITIATED",
-    "TAMIYO_DECISION",
-    "TAMIYO_POLICY_UPDATE",
-    "TAMIYO_ACTION_DISTRIBUTION",
-    "TAMIYO_OBSERVATION_STATS",
-    "TOLARIA_EPOCH_COMPLETED",
-    "TOLARIA_BATCH_COMPLETED",
-    "TOLARIA_THROUGHPUT",
-    "PHASE_PROFILE_COMPLETED",
-    "SEED_GERMINATED",
-    "SEED_STAGE_CHANGED",
-    "SEED_GATE_EVALUATED",
-    "KASMINA_SEED_DIVERSITY",
-    "MORPHOLOGY_CAUSAL_LOG",
-    "SIMIC_REWARD_COMPUTED",
-    "SIMIC_BATCH_STATS",
-    "EPISODE_OUTCOME",
-    "RUN_ENDED",
-}
 MAX_GRAD_NORM_SLACK = 1e-4
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,14 +15,14 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.tools import ROOT, python_environment
+
 DEADLINE_S = 30.0
 
 
 def environment(**extra: str) -> dict[str, str]:
     """The environment without any OTEL_* of the caller, on a free port."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "ESPER_OTEL_"))}
-    return {**clean, "OTEL_EXPORTER_PROMETHEUS_PORT": "0", **extra}
+    return python_environment(**{"OTEL_EXPORTER_PROMETHEUS_PORT": "0", **extra})
 
 
 @contextmanager

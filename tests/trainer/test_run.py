@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from esper_otel.events import EVENT_TYPES
+from tests.healthy_run import HEALTHY_EVENTS
 from trainer.__main__ import final_weights, main
 from trainer.options import parse
 from trainer.recipes import RECIPES
@@ -74,31 +75,7 @@ def test_the_final_weights_are_a_plain_archive_that_holds_the_policy_and_every_h
 
 
 def test_the_log_holds_the_events_that_every_healthy_run_produces(records):
-    expected = {
-        "TRAINING_STARTED",
-        "TAMIYO_INITIATED",
-        "TAMIYO_DECISION",
-        "TAMIYO_POLICY_UPDATE",
-        "TAMIYO_ACTION_DISTRIBUTION",
-        "TAMIYO_OBSERVATION_STATS",
-        "TAMIYO_MASK_HIT_RATES",
-        "TOLARIA_EPOCH_COMPLETED",
-        "TOLARIA_BATCH_COMPLETED",
-        "TOLARIA_THROUGHPUT",
-        "PHASE_PROFILE_COMPLETED",
-        "SEED_GERMINATED",
-        "SEED_STAGE_CHANGED",
-        "SEED_GATE_EVALUATED",
-        "KASMINA_SEED_DIVERSITY",
-        "MORPHOLOGY_CAUSAL_LOG",
-        "SIMIC_REWARD_COMPUTED",
-        "SIMIC_BATCH_STATS",
-        "SIMIC_REWARD_SUMMARY",
-        "EPISODE_OUTCOME",
-        "RUN_ENDED",
-    }
-
-    assert expected - {record["event_type"] for record in records} == set()
+    assert HEALTHY_EVENTS - {record["event_type"] for record in records} == set()
 
 
 def test_there_is_one_epoch_decision_and_reward_per_environment_step(records):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -10,11 +9,11 @@ from typing import Final
 import torch
 
 from esper_otel.events import Event, MemoryWarning
+from esper_otel.sensors import resident_bytes
 from trainer.recipes import Recipe
 from trainer.simic import detectors
 
 GIB: Final = 2.0**30
-_STATM: Final = Path("/proc/self/statm")
 _CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -62,10 +61,3 @@ def _machine_bytes() -> int | None:
     if not _MEMINFO.exists():
         return None
     return int(_MEMINFO.read_text().split()[1]) * 1024
-
-
-def resident_bytes() -> int | None:
-    """Resident memory of this process; None where the system does not tell."""
-    if not _STATM.exists():
-        return None
-    return int(_STATM.read_text().split()[1]) * resource.getpagesize()
