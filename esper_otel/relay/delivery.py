@@ -61,7 +61,7 @@ class DeliveryPipeline:
         self._exporters = exporters
         self._directory = directory
         self._traces = TraceProjector(run_id, resource)
-        self._logs = LogEventProjector(run_id, resource)
+        self._logs = LogEventProjector(run_id)
         stored = directory.load(CHECKPOINT) if directory else None
         if stored is not None:
             try:
@@ -142,7 +142,9 @@ class DeliveryPipeline:
             if line.record is None or line.reason == DUPLICATE:
                 continue
             spans += self._traces.feed(line.record, line.events)
-            logs += self._logs.project(line.record, line.events, self._traces.trace_context(line.record), line.reason)
+            if self._exporters.logs is not None:
+                context = self._traces.trace_context(line.record)
+                logs += self._logs.project(line.record, line.events, context, line.reason)
         if self._send(spans, logs):
             self._store()
 

@@ -1,37 +1,32 @@
 """Every event as an OpenTelemetry log event: what Loki shows as the event log.
 
-The SDK's log API still lives under an underscore in OpenTelemetry for Python; this module and the exporters are the
-only ones that import it.
+A log event is made as the bytes of its protobuf message (``LogRecord`` of opentelemetry-proto 1.x), ready to be sent:
+there are as many of them as there are events, and the SDK's objects on the way would cost ten times as much.
 """
 
 from __future__ import annotations
 
+import struct
 import time
+from functools import lru_cache
 from typing import Final
 
-import msgspec
-from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.context import Context
-from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry._logs import SeverityNumber
 
 from esper_otel.events import Event
 from esper_otel.log.envelope import Record
-from esper_otel.relay.event_attributes import (
-    MAX_ATTRIBUTES,
-    AttributeValue,
-    attribute_value,
-    cut_text,
-    event_attributes,
-)
-from esper_otel.relay.spans_build import SCOPE
+from esper_otel.relay.attribute_plans import AttributePlans, SingleValues
+from esper_otel.relay.event_attributes import MAX_ATTRIBUTES, AttributeValue, attribute_value, cut_text
 from esper_otel.relay.spans_state import SpanRef
+from esper_otel.relay.wire import any_value, attribute, delimited, key_field, text_attribute
 
 UNKNOWN_EVENT: Final = "esper.unknown"
 MAX_RAW_BYTES: Final = 16_384
 SUMMARY_FIELDS: Final = 5
 """How many fields the summary of an event without a message shows."""
+
+MAX_KNOWN: Final = 1_024
+"""Different identities (group, slot, seed …) whose bytes are remembered."""
 
 SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
@@ -41,14 +36,21 @@ SEVERITIES: Final = {
     "critical": SeverityNumber.FATAL,
 }
 
+_EVENT_ID: Final = key_field("esper.event.id")
+_TIMES: Final = struct.Struct("<cQcQ")  # time_unix_nano = 1, observed_time_unix_nano = 11, both fixed64
+_SAMPLED_FLAG: Final = b"\x45\x01\x00\x00\x00"  # flags = 8, fixed32: the trace is sampled
+
 
 class LogEventProjector:
     """Turns records into log events of one run."""
 
-    def __init__(self, run_id: str, resource: Resource) -> None:
+    def __init__(self, run_id: str) -> None:
         """Project a run; ``run_id`` is that of records that do not name one."""
         self._run_id = run_id
-        self._resource = resource
+        self._plans = AttributePlans()
+        self._epochs = SingleValues("esper.epoch")
+        self._identities: dict[tuple[object, ...], tuple[bytes, int]] = {}
+        self._heads: dict[tuple[str, str], bytes] = {}
 
     def project(
         self,
@@ -57,8 +59,8 @@ class LogEventProjector:
         context: SpanRef,
         reason: str | None = None,
         observed_ns: int | None = None,
-    ) -> list[ReadableLogRecord]:
-        """One log event for each event of the record, or one ``esper.unknown`` that holds the raw payload.
+    ) -> list[bytes]:
+        """One ``LogRecord`` for each event of the record, or one ``esper.unknown`` that holds the raw payload.
 
         Args:
             record: the line of the log.
@@ -68,66 +70,85 @@ class LogEventProjector:
             observed_ns: when the relay saw it, Unix ns; now when None.
         """
         observed_ns = time.time_ns() if observed_ns is None else observed_ns
-        identity = self._identity(record)
-        span_context = _context(context)
+        identity, count = self._identity(record)
         if not events:
-            identity["esper.unknown.reason"] = reason or "no_event"
+            identity += attribute("esper.unknown.reason", reason or "no_event")
             body = cut_text(record.data.decode("utf-8", "replace"), MAX_RAW_BYTES)
-            return [self._log(record, UNKNOWN_EVENT, body, identity, span_context, observed_ns)]
-        room = MAX_ATTRIBUTES - len(identity)
+            return [self._log(record, UNKNOWN_EVENT, body, identity, context, observed_ns)]
+        room = MAX_ATTRIBUTES - count
         logs = []
         for event in events:
-            attributes = event_attributes(event, limit=room)
+            attributes = identity + self._plans.encode(event, room)
             body = cut_text(record.message) or _summary(event)
-            logs.append(self._log(record, event.otel_name, body, identity | attributes, span_context, observed_ns))
+            logs.append(self._log(record, event.otel_name, body, attributes, context, observed_ns))
         return logs
 
-    def _identity(self, record: Record) -> dict[str, AttributeValue]:
-        known: dict[str, AttributeValue | None] = {
-            "esper.event.id": cut_text(record.event_id),
+    def _identity(self, record: Record) -> tuple[bytes, int]:
+        """The attributes that say which event it is, and how many they are."""
+        key = (record.event_type, record.run_id, record.rank, record.group_id, record.seed_id, record.slot_id)
+        known = self._identities.get(key)
+        if known is None:
+            known = self._rarely_new(record)
+            if len(self._identities) >= MAX_KNOWN:
+                self._identities.clear()
+            self._identities[key] = known
+        encoded, count = known
+        event_id = text_attribute(_EVENT_ID, cut_text(record.event_id))
+        if record.epoch is None:
+            return encoded + event_id, count + 1
+        return encoded + event_id + self._epochs.encode(record.epoch), count + 2
+
+    def _rarely_new(self, record: Record) -> tuple[bytes, int]:
+        named: dict[str, AttributeValue | None] = {
             "esper.event.type": cut_text(record.event_type),
             "esper.run.id": cut_text(record.run_id or self._run_id),
             "esper.rank": attribute_value(record.rank),
             "esper.group.id": cut_text(record.group_id),
-            "esper.epoch": None if record.epoch is None else attribute_value(record.epoch),
             "esper.seed.id": None if record.seed_id is None else cut_text(record.seed_id),
             "esper.slot.id": None if record.slot_id is None else cut_text(record.slot_id),
         }
-        return {key: value for key, value in known.items() if value is not None}
+        present = [attribute(name, value) for name, value in named.items() if value is not None]
+        return b"".join(present), len(present)
 
     def _log(
-        self,
-        record: Record,
-        name: str,
-        body: str,
-        attributes: dict[str, AttributeValue],
-        context: Context | None,
-        observed_ns: int,
-    ) -> ReadableLogRecord:
-        log = LogRecord(
-            timestamp=record.timestamp_ns,
-            observed_timestamp=observed_ns,
-            context=context,
-            severity_text=cut_text(record.severity.upper()),
-            severity_number=SEVERITIES.get(record.severity, SeverityNumber.UNSPECIFIED),
-            body=body,
-            attributes=attributes,
-            event_name=name,
-        )
-        return ReadableLogRecord(log, self._resource, SCOPE)
+        self, record: Record, name: str, body: str, attributes: bytes, context: SpanRef, observed_ns: int
+    ) -> bytes:
+        head = self._heads.get((record.severity, name))
+        if head is None:
+            head = _head(record.severity, name)
+            if len(self._heads) < MAX_KNOWN:
+                self._heads[record.severity, name] = head
+        times = _TIMES.pack(b"\x09", max(record.timestamp_ns, 0), b"\x59", observed_ns)
+        text = delimited(b"\x2a", any_value(body))
+        return b"".join((times, head, text, attributes, _context(context)))
 
 
-def _context(ref: SpanRef) -> Context | None:
+def _head(severity: str, name: str) -> bytes:
+    """Severity number (2) and text (3) and the name of the event (12)."""
+    number = SEVERITIES.get(severity, SeverityNumber.UNSPECIFIED).value
+    text = cut_text(severity.upper()).encode("utf-8", "replace")
+    return b"\x10" + bytes((number,)) + delimited(b"\x1a", text) + delimited(b"\x62", name.encode())
+
+
+@lru_cache(MAX_KNOWN)
+def _context(ref: SpanRef) -> bytes:
+    """Flags (8), trace id (9) and span id (10); nothing where there is no trace."""
     if ref[0] == 0:
-        return None
-    span_context = SpanContext(ref[0], ref[1], is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
-    return set_span_in_context(NonRecordingSpan(span_context), Context())
+        return b""
+    return _SAMPLED_FLAG + b"\x4a\x10" + ref[0].to_bytes(16) + b"\x52\x08" + ref[1].to_bytes(8)
 
 
 def _summary(event: Event) -> str:
     """The event's name and its first measured single values, for people."""
-    values = (
-        (name, value) for name, value in msgspec.structs.asdict(event).items() if isinstance(value, (str, int, float))
-    )
-    shown = [f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}" for name, value in values]
-    return cut_text(" ".join([event.otel_name, *shown[:SUMMARY_FIELDS]]))
+    shown = [event.otel_name]
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if value is None:
+            continue
+        if isinstance(value, float):
+            shown.append(f"{name}={value:.6g}")
+        elif isinstance(value, (str, int)):
+            shown.append(f"{name}={value}")
+        if len(shown) > SUMMARY_FIELDS:
+            break
+    return cut_text(" ".join(shown))

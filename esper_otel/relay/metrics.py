@@ -89,9 +89,8 @@ class MetricState:
         if not projected.fields:
             return scope
         bound = self.limits.bound
-        return scope + tuple(
-            bound(name, getattr(event, field)) for field, name in zip(projected.fields, projected.names, strict=True)
-        )
+        pairs = zip(projected.fields, projected.names, strict=True)
+        return (*scope, *[bound(name, getattr(event, field)) for field, name in pairs])
 
     def collect(self, now_ns: int) -> list[Family]:
         """Every family with its points. ``now_ns`` decides what the last minute is."""

@@ -14,10 +14,8 @@ from typing import Any, Final
 
 import msgspec
 import requests
-from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
@@ -26,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from esper_otel.relay.otlp_delivery import SignalExporter
+from esper_otel.relay.otlp_logs import GrpcLogBytesExporter, HttpLogBytesExporter, LogRequest
 
 HTTP: Final = "http/protobuf"
 GRPC: Final = "grpc"
@@ -40,8 +39,8 @@ _CLASSES: Final[dict[tuple[str, str], Callable[..., Any]]] = {
     ("traces", GRPC): GrpcSpanExporter,
     ("metrics", HTTP): HttpMetricExporter,
     ("metrics", GRPC): GrpcMetricExporter,
-    ("logs", HTTP): HttpLogExporter,
-    ("logs", GRPC): GrpcLogExporter,
+    ("logs", HTTP): HttpLogBytesExporter,
+    ("logs", GRPC): GrpcLogBytesExporter,
 }
 _RESPONSES: Final[dict[str, tuple[type[Any], str]]] = {
     "traces": (ExportTraceServiceResponse, "rejected_spans"),
@@ -57,7 +56,7 @@ class Exporters(msgspec.Struct, frozen=True, kw_only=True):
         resource: the resource to stamp on what is exported.
         traces: exporter of ``ReadableSpan`` lists, None when traces are not exported.
         metrics: exporter of ``MetricsData``, or None.
-        logs: exporter of ``ReadableLogRecord`` lists, or None.
+        logs: exporter of lists of encoded ``LogRecord`` messages, or None.
         problems: one sentence for each setting that was not understood; the signal is then not exported.
     """
 
@@ -75,7 +74,7 @@ class Exporters(msgspec.Struct, frozen=True, kw_only=True):
         exporters_log.addHandler(logging.NullHandler())
         exporters_log.propagate = False
         problems: list[str] = []
-        built = {signal: _build(signal, os.environ, problems) for signal in SIGNALS}
+        built = {signal: _build(signal, os.environ, problems, resource) for signal in SIGNALS}
         return cls(resource=resource, problems=tuple(problems), **built)
 
     @property
@@ -130,13 +129,16 @@ def _endpoint_variable(signal: str, env: Mapping[str, str]) -> str | None:
     return env.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
-def _build(signal: str, env: Mapping[str, str], problems: list[str]) -> SignalExporter | None:
+def _build(signal: str, env: Mapping[str, str], problems: list[str], resource: Resource) -> SignalExporter | None:
     protocol = otlp_protocol(signal, env, problems)
     if protocol is None:
         return None
     session = _session(signal, env) if protocol == HTTP else None
+    arguments = _arguments(session, protocol, env)
+    if signal == "logs":
+        arguments["request"] = LogRequest(resource)
     try:
-        exporter = _CLASSES[signal, protocol](**_arguments(session, protocol, env))
+        exporter = _CLASSES[signal, protocol](**arguments)
     except Exception as error:  # the exporters raise their own types for a bad variable
         problems.append(f"OTLP export of {signal} over {protocol} could not be set up and stays off: {error}")
         return None

@@ -151,7 +151,7 @@ class Relay:
                 pass
 
     def _open_endpoint(self) -> None:
-        names = [part.strip() for part in os.environ.get("OTEL_METRICS_EXPORTER", "prometheus").split(",")]
+        names = [part.strip() for part in (os.environ.get("OTEL_METRICS_EXPORTER") or "prometheus").split(",")]
         if "prometheus" not in names:
             return
         host, port = address_from_env()

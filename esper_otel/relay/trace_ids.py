@@ -6,12 +6,17 @@ Nothing here keeps state: the same run, group, round and entity always give the 
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 TRACE_ID_BYTES: Final = 16
 SPAN_ID_BYTES: Final = 8
 
+MAX_KNOWN: Final = 4_096
+"""Ids that are remembered: an event names its round and its episode, and so do the thousands after it."""
 
+
+@lru_cache(MAX_KNOWN)
 def round_trace_id(run_id: str, group: str, round_index: int) -> int:
     """Id of the trace of one round, 128 bits, never 0.
 
@@ -23,11 +28,13 @@ def round_trace_id(run_id: str, group: str, round_index: int) -> int:
     return _digest(TRACE_ID_BYTES, "round", run_id, group, str(round_index))
 
 
+@lru_cache(MAX_KNOWN)
 def run_trace_id(run_id: str, group: str) -> int:
     """Id of the short trace that marks the start (and the end) of a run, 128 bits, never 0."""
     return _digest(TRACE_ID_BYTES, "run", run_id, group)
 
 
+@lru_cache(MAX_KNOWN)
 def span_id(trace_id: int, kind: str, *key: str | int) -> int:
     """Id of a span within its trace, 64 bits, never 0; ``key`` tells spans of one kind apart."""
     return _digest(SPAN_ID_BYTES, f"{trace_id:032x}", kind, *(str(part) for part in key))

@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from opentelemetry._logs import LogRecord as OtelLogRecord
-from opentelemetry._logs import SeverityNumber
-from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
@@ -43,15 +42,14 @@ def span(number: int, **attributes: str | float) -> ReadableSpan:
     )
 
 
-def log() -> ReadableLogRecord:
-    record = OtelLogRecord(
-        timestamp=5,
-        severity_number=SeverityNumber.WARN,
-        body="b",
-        attributes={"k": 1.5},
+def log() -> bytes:
+    return LogRecord(
+        time_unix_nano=5,
+        severity_number=13,
+        body=AnyValue(string_value="b"),
+        attributes=[KeyValue(key="k", value=AnyValue(double_value=1.5))],
         event_name="tamiyo.policy_update",
-    )
-    return ReadableLogRecord(record, RESOURCE)
+    ).SerializeToString()
 
 
 def metrics() -> MetricsData:

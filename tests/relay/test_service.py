@@ -90,6 +90,11 @@ def test_metrics_exporter_none_opens_no_port(finished_run):
     assert "http://" not in errors
 
 
+def test_an_empty_metrics_exporter_variable_is_as_if_it_were_not_set(finished_run):
+    with relay(finished_run, "--linger", "30", OTEL_METRICS_EXPORTER="") as serving:
+        assert "tamiyo_updates_total" in scrape(announced_url(finished_run, serving.pid))
+
+
 def test_metrics_exporter_prometheus_and_otlp_serves_and_sends(finished_run):
     with (
         OtlpReceiver() as receiver,

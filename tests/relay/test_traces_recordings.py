@@ -104,7 +104,7 @@ def test_a_recording_arrives_with_its_ids_parents_links_and_times(
 ) -> None:
     name = "esper-lite-2env"
     spans = traced(name)
-    projector, log_events = TraceProjector(name, RESOURCE), LogEventProjector(name, RESOURCE)
+    projector, log_events = TraceProjector(name, RESOURCE), LogEventProjector(name)
     logs = []
     for record, events in lines(name):
         projector.feed(record, events)
