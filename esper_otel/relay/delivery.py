@@ -18,10 +18,10 @@ from opentelemetry.sdk.resources import Resource
 
 from esper_otel.events import Event
 from esper_otel.log.envelope import Record
-from esper_otel.log.reader import LogReader
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.console import say
-from esper_otel.relay.ingest import DUPLICATE, Ingest
+from esper_otel.relay.handover import Handover, LineFeed
+from esper_otel.relay.ingest import DUPLICATE, Ingested
 from esper_otel.relay.log_events import LogEventProjector
 from esper_otel.relay.otlp import Exporters
 from esper_otel.relay.otlp_delivery import SignalExporter
@@ -52,8 +52,9 @@ class DeliveryPipeline:
         exporters: Exporters,
         follow: bool,
         directory: StateDirectory | None,
+        handover: Handover | None = None,
     ) -> None:
-        """Go on from the stored position in ``directory``, else begin at the start.
+        """Go on from the stored position in ``directory``, else begin at the start; lines come by ``handover`` at best.
 
         Raises:
             FileNotFoundError: there is nothing to read and ``follow`` is off.
@@ -69,8 +70,7 @@ class DeliveryPipeline:
             except Exception as error:  # whatever is wrong with it, the log can give it again
                 say(f"the stored delivery is unusable ({error}); delivering the log anew")
                 stored, self._traces = None, TraceProjector(run_id, resource)
-        self.reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
-        self._ingest = Ingest(stored["ingest"] if stored else None)
+        self.feed = LineFeed(path, follow=follow, stored=stored, handover=handover)
         self._run_id = run_id
         self._notes: deque[tuple[Event, int]] = deque(maxlen=KEPT_NOTES)
         self._noted = 0
@@ -104,7 +104,7 @@ class DeliveryPipeline:
         self._stop.set()
         self._exporters.stop()
         self._thread.join(timeout=5)
-        self.reader.close()
+        self.feed.close()
         return done
 
     def _run(self) -> None:
@@ -116,14 +116,15 @@ class DeliveryPipeline:
     def _follow(self) -> None:
         quiet_since = time.monotonic()
         while not self._stop.is_set():
-            if self._is_finishing.is_set():
-                self.reader.finish()
+            is_finishing = self._is_finishing.is_set()  # looked at once: what is read after it decides
+            if is_finishing:
+                self.feed.finish()
             self._deliver_notes()
-            items = self.reader.read(BATCH)
-            if items:
-                self._deliver(items)
+            lines = self.feed.read(BATCH)
+            if lines:
+                self._deliver(lines)
                 quiet_since = time.monotonic()
-            elif self._is_finishing.is_set():
+            elif is_finishing:
                 spans = self._traces.close() if self._is_over else self._traces.flush()
                 if self._send(spans, []):
                     self._store()
@@ -134,11 +135,10 @@ class DeliveryPipeline:
                     self._deliver_spans(spans)
                 self._stop.wait(IDLE_S)
 
-    def _deliver(self, items: Sequence[Any]) -> None:
+    def _deliver(self, lines: Sequence[Ingested]) -> None:
         spans: list[Any] = []
         logs: list[Any] = []
-        for item in items:
-            line = self._ingest.take(item)
+        for line in lines:
             if line.record is None or line.reason == DUPLICATE:
                 continue
             spans += self._traces.feed(line.record, line.events)
@@ -193,8 +193,7 @@ class DeliveryPipeline:
         if self._directory is None:
             return
         content = {
-            "positions": self.reader.positions,
-            "ingest": self._ingest.state,
+            **self.feed.state,
             "traces": self._traces.snapshot(),
         }
         self._directory.save(CHECKPOINT, content)

@@ -12,6 +12,7 @@ from esper_otel.log.reader import LogReader
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.console import say
 from esper_otel.relay.families import Family
+from esper_otel.relay.handover import Handover
 from esper_otel.relay.ingest import Ingest, Ingested
 from esper_otel.relay.liveness import Liveness
 from esper_otel.relay.metrics import MetricState
@@ -26,7 +27,13 @@ BATCH: Final = 500
 
 
 class MetricsPipeline:
-    """Follows the log and keeps the metric state."""
+    """Follows the log and keeps the metric state.
+
+    Attributes:
+        state: the metrics.
+        reader: the log.
+        handover: the lines that were read last, for a delivery that keeps up.
+    """
 
     def __init__(
         self,
@@ -60,19 +67,22 @@ class MetricsPipeline:
                 stored, self.state = None, MetricState()
         self.reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
         self._ingest = Ingest(stored["ingest"] if stored else None)
+        self.handover = Handover(stored["positions"] if stored else {})
         self._stored_at = time.monotonic()
         self._is_dirty = False
 
     def step(self) -> int:
         """Project what is there, up to a batch; the number of lines."""
-        items = self.reader.read(BATCH)
+        lines = [self._ingest.take(item) for item in self.reader.read(BATCH)]
         with self._lock:
-            for item in items:
-                self._project(self._ingest.take(item))
-        self._is_dirty = self._is_dirty or bool(items)
+            for line in lines:
+                self._project(line)
+        if lines:
+            self._is_dirty = True
+            self.handover.put(self.reader.positions, self._ingest.state, lines)
         if self._is_dirty and time.monotonic() - self._stored_at > CHECKPOINT_S:
             self.store()
-        return len(items)
+        return len(lines)
 
     def collect(self, now_ns: int) -> list[Family]:
         """The families at this moment; safe to call from any thread."""

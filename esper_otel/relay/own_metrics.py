@@ -57,5 +57,5 @@ class OwnMetrics:
             metrics.set_own(own.EXPORT_FAILURES, {(exporter.signal,): float(exporter.failed) for exporter in active})
             metrics.set_own(own.REFUSED, {(exporter.signal,): float(exporter.refused) for exporter in active})
         if self._delivery is not None:
-            metrics.set_own(own.UNDELIVERED, {(): float(self._delivery.reader.unread_bytes())})
+            metrics.set_own(own.UNDELIVERED, {(): float(self._delivery.feed.unread_bytes())})
             metrics.set_own(own.CUT_SPANS, {(): float(self._delivery.cut_spans)})

@@ -121,6 +121,7 @@ class Relay:
             exporters=self._exporters,
             follow=self._options.follow,
             directory=self._directory,
+            handover=self._metrics.handover,
         )
 
     def _make_sampler(self) -> NvmlSampler:

@@ -1,0 +1,159 @@
+"""Lines that the metrics pipeline decoded, passed on to the delivery pipeline while both are at the same place.
+
+Each pipeline has a position of its own, so that an endpoint that is down holds up only the delivery. As long as the
+delivery keeps up, though, decoding every line twice would be half of the relay's work. What the delivery does not
+fetch in time is forgotten here; it then reads the log itself until it has caught up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from esper_otel.log.follower import Position
+from esper_otel.log.reader import LogReader
+from esper_otel.relay.ingest import Ingest, Ingested
+
+MAX_LINES: Final = 8_000
+"""Lines that wait: some 20 MB of decisions, a second of the fastest training."""
+
+Positions = dict[str, Position]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Some lines with where they stand.
+
+    Attributes:
+        start: position in front of the first line.
+        end: position behind the last one.
+        ingest: state of the ingest behind the last one.
+    """
+
+    start: Positions
+    end: Positions
+    ingest: Any
+    lines: list[Ingested]
+
+
+class Handover:
+    """A short queue of batches, each beginning where the one before ended. Safe for use by two threads."""
+
+    def __init__(self, positions: Mapping[str, Position]) -> None:
+        """The first batch begins at ``positions``."""
+        self._lock = threading.Lock()
+        self._batches: deque[Batch] = deque()
+        self._held = 0
+        self._tail: Positions = dict(positions)
+
+    def put(self, end: Positions, ingest: Any, lines: list[Ingested]) -> None:
+        """Add the lines between the end of the last batch and ``end``; the oldest go where there is no room."""
+        with self._lock:
+            self._batches.append(Batch(self._tail, end, ingest, lines))
+            self._tail = end
+            self._held += len(lines)
+            while self._held > MAX_LINES:
+                self._drop_first()
+
+    def take(self, positions: Mapping[str, Position]) -> Batch | None:
+        """The batch that begins at ``positions``, and forget those before it; None when there is none."""
+        with self._lock:
+            for skipped, batch in enumerate(self._batches):
+                if batch.start == positions:
+                    for _ in range(skipped + 1):
+                        self._drop_first()
+                    return batch
+        return None
+
+    def _drop_first(self) -> None:
+        self._held -= len(self._batches.popleft().lines)
+
+    def is_at_tail(self, positions: Mapping[str, Position]) -> bool:
+        """Whether whoever is at ``positions`` has everything that was put."""
+        with self._lock:
+            return self._tail == positions
+
+
+class LineFeed:
+    """The ingested lines of a log from a position on: out of a handover where it has them, else read and decoded here.
+
+    Not safe for use by several threads.
+    """
+
+    def __init__(
+        self, path: Path, *, follow: bool, stored: Mapping[str, Any] | None, handover: Handover | None
+    ) -> None:
+        """Go on from what :attr:`state` was, else begin at the start.
+
+        Raises:
+            FileNotFoundError: there is nothing to read and ``follow`` is off.
+        """
+        self._path = path
+        self._follow = follow
+        self._handover = handover
+        self._positions: Positions = dict(stored["positions"]) if stored else {}
+        self._ingest_state: Any = stored["ingest"] if stored else None
+        self._reader: LogReader | None = None
+        self._ingest = Ingest(self._ingest_state)
+        self._is_finishing = False
+        self._read_here()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Where it is, to be stored; plain JSON."""
+        return {"positions": self._positions, "ingest": self._ingest_state}
+
+    def read(self, limit: int) -> list[Ingested]:
+        """The next lines that are there now, some ``limit`` of them; empty when there is nothing new."""
+        handed = self._take_over(limit)
+        if handed:
+            return handed
+        if self._handover is not None and not self._is_finishing and self._handover.is_at_tail(self._positions):
+            return []  # what comes next will be handed over
+        items = self._read_here().read(limit)
+        lines = [self._ingest.take(item) for item in items]
+        self._positions, self._ingest_state = self._read_here().positions, self._ingest.state
+        return lines
+
+    def unread_bytes(self) -> int:
+        """Bytes on disk behind the position; may be called from another thread."""
+        with LogReader(self._path, follow=True, positions=self._positions) as rest:
+            return rest.unread_bytes()
+
+    def finish(self) -> None:
+        """Stop expecting more: what is read next ends with the log, torn last lines included."""
+        if not self._is_finishing:
+            self._is_finishing = True
+            self._read_here().finish()
+
+    def close(self) -> None:
+        """Close all files."""
+        self._close_reader()
+
+    def _take_over(self, limit: int) -> list[Ingested]:
+        lines: list[Ingested] = []
+        while self._handover is not None and len(lines) < limit:
+            batch = self._handover.take(self._positions)
+            if batch is None:
+                break
+            lines += batch.lines
+            self._positions, self._ingest_state = batch.end, batch.ingest
+            self._close_reader()
+        return lines
+
+    def _read_here(self) -> LogReader:
+        if self._reader is None:
+            self._reader = LogReader(self._path, follow=self._follow, positions=self._positions)
+            self._ingest = Ingest(self._ingest_state)
+            if self._is_finishing:
+                self._reader.finish()
+        return self._reader
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None

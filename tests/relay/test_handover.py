@@ -1,0 +1,136 @@
+"""The lines that one pipeline passes to the other: each exactly once, whoever is ahead, and none decoded twice."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from esper_otel.events import Heartbeat
+from esper_otel.log.codec import Envelope, LineEncoder
+from esper_otel.log.reader import LogReader
+from esper_otel.relay import handover as module
+from esper_otel.relay.handover import Handover, LineFeed
+from esper_otel.relay.ingest import Ingest, Ingested
+
+
+class Ahead:
+    """The metrics pipeline's part."""
+
+    def __init__(self, path: Path) -> None:
+        self.reader = LogReader(path, follow=True)
+        self.ingest = Ingest()
+        self.handover = Handover({})
+
+    def step(self, limit: int) -> int:
+        lines = [self.ingest.take(item) for item in self.reader.read(limit)]
+        if lines:
+            self.handover.put(self.reader.positions, self.ingest.state, lines)
+        return len(lines)
+
+
+class Writer:
+    """A log that grows."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir()
+        self._log = path / "events.jsonl"
+        self._log.touch()  # so that a reader need not look for it again
+        self._encoder = LineEncoder("run", 0)
+        self.written = 0
+
+    def write(self, lines: int) -> None:
+        with self._log.open("ab") as log:
+            for _ in range(lines):
+                self.written += 1
+                log.write(self._encoder.encode(Heartbeat(uptime_s=1.0), Envelope(1, "g", None, None, self.written))[0])
+
+
+def numbers(lines: list[Ingested]) -> list[int | None]:
+    return [line.record.seq if line.record else None for line in lines]
+
+
+def rest_of(feed: LineFeed) -> list[int | None]:
+    feed.finish()
+    found: list[int | None] = []
+    while lines := feed.read(50):
+        found += numbers(lines)
+    feed.close()
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_line_comes_once_and_in_order_however_the_two_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(module, "MAX_LINES", 30)
+    chance = random.Random(seed)
+    writer, found = Writer(tmp_path / "run"), []
+    ahead = Ahead(tmp_path / "run")
+    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    for _ in range(60):
+        writer.write(chance.randrange(12))
+        for _ in range(chance.randrange(3)):
+            ahead.step(chance.randrange(1, 10))
+        if chance.random() < 0.5:
+            found += numbers(feed.read(chance.randrange(1, 15)))
+        if chance.random() < 0.1:  # a relay that starts again
+            state = feed.state
+            feed.close()
+            feed = LineFeed(tmp_path / "run", follow=True, stored=state, handover=ahead.handover)
+    found += rest_of(feed)
+    ahead.reader.close()
+
+    assert list(range(1, writer.written + 1)) == found
+
+
+def test_lines_that_were_handed_over_are_not_read_again(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "run")
+    ahead = Ahead(tmp_path / "run")
+    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    writer.write(40)
+    ahead.step(30)
+    (tmp_path / "run" / "events.jsonl").rename(tmp_path / "run" / "gone")
+
+    assert list(range(1, 31)) == numbers(feed.read(100))
+    assert [] == feed.read(100)
+    feed.close()
+    ahead.reader.close()
+
+
+def test_one_that_fell_behind_reads_the_log_itself_and_is_handed_lines_again_once_it_caught_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LINES", 10)
+    writer = Writer(tmp_path / "run")
+    ahead = Ahead(tmp_path / "run")
+    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    writer.write(40)
+    while ahead.step(5):
+        pass
+    assert list(range(1, 21)) == numbers(feed.read(20))
+
+    assert list(range(21, 41)) == numbers(feed.read(20))
+    writer.write(5)
+    ahead.step(5)
+    (tmp_path / "run" / "events.jsonl").rename(tmp_path / "run" / "gone")
+
+    assert list(range(41, 46)) == numbers(feed.read(20))
+    feed.close()
+    ahead.reader.close()
+
+
+def test_the_bytes_behind_the_position_are_known_whoever_reads(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "run")
+    ahead = Ahead(tmp_path / "run")
+    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    writer.write(10)
+    size = (tmp_path / "run" / "events.jsonl").stat().st_size
+    ahead.step(10)
+
+    assert size == feed.unread_bytes()
+    feed.read(10)
+    assert 0 == feed.unread_bytes()
+    feed.close()
+    ahead.reader.close()
