@@ -1,11 +1,11 @@
 """Cost of one event in the relay: CPU time of a relay process over a finished log, by what it exports.
 
-    python -m benchmarks.relay [--events 50000] [--repeats 3] [--run DIR]
+    python -m benchmarks.relay [--events 50000] [--repeats 3] [--run DIR] [--rate EVENTS_PER_S]
 
 The log holds decisions with 40 values, each in an epoch of its environment, so that spans arise as in training;
-``--run`` measures a recorded run instead. The relay replays it as it would follow it, and sends to a server on this
-machine that takes everything and keeps nothing. Its CPU time is that of the whole process (user and system) less that
-of a relay over an empty log; time on other cores of this machine does not enter it.
+``--run`` measures a recorded run instead. The relay replays it, or with ``--rate`` follows it while it grows, and sends
+to a server on this machine that takes everything and keeps nothing. Its CPU time is that of the whole process (user and
+system) less that of a relay over an empty log; time on other cores of this machine does not enter it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ MODES = {
 ENVS = 4
 EPOCHS = 150
 EVENT_NS = 80_000
+GROW_EVERY_S = 0.02
 
 
 class Discard(BaseHTTPRequestHandler):
@@ -81,13 +82,41 @@ def write_log(directory: Path, events: int) -> int:
     return lines
 
 
-def cpu_s(run: Path, endpoint: str, mode: str) -> float:
-    """CPU time in s of one relay over ``run``."""
+def grow(run: Path, source: Path, rate: float) -> None:
+    """Append the lines of ``source`` to the log of ``run``, ``rate`` lines a second, every 20 ms what is due."""
+    lines = source.read_bytes().splitlines(keepends=True)
+    started, written = time.monotonic(), 0
+    with (run / "events.jsonl").open("ab", buffering=0) as log:
+        while written < len(lines):
+            due = min(int((time.monotonic() - started) * rate), len(lines))
+            if due > written:
+                log.write(b"".join(lines[written:due]))
+                written = due
+            time.sleep(GROW_EVERY_S)
+
+
+def cpu_s(run: Path, endpoint: str, mode: str, rate: float | None = None) -> float:
+    """CPU time in s of one relay over ``run``; with ``rate``, while it grows from nothing."""
+    if rate is not None:
+        growing = run.with_name("growing")
+        shutil.rmtree(growing, ignore_errors=True)
+        growing.mkdir()
+        (growing / "events.jsonl").touch()
+        writer = threading.Thread(target=grow, args=(growing, run / "events.jsonl", rate))
+        writer.start()
+        try:
+            return _relay_cpu_s(growing, endpoint, mode, "--follow", "--idle-exit", "1")
+        finally:
+            writer.join()
+    return _relay_cpu_s(run, endpoint, mode, "--from-start")
+
+
+def _relay_cpu_s(run: Path, endpoint: str, mode: str, *how: str) -> float:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "ESPER_OTEL_"))}
     env = kept | MODES[mode]
     if mode != "metrics":
         env["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
-    arguments = [sys.executable, "-m", "esper_otel.relay", str(run), "--from-start", "--linger", "0", "--drain", "600"]
+    arguments = [sys.executable, "-m", "esper_otel.relay", str(run), *how, "--linger", "0", "--drain", "600"]
     child = subprocess.Popen(arguments, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert child.stderr is not None
     errors = child.stderr.read()
@@ -105,6 +134,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=50_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--run", type=Path, help="a finished run to measure instead")
+    parser.add_argument("--rate", type=float, help="events a second of a log that grows")
     arguments = parser.parse_args()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Discard)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -120,7 +150,10 @@ def main() -> None:
         print(f"{lines} lines, {os.cpu_count()} cores, median of {arguments.repeats}")
         print("| exported | CPU µs an event | events a second on one core |\n|---|---|---|")
         for mode in MODES:
-            taken = [cpu_s(run, endpoint, mode) - cpu_s(empty, endpoint, mode) for _ in range(arguments.repeats)]
+            rate = arguments.rate
+            taken = [
+                cpu_s(run, endpoint, mode, rate) - cpu_s(empty, endpoint, mode, rate) for _ in range(arguments.repeats)
+            ]
             each_s = statistics.median(taken) / lines
             print(f"| {mode} | {each_s * 1e6:.1f} | {1 / each_s:,.0f} |", flush=True)
 

@@ -17,9 +17,6 @@ from esper_otel.events import Event
 
 AttributeValue = str | bool | int | float | tuple[str, ...] | tuple[bool, ...] | tuple[int, ...] | tuple[float, ...]
 
-MAX_ATTRIBUTES: Final = 127
-"""Most attributes of a span or log record; the SDKs' and Loki's limit is 128."""
-
 MAX_TEXT_BYTES: Final = 1024
 MAX_KEY_BYTES: Final = 128
 MAX_ITEMS: Final = 32

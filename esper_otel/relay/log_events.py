@@ -16,12 +16,16 @@ from opentelemetry._logs import SeverityNumber
 from esper_otel.events import Event
 from esper_otel.log.envelope import Record
 from esper_otel.relay.attribute_plans import AttributePlans, SingleValues
-from esper_otel.relay.event_attributes import MAX_ATTRIBUTES, AttributeValue, attribute_value, cut_text
+from esper_otel.relay.event_attributes import AttributeValue, attribute_value, cut_text
 from esper_otel.relay.spans_state import SpanRef
 from esper_otel.relay.wire import any_value, attribute, delimited, key_field, text_attribute
 
 UNKNOWN_EVENT: Final = "esper.unknown"
 MAX_RAW_BYTES: Final = 16_384
+MAX_ATTRIBUTES: Final = 96
+"""Most attributes of a log event. Loki takes 128 by default and refuses the whole event beyond; the resource, the
+collector's Kubernetes attributes, severity, trace, scope and times are counted there too."""
+
 SUMMARY_FIELDS: Final = 5
 """How many fields the summary of an event without a message shows."""
 

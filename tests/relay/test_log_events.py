@@ -25,7 +25,7 @@ from esper_otel.events import (
 from esper_otel.events.vocabulary import HEADS
 from esper_otel.log.envelope import Record
 from esper_otel.relay.event_attributes import MAX_TEXT_BYTES, cut_text, event_attributes
-from esper_otel.relay.log_events import LogEventProjector
+from esper_otel.relay.log_events import MAX_ATTRIBUTES, LogEventProjector
 from esper_otel.relay.trace_ids import round_trace_id, run_trace_id, span_id
 from tests.otlp_receiver import attributes
 
@@ -103,7 +103,7 @@ def test_an_event_with_more_values_than_attributes_packs_its_maps_and_loses_none
     values = attributes(log)
 
     assert len(maps) > 16
-    assert len(values) <= 127
+    assert len(values) <= MAX_ATTRIBUTES
     assert "esper.attributes.dropped" not in values
     assert 0.5 == values["tamiyo.head_entropy.op"]
     assert set() == {name for name in maps if not any(key.startswith(f"tamiyo.{name}") for key in values)}
