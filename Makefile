@@ -39,5 +39,8 @@ $(STAMP): pyproject.toml constraints.txt scripts/bootstrap.sh
 
 # Prometheus and promtool, from Debian, for the tests that use the real ones.
 .PHONY: tools
-tools:
+tools: $(STAMP)
 	sh scripts/tools.sh
+	sh scripts/collector.sh
+	sh scripts/query_parsers.sh
+	sh scripts/kustomize.sh

@@ -10,11 +10,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from esper_otel.dashboards_command import dashboards
+from esper_otel.relay.backfill_command import backfill
 from esper_otel.relay.command import relay
 from esper_otel.signals import catalogue
+from esper_otel.sql.command import compact, sql, views
 
 app = typer.Typer(help="OpenTelemetry for the training of morphogenetic networks.", no_args_is_help=True)
 app.command()(relay)
+app.command()(backfill)
+app.add_typer(dashboards, name="dashboards")
+app.command()(sql)
+app.command()(views)
+app.command()(compact)
 
 
 class Format(StrEnum):

@@ -5,19 +5,23 @@ import sys
 from pathlib import Path
 
 from deploy.alertmanager import build as alertmanager
+from deploy.k8s import build as kubernetes
 from deploy.prometheus import build as prometheus
 from esper_otel.signals import catalogue
+from grafana import files as grafana
 
 ROOT = Path(__file__).parent.parent
 
 
 def generated() -> dict[Path, str]:
     """Content of every generated file by its path."""
-    return {
+    files = {
         ROOT / "docs" / "signals.md": catalogue.markdown(),
         **prometheus.generated(ROOT),
         **alertmanager.generated(ROOT),
+        **grafana.generated(ROOT),
     }
+    return {**files, **kubernetes.generated(ROOT, files)}
 
 
 def main() -> int:

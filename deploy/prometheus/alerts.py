@@ -2,7 +2,15 @@
 
 from typing import Final
 
-from deploy.prometheus import alerts_gpu, alerts_gradients, alerts_memory, alerts_run, alerts_tamiyo, alerts_training
+from deploy.prometheus import (
+    alerts_collector,
+    alerts_gpu,
+    alerts_gradients,
+    alerts_memory,
+    alerts_run,
+    alerts_tamiyo,
+    alerts_training,
+)
 from deploy.prometheus.alert import Alert
 
 ALERTS: Final[tuple[Alert, ...]] = (
@@ -12,4 +20,5 @@ ALERTS: Final[tuple[Alert, ...]] = (
     *alerts_run.ALERTS,
     *alerts_memory.ALERTS,
     *alerts_gpu.ALERTS,
+    *alerts_collector.ALERTS,
 )

@@ -7,6 +7,7 @@ import pytest
 from deploy.prometheus import recording, runbook
 from deploy.prometheus.alert import Alert, rule
 from deploy.prometheus.alerts import ALERTS
+from deploy.prometheus.alerts_collector import TELEMETRY
 from deploy.prometheus.expressions import metric
 from esper_otel.signals import SIGNALS
 from esper_otel.signals.names import prometheus_label
@@ -27,7 +28,7 @@ def labels_by_series() -> dict[str, set[str]]:
             found[f"{signal.prometheus_name}_sum"] = found[f"{signal.prometheus_name}_count"] = labels
         else:
             found[signal.prometheus_name] = labels
-    return found
+    return found | {name: TARGET_LABELS | set(labels) for name, labels in TELEMETRY.items()}
 
 
 KNOWN = labels_by_series()

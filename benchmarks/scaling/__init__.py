@@ -1,0 +1,1 @@
+"""What a rank costs, what a gateway sustains, and what follows for one rank and for thousands."""

@@ -1,0 +1,31 @@
+"""All dashboards, in the order of their links."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.board import Board
+from grafana.boards.infrastructure import INFRASTRUCTURE
+from grafana.boards.kasmina import KASMINA
+from grafana.boards.overview import OVERVIEW
+from grafana.boards.simic import SIMIC
+from grafana.boards.tamiyo import TAMIYO
+from grafana.boards.telemetry import TELEMETRY
+from grafana.boards.tolaria import TOLARIA
+
+BOARDS: Final[tuple[Board, ...]] = (OVERVIEW, TAMIYO, TOLARIA, KASMINA, SIMIC, INFRASTRUCTURE, TELEMETRY)
+
+HOME: Final = OVERVIEW
+"""What Grafana shows first."""
+
+
+def board_of(domain: str) -> Board:
+    """The dashboard of a domain.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for board in BOARDS:
+        if board.domain == domain:
+            return board
+    raise KeyError(f"there is no dashboard of {domain!r}")

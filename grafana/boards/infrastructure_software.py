@@ -1,0 +1,149 @@
+"""Infrastructure: device time by phase, the compiler, mixed precision, and the sensors themselves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.board import Row
+from grafana.logql import events
+from grafana.panel_kinds import state_timeline_panel, stat_panel, timeseries_panel
+from grafana.promql import increase, last, mean, only_where, rate, total
+from grafana.tables import events_table_panel
+
+_ON_CPU: Final = "Steps are timed by CUDA events where hosts train on a GPU."
+_NO_SNAPSHOTS: Final = "Infrastructure snapshots come every few rounds of the trainer."
+_NO_AMP: Final = "The run does not train in mixed precision with a loss scale (--amp on CUDA)."
+_NO_COMPILER: Final = "The run compiles nothing (--compile)."
+
+DEVICE_TIME: Final = Row(
+    "Where does device time go?",
+    (
+        timeseries_panel(
+            "step_phases",
+            "Time of a pass by phase, from CUDA events",
+            "Forward and backward take most of it.",
+            ("{{device}} {{phase}}", mean("tolaria.step_phase.duration", "device", "phase")),
+            stacked=True,
+            empty=_ON_CPU,
+        ),
+        timeseries_panel(
+            "pass_means",
+            "Mean time of a pass, by snapshot",
+            "Flat; the transfer of data is next to nothing.",
+            ("{{device}} data transfer", last("tolaria.data_transfer.mean_duration", "device")),
+            ("{{device}} forward", last("tolaria.forward.mean_duration", "device")),
+            ("{{device}} backward", last("tolaria.backward.mean_duration", "device")),
+            ("{{device}} optimizer step", last("tolaria.optimizer_step.mean_duration", "device")),
+            stacked=True,
+            empty=_NO_SNAPSHOTS,
+        ),
+        timeseries_panel(
+            "unmeasured",
+            "Passes that were not timed",
+            "Few: events ran out, or a CUDA graph was captured.",
+            ("{{device}}", increase("tolaria.step_phase.unmeasured", "device")),
+            empty=_ON_CPU,
+        ),
+    ),
+)
+
+SOFTWARE: Final = Row(
+    "Do compiler and mixed precision behave?",
+    (
+        timeseries_panel(
+            "compiler",
+            "torch.compile, since the run began",
+            "Flat after the first rounds: growing recompilations or guard failures mean changing shapes.",
+            ("graphs", total("tolaria.compile.graphs")),
+            ("graph breaks", total("tolaria.compile.graph_breaks")),
+            ("recompilations", total("tolaria.compile.recompilations")),
+            ("guard failures", total("tolaria.compile.guard_failures")),
+            ("cache hits", total("tolaria.compile.cache_hits")),
+            ("cache misses", total("tolaria.compile.cache_misses")),
+            unit="none",
+            empty=_NO_SNAPSHOTS,
+        ),
+        stat_panel(
+            "compile_time",
+            "Time spent compiling",
+            "Seconds at the start, then no more.",
+            ("compiling", total("tolaria.compile.time")),
+            height=8,
+            empty=_NO_COMPILER,
+        ),
+        timeseries_panel(
+            "loss_scale",
+            "Loss scale, and steps skipped by it",
+            "Grows or is stable; overflows are rare.",
+            ("{{device}} scale", last("tolaria.amp.loss_scale", "device")),
+            ("{{device}} overflows", increase("tolaria.amp.overflows", "device")),
+            ("{{device}} changes", increase("tolaria.amp.scale_changes", "device")),
+            second={".* (overflows|changes)": "none"},
+            width=6,
+            limits=None,
+            unit="short",
+            empty=_NO_AMP,
+        ),
+        state_timeline_panel(
+            "amp_state",
+            "State of the loss scale",
+            "Growing or stable, seldom decaying.",
+            (
+                "{{scaler_state}}",
+                only_where(last("tolaria.amp.state", "scaler_state", agg="max"), "== 1"),
+            ),
+            states={1: ("is", "green")},
+            colours={"growing": "green", "stable": "blue", "decaying": "orange"},
+            width=6,
+            empty=_NO_AMP,
+        ),
+        events_table_panel(
+            "compiler_log",
+            "Graph breaks and recompilations, newest first",
+            "None after the first rounds. Each says where and why.",
+            events("TOLARIA_GRAPH_BREAK", "TOLARIA_RECOMPILATION"),
+            {
+                "esper_event_type": "event",
+                "tolaria_location": "where",
+                "tolaria_function": "function",
+                "tolaria_reason": "why",
+                "tolaria_guard": "guard",
+                "tolaria_count": "times",
+                "tolaria_compile_time_s": "compile time, s",
+            },
+            width=16,
+            height=6,
+            empty="Nothing was recompiled in this time.",
+        ),
+    ),
+)
+
+SENSORS: Final = Row(
+    "Can these figures be trusted?",
+    (
+        stat_panel(
+            "snapshot_age",
+            "Age of the GPU figures",
+            "A few seconds; it grows while the driver hangs.",
+            ("age", last("esper.nvml.snapshot_age", agg="max")),
+            empty="No GPU, or its driver does not answer.",
+        ),
+        timeseries_panel(
+            "faults",
+            "What the driver would not tell, since the run began",
+            "Some calls are not supported by every GPU; nothing that grows. no_library: a machine without a GPU.",
+            ("{{call}}: {{reason}}", total("esper.nvml.faults", "call", "reason")),
+            width=8,
+            unit="none",
+            empty="The driver tells everything.",
+        ),
+        timeseries_panel(
+            "driver_time",
+            "Time in calls of the driver",
+            "A few per cent of one core.",
+            ("{{call}}", rate("esper.nvml.call.time", "call")),
+            width=12,
+            empty="No GPU, or its driver does not answer.",
+        ),
+    ),
+)

@@ -1,0 +1,196 @@
+"""Kasmina: what grows where, which blueprints pay, whether seeds pass their gates, whether they are sound, and why."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from esper_otel.events.vocabulary import STAGES
+from grafana.board import Board, Row
+from grafana.boards.kasmina_history import GATES, HISTORY
+from grafana.boards.kasmina_soundness import SOUNDNESS
+from grafana.limits import BLEND_SUCCESS, BLUEPRINT_SUCCESS, SLOT_USE, YIELD
+from grafana.panel_kinds import Shown, bar_gauge_panel, stat_panel, state_timeline_panel, timeseries_panel
+from grafana.promql import (
+    Prom,
+    averaged,
+    divided,
+    last,
+    latest,
+    only_where,
+    plus,
+    rate,
+    raw,
+    select,
+    total,
+)  # fmt: skip
+from grafana.tables import table_panel
+
+OF_SLOT: Final = ("env_id", "slot")
+COLOURS: Final = (
+    "#808080", "light-blue", "blue", "yellow", "purple", "green", "red", "dark-orange", "semi-dark-orange",
+)  # fmt: skip
+STAGE_WORDS: Final = dict(enumerate(zip((stage.lower() for stage in STAGES), COLOURS, strict=True)))
+_OVER: Final = "A run that is over has no seeds any more: choose a time within it."
+_TOO_FEW: Final = "No seed has come that far yet."
+
+
+def stage_numbers() -> Prom:
+    """The stage of each slot as its place in the list of stages; dormant is 0."""
+    by = "by (env_id, slot, group_id)"
+    parts = [
+        f"{number} * max {by} ({select('kasmina.seed_state', stage=stage)})"
+        for number, stage in enumerate(STAGES)
+        if number
+    ]
+    return raw(" + ".join(parts), labels=("env_id", "slot", "group_id"), signals=("kasmina.seed_state",))
+
+
+def _changes(from_stage: str, to_stage: str) -> Prom:
+    return total("kasmina.stage_changes", from_stage=from_stage, to_stage=to_stage)
+
+
+def _blends() -> Prom:
+    """Of the seeds that left blending, the share that was kept."""
+    held = _changes("BLENDING", "HOLDING")
+    return divided(held, plus(held, _changes("BLENDING", "PRUNED")))
+
+
+def _slot_use() -> Prom:
+    """Share of the slots that have a seed, over the time shown."""
+    empty = averaged("kasmina.seed_state", stage="DORMANT")
+    return raw(f"1 - {empty.text}", labels=empty.labels, unit="percentunit", signals=empty.signals)
+
+
+def _per_episode(name: str) -> Prom:
+    counts = divided(total(name), total("simic.episodes"))
+    return raw(counts.text, labels=counts.labels, signals=counts.signals)
+
+
+_NOW: Final[tuple[Shown, ...]] = tuple(
+    (stage.lower(), last("kasmina.seed_state", agg="sum", stage=stage)) for stage in STAGES
+)
+
+_GROWTH = Row(
+    "What grows where?",
+    (
+        state_timeline_panel(
+            "stages",
+            "Stage of each slot",
+            "Lanes move from blue over yellow and purple to green; red and orange are rare. Each sample is one scrape: "
+            "an episode shorter than that is seen in the seeds' traces below. With many environments choose some above.",
+            ("{{env_id}}/{{slot}}", stage_numbers()),
+            states=STAGE_WORDS,
+            width=16,
+            height=10,
+        ),
+        bar_gauge_panel(
+            "now",
+            "Slots by stage",
+            "Slots are in use, and more of them grow than are dormant, pruned or embargoed.",
+            *_NOW,
+            height=10,
+            limits=None,
+            unit="none",
+        ),
+        table_panel(
+            "seeds",
+            "Seeds now",
+            "A positive contribution, no vanishing and no exploding gradients; interaction not below 0.",
+            ("_", only_where(last("kasmina.seed_state", *OF_SLOT, "stage", agg="max", stage="!DORMANT"), "== 1")),
+            ("_ ", only_where(last("kasmina.seed_blueprint", *OF_SLOT, "blueprint", agg="max"), "== 1")),
+            ("alpha", last("kasmina.seed_alpha", *OF_SLOT)),
+            ("epochs in stage", last("kasmina.seed_epochs_in_stage", *OF_SLOT)),
+            ("contribution", last("kasmina.seed_contribution", *OF_SLOT)),
+            ("velocity", last("kasmina.seed_contribution_velocity", *OF_SLOT)),
+            ("interaction", last("kasmina.seed_interaction", *OF_SLOT)),
+            ("boost", last("kasmina.seed_boost", *OF_SLOT)),
+            ("accuracy since birth", last("kasmina.seed_accuracy_delta", *OF_SLOT)),
+            ("gradient norm", last("kasmina.seed_grad_norm", *OF_SLOT)),
+            ("vanishing", last("kasmina.seed_vanishing", *OF_SLOT, agg="max")),
+            ("exploding", last("kasmina.seed_exploding", *OF_SLOT, agg="max")),
+            ("parameters", last("kasmina.seed_params", *OF_SLOT)),
+            units={"epochs in stage": "none", "vanishing": "none", "exploding": "none"},
+            sort="contribution",
+            height=8,
+            empty=_OVER,
+        ),
+        timeseries_panel(
+            "alpha",
+            "Blend weight by slot",
+            "Rises in steps from 0 to its target and stays; a weight that swings does not know what it wants.",
+            ("{{env_id}}/{{slot}}", last("kasmina.seed_alpha", *OF_SLOT)),
+            width=24,
+        ),
+    ),
+)
+
+_GERMINATED: Final = latest("kasmina.germinations", "blueprint", agg="sum")
+_FOSSILIZED: Final = latest("kasmina.fossilizations", "blueprint", agg="sum")
+_PRUNED: Final = latest("kasmina.prunes", "blueprint", agg="sum")
+
+_PAYING = Row(
+    "Which blueprints pay?",
+    (
+        table_panel(
+            "blueprints",
+            "Blueprints",
+            "Those that are spawned most are those that succeed most.",
+            ("spawned", only_where(_GERMINATED, "> 0")),
+            ("fossilized", only_where(_FOSSILIZED, "> 0")),
+            ("pruned", only_where(_PRUNED, "> 0")),
+            ("success", divided(_FOSSILIZED, _GERMINATED)),
+            ("churn", divided(_PRUNED, _GERMINATED)),
+            width=12,
+            sort="spawned",
+            limits={"success": BLUEPRINT_SUCCESS},
+            units={"spawned": "none", "fossilized": "none", "pruned": "none"},
+        ),
+        stat_panel(
+            "yield",
+            "Yield",
+            "Seeds are kept, but not all of them: then nothing was tried.",
+            ("fossilized of germinated", divided(total("kasmina.fossilizations"), total("kasmina.germinations"))),
+            limits=YIELD,
+            empty=_TOO_FEW,
+        ),
+        stat_panel(
+            "blending",
+            "Blend success",
+            "Most seeds that begin to blend are held.",
+            ("held of blended", _blends()),
+            limits=BLEND_SUCCESS,
+            empty=_TOO_FEW,
+        ),
+        stat_panel(
+            "slot_use",
+            "Slot use",
+            "Most slots have a seed, some are free to be tried.",
+            ("slots in use", _slot_use()),
+            limits=SLOT_USE,
+        ),
+        timeseries_panel(
+            "lifecycle",
+            "Seeds that are born, kept and removed, each second",
+            "Fossilizations follow germinations; prunes do not overtake them.",
+            ("germinated", rate("kasmina.germinations")),
+            ("fossilized", rate("kasmina.fossilizations")),
+            ("pruned", rate("kasmina.prunes")),
+        ),
+        timeseries_panel(
+            "per_episode",
+            "By episode, since the run began",
+            "Settles; fossilized rises against germinated while the policy learns.",
+            ("germinated", _per_episode("kasmina.germinations")),
+            ("fossilized", _per_episode("kasmina.fossilizations")),
+            ("pruned", _per_episode("kasmina.prunes")),
+            empty="No episode has ended yet.",
+        ),
+    ),
+)
+
+KASMINA: Final = Board(
+    domain="kasmina",
+    title="Kasmina: seeds",
+    description="What grows where, which blueprints pay, do seeds pass their gates, are they sound, why did it happen.",
+    rows=(_GROWTH, _PAYING, GATES, SOUNDNESS, HISTORY),
+)

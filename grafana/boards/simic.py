@@ -1,0 +1,171 @@
+"""Simic: what is rewarded, how episodes end, who contributed, how groups differ, what looks like cheating."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.board import Board, Row
+from grafana.boards.simic_attribution import ATTRIBUTION
+from grafana.boards.simic_groups import DETECTIONS, GROUPS
+from grafana.limits import PBRS_SHARE
+from grafana.logql import events
+from grafana.panel_kinds import bar_gauge_panel, timeseries_panel
+from grafana.promql import Prom, averaged, divided, last, latest, only_where, raw, select
+from grafana.tables import events_table_panel, table_panel
+
+OF_ENV: Final = ("env_id",)
+PER_CENT: Final = "percent"
+_NO_REWARDS: Final = "The log has no reward by step."
+
+
+def _size(selector: str, name: str) -> Prom:
+    return raw(f"sum by (group_id) (abs({selector}))", labels=("group_id",), signals=(name,))
+
+
+def _pbrs_share() -> Prom:
+    """Size of the shaping addends over the size of the reward."""
+    shaping = select("simic.reward_component", component="~stage_bonus|pbrs_bonus")
+    return divided(_size(shaping, "simic.reward_component"), _size(select("simic.step_reward"), "simic.step_reward"))
+
+
+def _share_with(component: str) -> Prom:
+    """Of the newest steps of the environments, the share in which a penalty is not 0."""
+    text = f"avg by (group_id) ({select('simic.reward_component', component=component)} != bool 0)"
+    return raw(text, labels=("group_id",), unit="percentunit", signals=("simic.reward_component",))
+
+
+def _not_zero(expression: Prom) -> Prom:
+    return only_where(expression, "!= 0")
+
+
+_REWARDS = Row(
+    "What is rewarded?",
+    (
+        timeseries_panel(
+            "components",
+            "Addends of the reward of a step, mean of the environments",
+            "Attribution carries the reward; rents and penalties stay small against it.",
+            _not_zero(last("simic.reward_component", "component")),
+            width=16,
+            height=9,
+            stacked=True,
+            empty=_NO_REWARDS,
+        ),
+        bar_gauge_panel(
+            "waterfall",
+            "From addends to the reward, mean of a step",
+            "Over the time shown. What is earned outweighs rents and penalties; the last bar is the sum.",
+            ("{{component}}", _not_zero(averaged("simic.reward_component", "component"))),
+            ("= reward", averaged("simic.step_reward")),
+            height=9,
+            limits="simic.step_reward",
+            empty=_NO_REWARDS,
+        ),
+        timeseries_panel(
+            "episode_reward",
+            "Reward of the episodes by environment",
+            "Rises; no environment stays below 0.",
+            last("simic.episode_reward", *OF_ENV),
+            empty="No episode has ended yet.",
+        ),
+        timeseries_panel(
+            "pbrs_share",
+            "Shaping in the reward",
+            "Potential-based shaping is a tenth to four tenths of the reward: it guides, it does not decide.",
+            ("potential-based", _pbrs_share()),
+            ("all shaping", last("simic.shaped_reward_fraction")),
+            limits=PBRS_SHARE,
+            unit="percentunit",
+            empty=_NO_REWARDS,
+        ),
+        timeseries_panel(
+            "penalties",
+            "Steps with a penalty",
+            "The parameter budget is seldom exceeded: esper-lite calls more than 5 % of penalised steps gaming. Blending "
+            "always costs some shock, so compare runs there.",
+            ("over the parameter budget", _share_with("ratio_penalty")),
+            ("shock of blending", _share_with("alpha_shock")),
+            empty=_NO_REWARDS,
+        ),
+        events_table_panel(
+            "sums",
+            "Sums of the addends by round",
+            "The exact sums over all steps of a round. Attribution and the terminal bonus carry the reward.",
+            events("SIMIC_REWARD_SUMMARY"),
+            {
+                "esper_group_id": "group",
+                "simic_batch": "round",
+                "simic_summary_bounded_attribution": "attribution",
+                "simic_summary_terminal_bonus": "terminal",
+                "simic_summary_fossilize_terminal_bonus": "fossilized",
+                "simic_summary_stage_bonus": "stage",
+                "simic_summary_pbrs_bonus": "potential",
+                "simic_summary_hindsight_credit": "hindsight",
+                "simic_summary_action_shaping": "action",
+                "simic_summary_compute_rent": "compute rent",
+                "simic_summary_occupancy_rent": "occupancy rent",
+                "simic_summary_fossilized_rent": "fossilized rent",
+                "simic_summary_alpha_shock": "shock",
+                "simic_summary_ratio_penalty": "budget penalty",
+                "simic_summary_blending_warning": "blending warning",
+                "simic_summary_holding_warning": "holding warning",
+                "trace_id": "trace",
+            },
+            height=7,
+            empty="No round has ended in this time.",
+        ),
+    ),
+)
+
+_OUTCOMES = Row(
+    "How do episodes end, and does reward mean accuracy?",
+    (
+        timeseries_panel(
+            "calibration",
+            "Reward against accuracy",
+            "The two move together: a reward that rises while accuracy falls rewards the wrong thing.",
+            ("accuracy", last("simic.final_accuracy")),
+            ("reward", last("simic.episode_reward")),
+            second={"reward": "short"},
+            unit=PER_CENT,
+            limits=None,
+            empty="No episode has ended yet.",
+        ),
+        table_panel(
+            "outcomes",
+            "Last episode by environment",
+            "High accuracy for little growth, and fossilized seeds that contribute.",
+            ("accuracy", latest("simic.final_accuracy", *OF_ENV)),
+            ("reward", latest("simic.episode_reward", *OF_ENV)),
+            ("growth", latest("simic.param_growth", *OF_ENV)),
+            ("fossilized", latest("simic.fossilized_seeds", *OF_ENV)),
+            ("contributing", latest("simic.contributing_fossilized_seeds", *OF_ENV)),
+            ("germinated", latest("simic.episode_germinations", *OF_ENV)),
+            ("pruned", latest("simic.episode_prunes", *OF_ENV)),
+            ("fossilize actions", latest("simic.episode_fossilizations", *OF_ENV)),
+            ("stability", latest("simic.stability_score", *OF_ENV)),
+            ("epochs", latest("simic.episode_length", *OF_ENV)),
+            ("last accuracy change", latest("simic.accuracy_delta", *OF_ENV)),
+            ("last reward", latest("simic.step_reward", *OF_ENV)),
+            width=16,
+            sort="reward",
+            units={
+                "accuracy": PER_CENT,
+                "fossilized": "none",
+                "contributing": "none",
+                "germinated": "none",
+                "pruned": "none",
+                "fossilize actions": "none",
+                "epochs": "none",
+            },
+            empty="No episode has ended yet.",
+        ),
+    ),
+)
+
+SIMIC: Final = Board(
+    domain="simic",
+    title="Simic: rewards and attribution",
+    description="What is rewarded, how do episodes end, which seeds contributed, do groups differ, does anybody cheat.",
+    rows=(_REWARDS, _OUTCOMES, ATTRIBUTION, GROUPS, DETECTIONS),
+)

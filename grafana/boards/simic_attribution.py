@@ -1,0 +1,79 @@
+"""Simic: which seed is worth what, by counterfactuals and Shapley values."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.board import Row
+from grafana.logql import events
+from grafana.panel_kinds import bar_gauge_panel, quantiles_panel
+from grafana.promql import Prom, last, latest, quantile, raw
+from grafana.tables import events_table_panel, table_panel
+
+OF_SLOT: Final = ("env_id", "slot")
+SIGNIFICANT: Final = 1.96
+"""Standard deviations that a mean must be away from 0: 95 % of a normal distribution."""
+
+_NOT_COMPUTED: Final = "Counterfactuals are computed at the end of an episode that has seeds in blend."
+
+
+def _significant() -> Prom:
+    """1 where a Shapley value differs from 0 by more than its spread."""
+    mean, spread = latest("simic.shapley_value", *OF_SLOT), latest("simic.shapley_std", *OF_SLOT)
+    return raw(
+        f"abs({mean.text}) > bool {SIGNIFICANT} * {spread.text}",
+        labels=mean.labels,
+        signals=(*mean.signals, *spread.signals),
+    )
+
+
+ATTRIBUTION: Final = Row(
+    "Which seed is worth what?",
+    (
+        bar_gauge_panel(
+            "shapley",
+            "Shapley value by slot",
+            "Above 0, in percentage points of accuracy, of the last episode that was attributed.",
+            ("{{env_id}}/{{slot}}", last("simic.shapley_value", *OF_SLOT)),
+            empty=_NOT_COMPUTED,
+        ),
+        table_panel(
+            "shapley_table",
+            "Shapley values and their spread",
+            "Significant (1) and above 0.",
+            ("mean", latest("simic.shapley_value", *OF_SLOT)),
+            ("spread", latest("simic.shapley_std", *OF_SLOT)),
+            ("significant", _significant()),
+            ("contribution now", last("kasmina.seed_contribution", *OF_SLOT)),
+            units={"significant": "none"},
+            sort="mean",
+            width=8,
+            empty=_NOT_COMPUTED,
+        ),
+        quantiles_panel(
+            "counterfactual_time",
+            "Time of a counterfactual matrix",
+            "Well under the time of an epoch.",
+            ("p50", quantile(0.5, "simic.counterfactual.duration")),
+            ("p99", quantile(0.99, "simic.counterfactual.duration")),
+            empty=_NOT_COMPUTED,
+        ),
+        events_table_panel(
+            "counterfactuals",
+            "Counterfactual matrices, newest first",
+            "All seeds together beat the baseline by more than the sum of what each adds alone.",
+            events("COUNTERFACTUAL_MATRIX_COMPUTED", by_env=True),
+            {
+                "esper_group_id": "group",
+                "simic_env_id": "environment",
+                "simic_episode_idx": "episode",
+                "simic_slot_ids": "slots",
+                "simic_configs": "accuracy by seeds switched on",
+                "simic_strategy": "strategy",
+                "simic_compute_time_ms": "ms",
+                "trace_id": "round",
+            },
+            empty=_NOT_COMPUTED,
+        ),
+    ),
+)

@@ -1,0 +1,167 @@
+"""Simic: how the groups of an A/B run differ, and what was detected."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from esper_otel.events import EVENT_TYPES
+from grafana.board import Row
+from grafana.limits import YIELD
+from grafana.logql import events
+from grafana.panel_kinds import bar_gauge_panel, timeseries_panel
+from grafana.promql import divided, increase, last, latest, total
+from grafana.tables import events_table_panel, table_panel
+
+PER_CENT: Final = "percent"
+
+GROUPS: Final = Row(
+    "Do the groups of an A/B run differ?",
+    (
+        table_panel(
+            "groups",
+            "Groups side by side",
+            "One row in a run without groups. The group with more accuracy for less growth leads, unless an anomaly "
+            "speaks against it.",
+            ("episodes", latest("simic.episodes", agg="sum")),
+            ("accuracy", latest("simic.final_accuracy")),
+            ("rolling accuracy", latest("tolaria.rolling_accuracy")),
+            ("reward", latest("simic.episode_reward")),
+            ("growth", latest("simic.param_growth")),
+            ("stability", latest("simic.stability_score")),
+            (
+                "yield",
+                divided(latest("kasmina.fossilizations", agg="sum"), latest("kasmina.germinations", agg="sum")),
+            ),
+            ("entropy", latest("tamiyo.entropy")),
+            ("rollbacks", latest("tolaria.rollbacks", agg="sum")),
+            ("instabilities", latest("simic.numerical_instabilities", agg="sum")),
+            ("reward hacking", latest("simic.reward_hacking_suspicions", agg="sum")),
+            height=5,
+            limits={"yield": YIELD},
+            units={
+                "episodes": "none",
+                "accuracy": PER_CENT,
+                "rolling accuracy": PER_CENT,
+                "rollbacks": "none",
+                "instabilities": "none",
+                "reward hacking": "none",
+            },
+        ),
+        bar_gauge_panel(
+            "group_reward",
+            "Mean reward of a round by group",
+            "The longer bar leads.",
+            ("{{group_id}}", last("tolaria.avg_reward")),
+            limits="simic.episode_reward",
+            width=6,
+            height=6,
+        ),
+        timeseries_panel(
+            "group_accuracy",
+            "Accuracy of the rounds by group",
+            "One group's line stays above the other's.",
+            ("{{group_id}}", last("tolaria.rolling_accuracy")),
+            width=6,
+            height=6,
+            unit=PER_CENT,
+        ),
+        timeseries_panel(
+            "seeds_by_round",
+            "Seeds of a round",
+            "Seeds are tried in every round, and some are kept.",
+            ("created", last("simic.batch_seeds_created")),
+            ("fossilized", last("simic.batch_seeds_fossilized")),
+            width=6,
+            height=6,
+            unit="none",
+        ),
+        events_table_panel(
+            "modes",
+            "Reward mode of each group",
+            "What was meant to be compared.",
+            events("TRAINING_STARTED"),
+            {
+                "esper_group_id": "group",
+                "simic_reward_mode": "reward mode",
+                "simic_seed": "seed",
+                "simic_n_envs": "environments",
+            },
+            width=6,
+            height=6,
+            since="7d",
+            empty="Training began over a week ago.",
+        ),
+    ),
+)
+
+_DETECTIONS: Final = (
+    ("reward hacking", "simic.reward_hacking_suspicions"),
+    ("degraded performance", "simic.performance_degradations"),
+    ("instabilities", "simic.numerical_instabilities"),
+    ("gradient anomalies", "simic.gradient_anomalies"),
+    ("gradient pathologies", "simic.gradient_pathologies"),
+    ("ratio explosions", "simic.ratio_explosions"),
+    ("ratio collapses", "simic.ratio_collapses"),
+    ("value collapses", "simic.value_collapses"),
+    ("memory warnings", "simic.memory_warnings"),
+)
+_EVENTS: Final = tuple(
+    sorted(
+        name
+        for name, event in EVENT_TYPES.items()
+        if {"anomaly_type", "drop_percent", "pattern"} & set(event.__struct_fields__)
+    )
+)
+
+DETECTIONS: Final = Row(
+    "Does anybody cheat, does anything break?",
+    (
+        timeseries_panel(
+            "detections",
+            "Detections",
+            "Empty of bars, except for an occasional suspicion of reward hacking.",
+            *((name, increase(signal)) for name, signal in _DETECTIONS),
+            unit="none",
+            limits=None,
+        ),
+        bar_gauge_panel(
+            "hacking",
+            "Suspicions of reward hacking by pattern, since the run began",
+            "Short bars. attribution_ratio: a seed is credited with far more than the host gained. "
+            "ransomware_signature: a seed is needed by a host that got worse.",
+            total("simic.reward_hacking_suspicions", "pattern"),
+            limits=None,
+            unit="none",
+        ),
+        timeseries_panel(
+            "drops",
+            "Relative drop of accuracy when performance degraded",
+            "Empty.",
+            last("simic.accuracy_drop"),
+            unit=PER_CENT,
+            empty="Performance never degraded.",
+        ),
+        events_table_panel(
+            "anomalies",
+            "What was detected, newest first",
+            "Few rows, and no critical ones.",
+            events(*_EVENTS),
+            {
+                "severity_text": "severity",
+                "esper_event_type": "event",
+                "esper_group_id": "group",
+                "simic_anomaly_type": "kind",
+                "simic_pattern": "pattern",
+                "simic_env_id": "environment",
+                "simic_slot_id": "slot",
+                "simic_detail": "detail",
+                "simic_value": "value",
+                "simic_seed_contribution": "contribution",
+                "simic_drop_percent": "drop %",
+                "simic_threshold": "threshold",
+                "trace_id": "round",
+            },
+            empty="Nothing was detected.",
+        ),
+    ),
+)

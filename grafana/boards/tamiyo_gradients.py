@@ -1,0 +1,133 @@
+"""Tamiyo's gradients and heads."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.board import Row
+from grafana.panel_kinds import quantiles_panel, state_timeline_panel, timeseries_panel
+from grafana.promql import increase, last, latest, mean, quantile
+from grafana.tables import table_panel
+
+GRADIENTS: Final = Row(
+    "Are the gradients healthy?",
+    (
+        timeseries_panel(
+            "grad_norm",
+            "Gradient norm before and after clipping",
+            "Before clipping under the first dashed line; after clipping at most the limit. The peak is the largest of "
+            "the last minute, also between two scrapes.",
+            ("before, peak", last("tamiyo.max_pre_clip_grad_norm", agg="max")),
+            ("before, p99", quantile(0.99, "tamiyo.pre_clip_grad_norm")),
+            ("before, p50", quantile(0.5, "tamiyo.pre_clip_grad_norm")),
+            ("after", last("tamiyo.grad_norm")),
+            limits="tamiyo.pre_clip_grad_norm",
+            log=True,
+            width=12,
+        ),
+        timeseries_panel(
+            "gradient_health",
+            "Layers and entries",
+            "No dead and no exploding layer, a coefficient of variation under 0.5.",
+            ("dead layers", last("tamiyo.dead_layers", agg="max")),
+            ("exploding layers", last("tamiyo.exploding_layers", agg="max")),
+            ("coefficient of variation", last("tamiyo.gradient_cv", agg="max")),
+            ("NaN entries", increase("tamiyo.nan_grads")),
+            ("Inf entries", increase("tamiyo.inf_grads")),
+            ("stability score", last("tamiyo.numerical_stability_score", agg="min")),
+            width=6,
+        ),
+        quantiles_panel(
+            "update_time",
+            "Time of an update",
+            "Steady; a rise is a longer rollout, recompilation or a busy device.",
+            ("p99", quantile(0.99, "tamiyo.update.duration")),
+            ("mean", mean("tamiyo.update.duration")),
+            width=6,
+        ),
+        timeseries_panel(
+            "skipped",
+            "Skipped updates",
+            "0. Each is an update that left the weights as they were.",
+            increase("tamiyo.skipped_updates", "reason"),
+            width=6,
+            height=7,
+        ),
+        timeseries_panel(
+            "amp",
+            "Mixed precision",
+            "The scale stays or grows, overflows are rare.",
+            ("loss scale", last("tamiyo.loss_scale")),
+            ("overflows", increase("tamiyo.amp_overflows")),
+            ("scale changes", increase("tamiyo.loss_scale_changes")),
+            width=6,
+            height=7,
+            second={"loss scale": "short"},
+            empty="The policy does not train with AMP.",
+        ),
+        timeseries_panel(
+            "recurrent",
+            "Recurrent state",
+            "RMS between 1e-4 and 5, never NaN or infinite.",
+            ("RMS {{cell}}", last("tamiyo.lstm_rms", "cell")),
+            ("largest {{cell}}", last("tamiyo.lstm_max", "cell", agg="max")),
+            ("RMS in the rollout {{cell}}", last("tamiyo.rollout_lstm_rms", "cell")),
+            ("NaN", last("tamiyo.lstm_has_nan", agg="max")),
+            ("Inf", last("tamiyo.lstm_has_inf", agg="max")),
+            limits="tamiyo.lstm_rms",
+            width=12,
+            height=7,
+            empty="The policy has no recurrent state.",
+        ),
+    ),
+)
+
+_BY_HEAD = ("head",)
+HEADS: Final = Row(
+    "Do all eight heads still choose and learn?",
+    (
+        table_panel(
+            "heads",
+            "Heads now",
+            "Entropy green (a head that mattered in few steps may be low), gradient norms alike, ratios near 1.",
+            ("entropy", latest("tamiyo.head_entropy", *_BY_HEAD)),
+            ("gradient norm", latest("tamiyo.head_grad_norm", *_BY_HEAD)),
+            ("largest ratio", latest("tamiyo.head_policy_ratio_max", *_BY_HEAD, agg="max")),
+            ("KL", latest("tamiyo.head_kl", *_BY_HEAD)),
+            ("clipped", latest("tamiyo.head_clip_fraction", *_BY_HEAD)),
+            ("active", latest("tamiyo.head_active_fraction", *_BY_HEAD)),
+            ("learnable", latest("tamiyo.head_learnable_fraction", *_BY_HEAD)),
+            ("NaN", latest("tamiyo.head_nan_detected", *_BY_HEAD, agg="max")),
+            ("Inf", latest("tamiyo.head_inf_detected", *_BY_HEAD, agg="max")),
+            height=10,
+        ),
+        timeseries_panel(
+            "head_entropy",
+            "Entropy by head, of its maximum",
+            "Each falls slowly; none reaches 0 while it still has a choice.",
+            last("tamiyo.head_entropy", *_BY_HEAD),
+            width=12,
+            height=8,
+            unit="percentunit",
+        ),
+        timeseries_panel(
+            "head_grad_norm",
+            "Gradient norm by head",
+            "Within two decades of each other.",
+            last("tamiyo.head_grad_norm", *_BY_HEAD),
+            width=12,
+            height=8,
+            log=True,
+        ),
+        state_timeline_panel(
+            "head_nonfinite",
+            "NaN or infinity by head",
+            "Green throughout.",
+            ("{{head}} NaN", last("tamiyo.head_nan_detected", *_BY_HEAD, agg="max")),
+            states={0: ("none", "green"), 1: ("met", "red")},
+            width=24,
+            height=7,
+            empty="The producer does not look for NaN by head.",
+        ),
+    ),
+)

@@ -1,0 +1,158 @@
+"""Tamiyo's updates: trust region, losses, critic."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.board import Row
+from grafana.panel_kinds import stat_panel, timeseries_panel
+from grafana.promql import last, total
+
+TRUST_REGION: Final = Row(
+    "Do the updates stay within the trust region?",
+    (
+        timeseries_panel(
+            "kl",
+            "KL divergence",
+            "Around 0.01, under the dashed lines; the largest step is not far above the mean.",
+            ("KL(old || new)", last("tamiyo.kl_divergence")),
+            ("KL(new || old)", last("tamiyo.kl_reverse")),
+            ("largest step", last("tamiyo.approx_kl_max", agg="max")),
+            limits="tamiyo.kl_divergence",
+            log=True,
+        ),
+        timeseries_panel(
+            "clipping",
+            "Clipped steps",
+            "0.05 to 0.2, the same from above and below.",
+            ("clipped", last("tamiyo.clip_fraction")),
+            ("from above", last("tamiyo.clip_fraction_positive")),
+            ("from below", last("tamiyo.clip_fraction_negative")),
+            limits="tamiyo.clip_fraction",
+        ),
+        timeseries_panel(
+            "ratio",
+            "Probability ratios new/old",
+            "The mean is 1, the extremes between 0.5 and 2.",
+            ("largest", last("tamiyo.policy_ratio_max", agg="max")),
+            ("mean", last("tamiyo.policy_ratio_mean")),
+            ("smallest", last("tamiyo.policy_ratio_min", agg="min")),
+            ("spread", last("tamiyo.policy_ratio_std")),
+            ("largest product over heads", last("tamiyo.joint_ratio_max", agg="max")),
+            limits="tamiyo.policy_ratio_max",
+            log=True,
+        ),
+        stat_panel(
+            "violations",
+            "Updates beyond a critical limit, since the run began",
+            "None of the gradients; few of the others. The alerts look at the share of all updates.",
+            ("KL", total("tamiyo.kl_violations", severity="critical")),
+            ("clipping", total("tamiyo.clip_fraction_violations", severity="critical")),
+            ("ratio", total("tamiyo.policy_ratio_violations", severity="critical")),
+            ("explained variance", total("tamiyo.explained_variance_violations", severity="critical")),
+            ("gradient norm", total("tamiyo.grad_norm_violations", severity="critical")),
+            ("not finite", total("tamiyo.nonfinite_updates")),
+            ("instabilities", total("simic.numerical_instabilities")),
+            ("ratio collapses", total("simic.ratio_collapses")),
+            ("value collapses", total("simic.value_collapses")),
+            ("updates", total("tamiyo.updates")),
+            width=24,
+            unit="none",
+            horizontal=True,
+            limits=None,
+        ),
+    ),
+)
+
+LOSSES: Final = Row(
+    "Does the policy learn?",
+    (
+        timeseries_panel(
+            "losses",
+            "Losses",
+            "The value loss falls; the policy loss stays near 0 and is not a goal.",
+            ("policy", last("tamiyo.policy_loss")),
+            ("value", last("tamiyo.value_loss")),
+            ("entropy", last("tamiyo.entropy_loss")),
+            ("Q auxiliary", last("tamiyo.q_aux_loss")),
+        ),
+        timeseries_panel(
+            "entropy",
+            "Entropy and learning rate",
+            "Falls slowly and does not reach 0: a policy that stopped choosing stopped learning.",
+            ("entropy", last("tamiyo.entropy")),
+            ("determinism", last("tamiyo.policy_determinism")),
+            ("collapsed", last("tamiyo.entropy_collapsed", agg="max")),
+            ("coefficient", last("tamiyo.entropy_coef")),
+            ("lr", last("tamiyo.lr")),
+            second={"(coefficient|lr)": "short"},
+        ),
+        timeseries_panel(
+            "returns",
+            "Returns",
+            "The median rises; the 10th percentile is above 0.",
+            ("p90", last("tamiyo.return_p90")),
+            ("p50", last("tamiyo.return_p50")),
+            ("p10", last("tamiyo.return_p10")),
+            ("mean", last("tamiyo.return_mean")),
+            ("spread", last("tamiyo.return_std")),
+        ),
+    ),
+)
+
+CRITIC: Final = Row(
+    "Can the critic be trusted?",
+    (
+        timeseries_panel(
+            "critic_fit",
+            "Fit of the critic",
+            "Explained variance and correlation rise towards 1, NRMSE stays under 1. While the return variance is low "
+            "(1 below), explained variance means nothing.",
+            ("explained variance", last("tamiyo.explained_variance")),
+            ("correlation", last("tamiyo.value_target_correlation")),
+            ("NRMSE", last("tamiyo.value_nrmse")),
+            ("low return variance", last("tamiyo.ev_low_return_variance", agg="max")),
+            limits="tamiyo.explained_variance",
+            between=(-1.0, 1.5),
+        ),
+        timeseries_panel(
+            "values",
+            "Predicted values",
+            "As wide as the returns; a range that shrinks to a point is a collapse.",
+            ("largest", last("tamiyo.value_max", agg="max")),
+            ("mean", last("tamiyo.value_mean")),
+            ("smallest", last("tamiyo.value_min", agg="min")),
+            ("spread", last("tamiyo.value_std")),
+            ("bias", last("tamiyo.value_prediction_error_mean")),
+        ),
+        timeseries_panel(
+            "td_error",
+            "Temporal-difference error",
+            "The mean is around 0, the absolute error falls.",
+            ("mean", last("tamiyo.td_error_mean")),
+            ("spread", last("tamiyo.td_error_std")),
+            ("mean absolute", last("tamiyo.bellman_error")),
+            limits="tamiyo.td_error_mean",
+        ),
+        stat_panel(
+            "distribution",
+            "Advantages and returns",
+            "Green: the advantages have spread 1, no tails, and half of them are positive.",
+            ("advantage mean", last("tamiyo.advantage_mean")),
+            ("advantage spread", last("tamiyo.advantage_std")),
+            ("advantage skewness", last("tamiyo.advantage_skewness")),
+            ("advantage kurtosis", last("tamiyo.advantage_kurtosis")),
+            ("positive share", last("tamiyo.advantage_positive_fraction")),
+            ("spread was floored", last("tamiyo.advantage_std_floored", agg="max")),
+            ("raw spread", last("tamiyo.pre_norm_advantage_std")),
+            ("return variance", last("tamiyo.return_variance")),
+            ("return skewness", last("tamiyo.return_skewness")),
+            ("lowest log prob", last("tamiyo.log_prob_min", agg="min")),
+            ("highest log prob", last("tamiyo.log_prob_max", agg="max")),
+            width=24,
+            unit="short",
+            decimals=2,
+            horizontal=True,
+        ),
+    ),
+)

@@ -1,0 +1,162 @@
+"""Tolaria: do the hosts learn, which environments are best, where the time goes, what the governor did."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.board import Board, Row
+from grafana.boards.tolaria_soundness import SOUNDNESS
+from grafana.boards.tolaria_time import TIME
+from grafana.limits import FROM_PEAK
+from grafana.panel_kinds import stat_panel, state_timeline_panel, timeseries_panel
+from grafana.promql import age, last, latest, minus, peak, raw, select, total
+from grafana.tables import table_panel
+
+OF_ENV: Final = ("env_id",)
+PER_CENT: Final = "percent"
+"""Accuracies are 0 to 100, which the registry has no unit for."""
+
+_KASMINA: Final = "/d/esper-kasmina?var-instance=${instance}&var-env_id=${__value.raw}&${__url_time_range}"
+
+_LEARNING = Row(
+    "Do the hosts learn?",
+    (
+        timeseries_panel(
+            "accuracy",
+            "Validation accuracy by environment",
+            "A saw-tooth: each episode begins with a fresh host and climbs; the peaks get higher. "
+            "With many environments choose some above.",
+            last("tolaria.val_accuracy", *OF_ENV),
+            width=12,
+            unit=PER_CENT,
+        ),
+        timeseries_panel(
+            "loss",
+            "Validation loss by environment",
+            "Falls within each episode; a jump or a gap is a host that diverged.",
+            last("tolaria.val_loss", *OF_ENV),
+            width=12,
+            log=True,
+        ),
+        timeseries_panel(
+            "generalisation",
+            "Training against validation",
+            "The two lie close together; training far above validation is overfitting.",
+            ("training", last("tolaria.train_accuracy")),
+            ("validation", last("tolaria.val_accuracy")),
+            unit=PER_CENT,
+        ),
+        timeseries_panel(
+            "rounds",
+            "Accuracy at the end of a round",
+            "Rises and levels off.",
+            ("this round", last("tolaria.avg_accuracy")),
+            ("last 10 rounds", last("tolaria.rolling_accuracy")),
+            unit=PER_CENT,
+        ),
+        timeseries_panel(
+            "trends",
+            "Trends since the run began",
+            "Improvements outnumber plateaus and degradations.",
+            ("improvements", total("simic.improvements")),
+            ("plateaus", total("simic.plateaus")),
+            ("degradations", total("simic.degradations")),
+        ),
+    ),
+)
+
+_RECENT: Final = "1h"
+
+
+def _status() -> str:
+    """By environment: 4 when no epoch came for a minute, 2 when the last episode was bad, 1 when it was excellent."""
+    by = "by (env_id, group_id)"
+    final, newest = select("simic.final_accuracy"), select("tolaria.last_epoch.timestamp")
+    silent = f"4 * (time() - max {by} ({newest}) > bool 60)"
+    degraded = f"2 * (max {by} ({final}) < bool 0.9 * max {by} (avg_over_time({final}[{_RECENT}])))"
+    return f"{silent} + {degraded} + (max {by} ({final}) > bool 80)"
+
+
+_ENVIRONMENTS = Row(
+    "Which environments are best and worst?",
+    (
+        table_panel(
+            "environments",
+            "Environments",
+            "All are near the best; a large fall from the peak is a bad trajectory. Sort by any column; a click on an "
+            "environment shows its seeds.",
+            ("accuracy", latest("tolaria.val_accuracy", *OF_ENV)),
+            ("peak", peak("tolaria.val_accuracy", *OF_ENV)),
+            ("from peak", minus(latest("tolaria.val_accuracy", *OF_ENV), peak("tolaria.val_accuracy", *OF_ENV))),
+            ("last episode", latest("simic.final_accuracy", *OF_ENV)),
+            ("loss", latest("tolaria.val_loss", *OF_ENV)),
+            ("train loss", latest("tolaria.train_loss", *OF_ENV)),
+            ("episode", latest("tolaria.current_episode", *OF_ENV)),
+            ("epoch", latest("tolaria.inner_epoch", *OF_ENV)),
+            ("parameters", latest("tolaria.model_params", *OF_ENV)),
+            ("growth", latest("simic.param_growth", *OF_ENV)),
+            ("gradient norm", latest("tolaria.host_grad_norm_pre_clip", *OF_ENV)),
+            ("lr", latest("tolaria.host_lr", *OF_ENV)),
+            sort="accuracy",
+            height=7,
+            links={"environment": _KASMINA},
+            limits={"from peak": FROM_PEAK},
+            units={
+                "accuracy": PER_CENT,
+                "peak": PER_CENT,
+                "last episode": PER_CENT,
+                "episode": "none",
+                "epoch": "none",
+                "from peak": PER_CENT,
+            },
+        ),
+        state_timeline_panel(
+            "status",
+            "Status by environment",
+            "Learning or excellent (the last episode ended above 80 %). Degraded: it ended more than a tenth below the "
+            f"mean of the last {_RECENT}. Silent: no epoch for a minute.",
+            (
+                "{{env_id}}",
+                raw(
+                    _status(),
+                    labels=("env_id", "group_id"),
+                    signals=("simic.final_accuracy", "tolaria.last_epoch.timestamp"),
+                ),
+            ),
+            states={
+                0: ("learning", "blue"),
+                1: ("excellent", "green"),
+                2: ("degraded", "orange"),
+                3: ("degraded", "orange"),
+                **dict.fromkeys(range(4, 8), ("silent", "red")),
+            },
+        ),
+        stat_panel(
+            "position",
+            "Where it is",
+            "Moves on, and the epoch is seconds old while the run trains.",
+            ("episodes done", last("tolaria.episodes_completed", agg="max")),
+            ("planned", last("tolaria.episodes_planned", agg="max")),
+            ("round", last("tolaria.current_batch", agg="max")),
+            ("environments", last("tolaria.batch_envs", agg="max")),
+            width=8,
+            height=8,
+            unit="none",
+        ),
+        stat_panel(
+            "age",
+            "Age of the last epoch",
+            "Seconds while the run trains; it grows after the end.",
+            ("last epoch", age("tolaria.last_epoch.timestamp")),
+            decimals=0,
+            height=8,
+        ),
+    ),
+)
+
+TOLARIA: Final = Board(
+    domain="tolaria",
+    title="Tolaria: host training",
+    description="Do the hosts learn, which environments are best and worst, where does the time go, is training sound.",
+    rows=(_LEARNING, _ENVIRONMENTS, TIME, SOUNDNESS),
+)

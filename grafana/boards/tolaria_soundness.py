@@ -1,0 +1,93 @@
+"""Tolaria: is host training sound, and what did the governor do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.board import Row
+from grafana.logql import events
+from grafana.panel_kinds import ANY_IS_BAD, quantiles_panel, stat_panel, timeseries_panel
+from grafana.promql import counted, last, quantile, total
+from grafana.tables import events_table_panel
+
+_NO_GRADIENTS: Final = "Layers are looked at on medium diagnostics only."
+_HOST_LOSSES: Final = {"event_type": "TOLARIA_EPOCH_COMPLETED", "field": "~val_loss|host_train_loss"}
+
+SOUNDNESS: Final = Row(
+    "Is training sound?",
+    (
+        stat_panel(
+            "broken",
+            "Since the run began",
+            "Every number is 0.",
+            ("rollbacks", counted("tolaria.rollbacks")),
+            ("losses not finite", counted("esper.telemetry.nonfinite", **_HOST_LOSSES)),
+            ("layers not finite", counted("tolaria.gradient.nonfinite_layers")),
+            width=8,
+            limits=ANY_IS_BAD,
+            unit="none",
+            horizontal=True,
+        ),
+        stat_panel(
+            "layers",
+            "Layers in the worst environment",
+            "No dead and no exploding layers.",
+            ("dead layers", last("tolaria.dead_layers", agg="max")),
+            ("exploding layers", last("tolaria.exploding_layers", agg="max")),
+            ("zero entries", last("tolaria.grad_zero_fraction", agg="max")),
+            ("largest over smallest norm", last("tolaria.grad_norm_spread", agg="max")),
+            width=16,
+            unit="short",
+            decimals=2,
+            horizontal=True,
+            empty=_NO_GRADIENTS,
+        ),
+        timeseries_panel(
+            "rollbacks",
+            "Rollbacks by reason",
+            "Flat at 0: each step up is a host that was restored to its last good state.",
+            total("tolaria.rollbacks", "panic_reason"),
+        ),
+        quantiles_panel(
+            "grad_norm",
+            "Gradient norm of the hosts before clipping",
+            "Flat, within a factor of ten.",
+            ("p50", quantile(0.5, "tolaria.host_grad_norm")),
+            ("p99", quantile(0.99, "tolaria.host_grad_norm")),
+            ("sensor, p99", quantile(0.99, "tolaria.gradient.norm")),
+            limits="tolaria.host_grad_norm",
+            empty="esper-lite's log has no gradient norms of the host.",
+        ),
+        timeseries_panel(
+            "gradients",
+            "Shape of the gradients by environment",
+            "Zero entries stay rare; no layer's norm is many orders above another's.",
+            ("norm spread {{env_id}}", last("tolaria.grad_norm_spread", "env_id")),
+            log=True,
+            limits=None,
+            empty=_NO_GRADIENTS,
+        ),
+        events_table_panel(
+            "rollback_log",
+            "Rollbacks, newest first",
+            "Empty. A loss of NaN, one beyond its threshold, or a prediction that no longer depends on the input.",
+            events("TOLARIA_ROLLBACK", by_env=True),
+            {
+                "esper_group_id": "group",
+                "tolaria_env_id": "environment",
+                "tolaria_panic_reason": "reason",
+                "tolaria_loss_at_panic": "loss",
+                "tolaria_loss_threshold": "threshold",
+                "tolaria_consecutive_panics": "panics in a row",
+                "tolaria_raw_penalty": "penalty",
+                "tolaria_triggering_action_id": "after action",
+                "tolaria_episode_idx": "episode",
+                "tolaria_inner_epoch": "epoch",
+                "trace_id": "round",
+            },
+            width=24,
+            height=6,
+            empty="The governor did not have to step in.",
+        ),
+    ),
+)

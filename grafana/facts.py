@@ -1,0 +1,99 @@
+"""What the registry and the tables of limits and alerts say about a signal, by its OpenTelemetry name."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from deploy.prometheus.alert import Alert
+from deploy.prometheus.alerts import ALERTS
+from esper_otel.events.declare import Threshold
+from esper_otel.signals import SIGNALS, Signal
+from esper_otel.signals.names import prometheus_label
+from esper_otel.signals.own import OWN_SIGNALS, OwnSignal
+from grafana.limits import SCREEN_LIMITS
+
+_ALL: Final[tuple[Signal | OwnSignal, ...]] = (*SIGNALS, *OWN_SIGNALS)
+BY_NAME: Final = {signal.name: signal for signal in reversed(_ALL)}
+"""Every signal; of one that several events feed, the first."""
+
+BY_PROMETHEUS_NAME: Final = {signal.prometheus_name: name for name, signal in BY_NAME.items()}
+
+GRAFANA_UNIT: Final = {
+    "": "short",
+    "1": "percentunit",
+    "s": "s",
+    "By": "bytes",
+    "By/s": "binBps",
+    "J": "joule",
+    "W": "watt",
+    "Cel": "celsius",
+    "Hz": "hertz",
+}
+"""Grafana's name of a unit; a counted thing (``{update}``) is a plain number."""
+
+_SHARE_WORDS: Final = ("fraction", "utilization", "coverage")
+
+
+def signal_of(name: str) -> Signal | OwnSignal:
+    """The signal called ``name``.
+
+    Raises:
+        KeyError: the registry has none.
+    """
+    if name not in BY_NAME:
+        raise KeyError(f"the registry has no metric {name!r}")
+    return BY_NAME[name]
+
+
+def labels_of(name: str) -> frozenset[str]:
+    """Prometheus labels that the signal's attributes become."""
+    return frozenset(map(prometheus_label, signal_of(name).attributes))
+
+
+def unit_of(name: str) -> str:
+    """Grafana's unit of a signal: that of the registry, per cent for a share of 1."""
+    signal = signal_of(name)
+    if name.rsplit(".", 1)[-1].rsplit("_", 1)[-1] in _SHARE_WORDS and signal.unit == "":
+        return "percentunit"
+    return GRAFANA_UNIT.get(signal.unit, "short")
+
+
+def words_of(name: str) -> str:
+    """What a legend calls a signal: the last part of its name as words."""
+    return name.split(".", 1)[1].replace(".", " ").replace("_", " ")
+
+
+def is_histogram(name: str) -> bool:
+    """Whether the signal is a histogram."""
+    return bool(getattr(signal_of(name), "bounds", ()))
+
+
+def limits_of(name: str) -> Threshold | None:
+    """Where a signal stops being healthy: the limits of its violations in the registry, else esper-lite's screens."""
+    signal = signal_of(name)
+    if isinstance(signal, Signal) and signal.path:
+        for other in SIGNALS:
+            if other.threshold is not None and (other.event, other.path) == (signal.event, signal.path):
+                return other.threshold
+    return SCREEN_LIMITS.get(name)
+
+
+def alerts_on(asked: frozenset[str], domain: str) -> tuple[Alert, ...]:
+    """Alerts of ``domain`` that ask for one of the signals and foreign metrics ``asked``."""
+    return tuple(alert for alert in ALERTS if alert.domain == domain and asked & asked_by(alert.expr))
+
+
+def asked_by(expression: str) -> frozenset[str]:
+    """Signals, and metrics of the collector, that a PromQL expression asks for."""
+    return signals_in(expression) | frozenset(re.findall(r"\botelcol_\w+", expression))
+
+
+def signals_in(expression: str) -> frozenset[str]:
+    """Names of the signals that a PromQL expression asks for."""
+    found = set()
+    for word in "".join(letter if letter.isalnum() or letter in "_:" else " " for letter in expression).split():
+        for candidate in (word, *(word.removesuffix(part) for part in ("_bucket", "_sum", "_count"))):
+            if candidate in BY_PROMETHEUS_NAME:
+                found.add(BY_PROMETHEUS_NAME[candidate])
+    return frozenset(found)

@@ -1,0 +1,39 @@
+"""Every generated file of this package, and what is wrong with those on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from grafana import build, parity, provisioning_files
+from grafana.lint import problems, problems_between
+
+
+def generated(root: Path) -> dict[Path, str]:
+    """Content of the dashboards, the provisioning and the parity table by path under the repository ``root``."""
+    return {**build.generated(root), **provisioning_files.generated(root), **parity.generated(root)}
+
+
+def write(root: Path) -> list[Path]:
+    """Write what is not as it should be; the paths that were written."""
+    written = []
+    for path, text in generated(root).items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            written.append(path)
+    return written
+
+
+def faults(root: Path) -> list[str]:
+    """One sentence for each file that is stale or edited by hand, left over, or breaks a rule."""
+    wanted = generated(root)
+    found = [
+        f"{path.relative_to(root)} is not what the code makes; run 'esper-otel dashboards build'"
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    on_disk = sorted((root / build.DIRECTORY).glob("*.json"))
+    found += [f"{path.relative_to(root)} belongs to no dashboard; remove it" for path in on_disk if path not in wanted]
+    dashboards = [json.loads(path.read_text(encoding="utf-8")) for path in on_disk if path in wanted]
+    return [*found, *(fault for one in dashboards for fault in problems(one)), *problems_between(dashboards)]

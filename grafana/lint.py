@@ -1,0 +1,158 @@
+"""What Grafana's own dashboard-linter asks of a dashboard, and what this project asks beside it.
+
+The rules carry the linter's names. Where a rule is not followed the reason stands in ``EXEMPT``; the linter itself is a
+Go program that cannot be installed by ``go install``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+SOURCES: Final = {"prometheus": "${datasource}", "loki": "${loki}", "tempo": "${tempo}"}
+ROWS: Final = "row"
+WITHOUT_UNIT: Final = {ROWS, "text", "logs"}
+COUNTER_SUFFIXES: Final = ("_total", "_bucket", "_sum", "_count")
+SHOWN_AS_TOTAL: Final = {"stat", "table"}
+
+EXEMPT: Final = {
+    "template-instance-rule": "One run is looked at at a time; arms of a run are compared by group.",
+    "target-counter-agg-rule": "A stat or a table shows what was counted since the run began.",
+    "target-logql-auto-rule": "Log queries show lines and count none, so that they have no range.",
+}
+"""Rules that are followed in part, with the reason."""
+
+
+def problems(dashboard: Json) -> list[str]:
+    """One sentence for each rule that the dashboard breaks."""
+    return [f"{dashboard.get('uid')}: {found}" for rule in RULES for found in rule(dashboard)]
+
+
+def problems_between(dashboards: list[Json]) -> list[str]:
+    """What is wrong with the dashboards as a set."""
+    uids = [dashboard["uid"] for dashboard in dashboards]
+    return [f"uid {uid} is there twice" for uid in sorted({uid for uid in uids if uids.count(uid) > 1})]
+
+
+def panels_of(dashboard: Json) -> list[Json]:
+    """Its panels without the rows."""
+    return [panel for panel in dashboard["panels"] if panel["type"] != ROWS]
+
+
+def _variables(dashboard: Json) -> dict[str, Json]:
+    return {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+
+
+def template_datasource_rule(dashboard: Json) -> Iterator[str]:
+    """The data source is a variable of its type."""
+    for kind, reference in SOURCES.items():
+        variable = _variables(dashboard).get(reference.strip("${}"), {})
+        if (variable.get("type"), variable.get("query")) != ("datasource", kind):
+            yield f"template-datasource-rule: no data source variable {reference} of type {kind}"
+
+
+def template_job_rule(dashboard: Json) -> Iterator[str]:
+    """The job can be chosen, several at once."""
+    job = _variables(dashboard).get("job", {})
+    wanted = {"type": "query", "label": "Job", "multi": True, "includeAll": True, "allValue": ".+"}
+    yield from (f"template-job-rule: {name} is not {value}" for name, value in wanted.items() if job.get(name) != value)
+
+
+def template_instance_rule(dashboard: Json) -> Iterator[str]:
+    """The run can be chosen."""
+    if _variables(dashboard).get("instance", {}).get("type") != "query":
+        yield "template-instance-rule: there is no query variable 'instance'"
+
+
+def template_on_time_change_reload_rule(dashboard: Json) -> Iterator[str]:
+    """Choices are those of the time shown."""
+    for name, variable in _variables(dashboard).items():
+        if variable["type"] == "query" and variable.get("refresh") != 2:
+            yield f"template-on-time-change-reload-rule: variable {name} is not read again when the time changes"
+
+
+def uneditable_dashboard(dashboard: Json) -> Iterator[str]:
+    """A provisioned dashboard is not edited in place."""
+    if dashboard.get("editable") is not False:
+        yield "uneditable-dashboard: it is editable"
+
+
+def panel_rules(dashboard: Json) -> Iterator[str]:
+    """Title, description, unit, data source and queries of each panel."""
+    for panel in panels_of(dashboard):
+        name = panel.get("title") or f"panel {panel.get('id')}"
+        if not panel.get("title") or not panel.get("description"):
+            yield f"panel-title-description-rule: {name} lacks a title or a description"
+        unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit")
+        if panel["type"] not in WITHOUT_UNIT and not unit:
+            yield f"panel-units-rule: {name} has no unit"
+        if panel["type"] != "text" and not panel.get("targets"):
+            yield f"panel-no-targets-rule: {name} asks for nothing"
+        yield from _target_problems(panel, name)
+
+
+def _target_problems(panel: Json, name: str) -> Iterator[str]:
+    for target in panel.get("targets", []):
+        source = target.get("datasource", {})
+        if SOURCES.get(source.get("type", "")) != source.get("uid"):
+            yield f"panel-datasource-rule: {name} {target['refId']} does not use the variable of its data source"
+        if source.get("type") != "prometheus":
+            continue
+        expression = target["expr"]
+        if "rate(" in expression and "$__rate_interval" not in expression:
+            yield f"target-rate-interval-rule: {name} {target['refId']} rates over a fixed time"
+        if "otelcol_" not in expression and not ('job=~"$job"' in expression and "instance=~" in expression):
+            yield f"target-job-rule, target-instance-rule: {name} {target['refId']} does not select the run"
+        if _is_bare_counter(expression) and panel["type"] not in SHOWN_AS_TOTAL | {"timeseries"}:
+            yield f"target-counter-agg-rule: {name} {target['refId']} shows a counter as it is"
+
+
+def _is_bare_counter(expression: str) -> bool:
+    aggregated = any(word in expression for word in ("rate(", "increase(", "over_time("))
+    return not aggregated and any(f"{suffix}{{" in expression for suffix in COUNTER_SUFFIXES)
+
+
+def unique_ids(dashboard: Json) -> Iterator[str]:
+    """No two panels share an id or a title."""
+    for what in ("id", "title"):
+        found = [panel[what] for panel in dashboard["panels"]]
+        yield from (f"unique-{what}: {value!r} is there twice" for value in set(found) if found.count(value) > 1)
+
+
+def no_overlap(dashboard: Json) -> Iterator[str]:
+    """No panel lies on another, none leaves the grid."""
+    for panel in dashboard["panels"]:
+        if panel["gridPos"]["x"] + panel["gridPos"]["w"] > 24:
+            yield f"no-overlap: {panel['title']} leaves the grid"
+    for one, other in combinations(dashboard["panels"], 2):
+        if _overlap(one["gridPos"], other["gridPos"]):
+            yield f"no-overlap: {one['title']} lies on {other['title']}"
+
+
+def _overlap(one: Json, other: Json) -> bool:
+    beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+    above = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+    return not (beside or above)
+
+
+def no_value_said(dashboard: Json) -> Iterator[str]:
+    """A panel without data says so in words."""
+    for panel in panels_of(dashboard):
+        if panel["type"] != "text" and not panel.get("fieldConfig", {}).get("defaults", {}).get("noValue"):
+            yield f"no-value: {panel['title']} says nothing when it is empty"
+
+
+RULES: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
+    template_datasource_rule,
+    template_job_rule,
+    template_instance_rule,
+    template_on_time_change_reload_rule,
+    uneditable_dashboard,
+    panel_rules,
+    unique_ids,
+    no_overlap,
+    no_value_said,
+)

@@ -1,0 +1,88 @@
+"""The variables that every dashboard has: called like the labels that they filter, so that links can set them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from grafana_foundation_sdk.builders import dashboard as sdk
+from grafana_foundation_sdk.models import dashboard as models
+
+from deploy.prometheus.expressions import metric
+from esper_otel.events import EVENT_TYPES
+from esper_otel.events.declare import Domain, Severity
+from grafana.panel import PROMETHEUS
+
+ALL: Final = "$__all"
+ANY: Final = ".*"
+AT_LEAST_ONE: Final = ".+"
+CHOSEN_RUN: Final = {"job": "~$job", "instance": "~$instance"}
+
+
+def variables(queries: str) -> list[Any]:
+    """Data sources, job, run, group, rank, environment and slot; those that no query names are kept out of sight."""
+    found = [
+        _source("datasource", "Prometheus", "prometheus"),
+        _source("loki", "Loki", "loki", hide=True),
+        _source("tempo", "Tempo", "tempo", hide=True),
+        _label("job", "Job", metric("esper.run.status"), every=AT_LEAST_ONE),
+        _label("instance", "Run", metric("esper.run.status", job="~$job"), every=""),
+        _label("group_id", "Group", metric("esper.events", **CHOSEN_RUN), every=ANY),
+        _label("rank", "Rank", metric("esper.events", **CHOSEN_RUN), every=ANY),
+        _label("env_id", "Env", metric("tolaria.epochs", **CHOSEN_RUN), every=ANY),
+        _label("slot", "Slot", metric("kasmina.seed_state", **CHOSEN_RUN), every=ANY),
+    ]
+    for variable in found:
+        if f"${variable.build().name}" not in queries and variable.build().type_val == models.VariableType.QUERY:
+            variable.hide(models.VariableHide.HIDE_VARIABLE)
+    return found
+
+
+def event_log_variables() -> list[Any]:
+    """Domain and severity, for the event log."""
+    by_domain = {
+        domain.value: "|".join(sorted(name for name, event in EVENT_TYPES.items() if event.domain == domain))
+        for domain in Domain
+    }
+    return [
+        _choice("domain", "Domain", by_domain),
+        _choice("severity", "Severity", {severity.value: severity.value.upper() for severity in Severity}),
+    ]
+
+
+def _source(name: str, label: str, kind: str, *, hide: bool = False) -> Any:
+    shown = models.VariableHide.HIDE_VARIABLE if hide else models.VariableHide.HIDE_LABEL
+    return sdk.DatasourceVariable(name).label(label).type(kind).hide(shown).include_all(False).multi(False)
+
+
+def _label(name: str, label: str, selector: str, *, every: str) -> Any:
+    """A variable with the values of a label; ``every`` is what All stands for, empty where one value is chosen."""
+    query = f"label_values({selector}, {name})"
+    # Run ids begin with their date: the newest comes first.
+    order = models.VariableSort.ALPHABETICAL_DESC if name == "instance" else models.VariableSort.NATURAL_ASC
+    built = (
+        sdk.QueryVariable(name)
+        .label(label)
+        .datasource(PROMETHEUS)
+        .query({"query": query, "refId": f"variable-{name}", "qryType": 1})
+        .definition(query)
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(order)
+        .multi(bool(every))
+        .include_all(bool(every))
+    )
+    if every:
+        built.all_value(every).current(models.VariableOption(selected=True, text=["All"], value=[ALL]))
+    return built
+
+
+def _choice(name: str, label: str, values: dict[str, str]) -> Any:
+    listed = ", ".join(f"{word} : {value}" for word, value in values.items())
+    return (
+        sdk.CustomVariable(name)
+        .label(label)
+        .values(listed)
+        .multi(True)
+        .include_all(True)
+        .all_value(AT_LEAST_ONE)
+        .current(models.VariableOption(selected=True, text=["All"], value=[ALL]))
+    )
