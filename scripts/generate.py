@@ -8,6 +8,7 @@ from deploy.alertmanager import build as alertmanager
 from deploy.k8s import build as kubernetes
 from deploy.prometheus import build as prometheus
 from esper_otel.signals import catalogue
+from esper_otel.sql import catalogue as views
 from grafana import files as grafana
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +18,7 @@ def generated() -> dict[Path, str]:
     """Content of every generated file by its path."""
     files = {
         ROOT / "docs" / "signals.md": catalogue.markdown(),
+        ROOT / "docs" / "sql-views.md": views.markdown(),
         **prometheus.generated(ROOT),
         **alertmanager.generated(ROOT),
         **grafana.generated(ROOT),

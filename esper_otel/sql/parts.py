@@ -1,0 +1,82 @@
+"""A directory of Parquet files and the manifest that says which of them count.
+
+The manifest is replaced atomically after its files are complete, together with the position in the log up to which
+they hold it. What a killed process left behind is not in the manifest, so it is never read and is removed later.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from esper_otel.log.duplicates import DuplicatesState
+from esper_otel.log.follower import Position
+from esper_otel.log.manifest import replace_file
+from esper_otel.sql.runs import MANIFEST
+
+
+class Manifest(msgspec.Struct):
+    """What a directory of Parquet files holds.
+
+    Attributes:
+        fingerprint: of the columns that it was written with.
+        files: names of the files by table.
+        positions: where reading goes on, by source.
+        duplicates: what was read last, to recognise repetitions.
+        lines: lines read.
+        signature: names, sizes and times of the logs when they were read to their end; empty before that.
+    """
+
+    fingerprint: str
+    files: dict[str, list[str]] = {}
+    positions: dict[str, Any] = {}
+    duplicates: DuplicatesState | None = None
+    lines: int = 0
+    signature: str = ""
+
+    def next_number(self) -> int:
+        """The number of the next part, from 1."""
+        numbers = [int(name.split(".")[-2]) for names in self.files.values() for name in names]
+        return max(numbers, default=0) + 1
+
+    def paths(self, directory: Path) -> dict[str, list[Path]]:
+        """The files by table."""
+        return {table: [directory / name for name in names] for table, names in self.files.items()}
+
+    def typed_positions(self) -> dict[str, Position]:
+        """The positions as a reader takes them."""
+        return dict(self.positions)
+
+
+def load(directory: Path) -> Manifest | None:
+    """The manifest of ``directory``; None when there is none.
+
+    Raises:
+        ValueError: it is not one; the message names the file.
+    """
+    path = directory / MANIFEST
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{path} is no manifest of 'esper-otel compact': {error}; remove its directory") from error
+
+
+def save(directory: Path, manifest: Manifest) -> None:
+    """Make ``manifest`` the one that counts.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    replace_file(directory / MANIFEST, msgspec.json.encode(manifest).decode() + "\n")
+
+
+def remove_leftovers(directory: Path, manifest: Manifest) -> None:
+    """Remove Parquet files and rows that the manifest does not name."""
+    kept = {name for names in manifest.files.values() for name in names}
+    for path in directory.iterdir():
+        if path.suffix in {".parquet", ".rows"} and path.name not in kept:
+            path.unlink(missing_ok=True)

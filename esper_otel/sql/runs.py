@@ -1,0 +1,119 @@
+"""What a RUN argument means to SQL: its logs, its name, and where its Parquet files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from esper_otel.log.layout import Series, SingleFile, Source, resolve
+
+PARQUET: Final = "parquet"
+MANIFEST: Final = "manifest.json"
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One run.
+
+    Attributes:
+        path: what its log is opened with; None when only its Parquet files are there.
+        parquet: directory of its Parquet files, which need not exist.
+        run_ids: name of the run by source, for lines that do not say it.
+        run_dirs: name of the directory by source.
+    """
+
+    path: Path | None
+    parquet: Path
+    run_ids: dict[str, str]
+    run_dirs: dict[str, str]
+
+
+def runs_of(paths: Sequence[str | PathLike[str]]) -> list[Run]:
+    """The runs that ``paths`` mean, each once; names that two of them share get their directory's name before them.
+
+    Raises:
+        FileNotFoundError: there is nothing to read at one of them; the message says what was looked for.
+    """
+    found: dict[Path, Run] = {}
+    for path in paths:
+        run = run_of(Path(path))
+        found.setdefault((run.path or run.parquet).resolve(), run)
+    runs = list(found.values())
+    names = [name for run in runs for name in set(run.run_ids.values())]
+    shared = {name for name in names if names.count(name) > 1}
+    return [_told_apart(run, shared) if shared & set(run.run_ids.values()) else run for run in runs]
+
+
+def run_of(path: Path) -> Run:
+    """The run at ``path``.
+
+    Raises:
+        FileNotFoundError: there is nothing to read.
+    """
+    if (path / MANIFEST).is_file():
+        beside = path.parent if path.name == PARQUET else None
+        if beside is None or not _has_log(beside):
+            return Run(None, path, {}, {})
+        path = beside
+    try:
+        sources = resolve(path)
+    except FileNotFoundError:
+        if (path / PARQUET / MANIFEST).is_file():
+            return Run(None, path / PARQUET, {}, {})
+        raise
+    directories = {source.name: _directory(source) for source in sources}
+    return Run(
+        _to_open(path, sources),
+        _parquet(path, sources),
+        {source.name: _name(source) for source in sources},
+        {name: directory.name for name, directory in directories.items()},
+    )
+
+
+def _has_log(directory: Path) -> bool:
+    try:
+        return bool(resolve(directory))
+    except FileNotFoundError:
+        return False
+
+
+def _to_open(path: Path, sources: list[Source]) -> Path:
+    """``latest`` may point elsewhere tomorrow."""
+    first = sources[0]
+    return first.directory if isinstance(first, Series) else path
+
+
+def _parquet(path: Path, sources: list[Source]) -> Path:
+    first = sources[0]
+    if isinstance(first, Series):
+        return first.directory / PARQUET
+    return path / PARQUET if path.is_dir() else path.with_name(f"{_stem(path)}.{PARQUET}")
+
+
+def _directory(source: Source) -> Path:
+    if isinstance(source, Series):
+        return source.directory
+    assert isinstance(source, SingleFile)
+    return source.path.resolve().parent
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, Series):
+        return source.directory.name
+    assert isinstance(source, SingleFile)
+    stem = _stem(source.path)
+    return _directory(source).name if stem == "events" else stem
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".jsonl")[0]
+
+
+def _told_apart(run: Run, shared: set[str]) -> Run:
+    assert run.path is not None
+    above = run.path.resolve().parent.name
+    names = {source: f"{above}/{name}" if name in shared else name for source, name in run.run_ids.items()}
+    return msgspec.structs.replace(run, run_ids=names)

@@ -1,0 +1,118 @@
+"""A connection reads the runs and nothing else; a query of somebody else reads and does nothing else."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from esper_otel.sql import VIEWS, QueryError, connect, select
+from tests.sql.made_logs import line
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    directory = tmp_path / "run"
+    directory.mkdir()
+    (directory / "events.jsonl").write_bytes(line("TAMIYO_INITIATED", {"env_id": 1}, 1))
+    return directory
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "COPY (SELECT 1) TO '{0}/stolen.csv'",
+        "ATTACH '{0}/other.db'",
+        "CREATE TABLE t AS SELECT 1",
+        "DROP VIEW runs",
+        "SET memory_limit = '99GB'",
+        "PRAGMA database_size",
+        "INSTALL httpfs",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{0}/stolen.csv'",
+        "SELECT 1; SELECT 2",
+        "",
+    ],
+)
+def test_what_is_not_one_statement_that_reads_is_refused(run: Path, query: str) -> None:
+    with connect(run, views=["runs"]) as connection, pytest.raises(QueryError, match="one statement that reads"):
+        select(connection, query.format(run))
+
+    assert {"events.jsonl"} == {path.name for path in run.iterdir()}
+
+
+@pytest.mark.parametrize("query", ["SELECT * FROM read_csv('/etc/passwd')", "FROM read_text('{0}/events.jsonl')"])
+def test_no_other_file_can_be_read(run: Path, query: str) -> None:
+    with connect(run, views=["runs"]) as connection, pytest.raises(QueryError, match="disabled by configuration"):
+        select(connection, query.format(run))
+
+
+@pytest.mark.parametrize("statement", ["COPY (SELECT 1) TO '{0}/x'", "ATTACH '{0}/x.db'", "SET threads = 1"])
+def test_the_connection_itself_writes_no_file_and_keeps_its_settings(run: Path, statement: str) -> None:
+    with (
+        connect(run, views=["runs"]) as connection,
+        pytest.raises(duckdb.Error, match=r"disabled by configuration|locked"),
+    ):
+        connection.execute(statement.format(run))
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["FROM runs", "WITH a AS (SELECT 1) FROM a", "DESCRIBE runs", "SUMMARIZE runs", "SHOW TABLES", "EXPLAIN FROM runs"],
+)
+def test_every_way_to_read_is_allowed(run: Path, query: str) -> None:
+    with connect(run, views=["runs"]) as connection:
+        assert select(connection, query).fetchall() is not None
+
+
+def test_an_unknown_view_is_answered_with_near_names(run: Path) -> None:
+    with connect(run) as connection, pytest.raises(QueryError, match=r"no view 'ppo_update'; near names: ppo_updates"):
+        select(connection, "SELECT * FROM ppo_update")
+
+
+def test_columns_and_types_are_those_of_the_catalogue(run: Path) -> None:
+    with connect(run) as connection:
+        for view in VIEWS.values():
+            found = connection.execute(f"DESCRIBE {view.name}").fetchall()
+            assert [(column.name, column.type) for column in view.columns] == [row[:2] for row in found], view.name
+
+
+def test_every_column_has_a_meaning_and_no_view_has_one_twice() -> None:
+    for view in VIEWS.values():
+        names = [column.name for column in view.columns]
+        assert len(names) == len(set(names)), view.name
+        assert all(column.description for column in view.columns), view.name
+
+
+def test_temporary_files_go_with_the_connection(run: Path) -> None:
+    def scratch() -> set[Path]:
+        return set(Path(tempfile.gettempdir()).glob("esper-otel-sql-*"))
+
+    before = scratch()
+    connection = connect(run)
+    assert 1 == len(scratch() - before)
+    del connection
+    gc.collect()
+
+    assert set() == scratch() - before
+
+
+def test_only_the_views_that_are_wanted_are_made(run: Path) -> None:
+    with connect(run, views=["trends"]) as connection:
+        made = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
+    assert {"trends", "plateau_detected", "degradation_detected", "improvement_detected"} == made
+    with pytest.raises(KeyError, match="trend"):
+        connect(run, views=["trend"])
+
+
+def test_a_query_that_needs_more_memory_than_allowed_is_finished_on_disk(run: Path) -> None:
+    with connect(run, memory_limit="100MB") as connection:
+        query = "SELECT count(*) FROM (SELECT hash(i) AS h, repeat('x', 20) || i FROM range(4000000) t(i) ORDER BY h)"
+        assert [(4_000_000,)] == select(connection, query).fetchall()
+
+
+def test_no_log_is_one_clear_message(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no event log in .*looked for events\.jsonl"):
+        connect(tmp_path)
