@@ -7,7 +7,7 @@ that was killed neither lose nor count twice. It is handed to OpenTelemetry's an
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +19,9 @@ from esper_otel.relay.limits import AttributeLimits
 from esper_otel.relay.projection import Plan, Projected, compile_plans
 from esper_otel.signals import own
 from esper_otel.signals.registry import SIGNALS, Signal
+
+MAX_KNOWN: Final = 20_000
+"""Combinations of attribute values whose bounded form is remembered."""
 
 _LAST_VALUES = {Instrument.GAUGE, Instrument.STATE, Instrument.TIMESTAMP}
 
@@ -43,6 +46,7 @@ class MetricState:
         self._sums = Accumulators()
         self._last = LastValues(self._plans, self.limits)
         self._scopes: set[tuple[str, str]] = set()
+        self._attributes_known: dict[tuple[Any, ...], AttributeValues] = {}
 
     def apply(self, event: Event, *, group_id: str, rank: int, timestamp_ns: int) -> None:
         """Let one event act on the metrics. ``timestamp_ns`` is its Unix time."""
@@ -88,9 +92,22 @@ class MetricState:
     def _attributes(self, projected: Projected, event: Event, scope: tuple[str, str]) -> AttributeValues:
         if not projected.fields:
             return scope
+        raw = projected.get(event)
+        # With the types, since True == 1 and 1 == 1.0 print differently.
+        key = (scope, projected.names, raw, *map(type, raw))
+        try:
+            known = self._attributes_known.get(key)
+        except TypeError:
+            return self._bounded(projected, raw, scope)
+        if known is None:
+            if len(self._attributes_known) >= MAX_KNOWN:
+                self._attributes_known.clear()
+            known = self._attributes_known[key] = self._bounded(projected, raw, scope)
+        return known
+
+    def _bounded(self, projected: Projected, raw: tuple[Any, ...], scope: tuple[str, str]) -> AttributeValues:
         bound = self.limits.bound
-        pairs = zip(projected.fields, projected.names, strict=True)
-        return (*scope, *[bound(name, getattr(event, field)) for field, name in pairs])
+        return (*scope, *[bound(name, value) for name, value in zip(projected.names, raw, strict=True)])
 
     def collect(self, now_ns: int) -> list[Family]:
         """Every family with its points. ``now_ns`` decides what the last minute is."""
@@ -130,6 +147,7 @@ class MetricState:
         """
         self.started_ns, self.last_ns = state["started_ns"], state["last_ns"]
         self.limits.restore(state["limits"])
+        self._attributes_known.clear()
         self._scopes = {(group, rank) for group, rank in state["scopes"]}
         self.own = from_pairs(state["own"], float)
         self._sums.restore(state["sums"])
