@@ -44,3 +44,16 @@ tools: $(STAMP)
 	sh scripts/collector.sh
 	sh scripts/query_parsers.sh
 	sh scripts/kustomize.sh
+
+# What watches runs: 'up' with Docker Compose, 'stack' from programs on the PATH. OPTIONS are those of python -m deploy.stack.
+.PHONY: up down stack
+up: $(STAMP)
+	$(BIN)/python -m deploy.stack.compose
+	docker compose -f deploy/compose.yaml up --detach --build --wait
+	@echo "Grafana: http://127.0.0.1:$${GRAFANA_PORT:-3000}. For a trainer: export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:$${OTLP_HTTP_PORT:-4318}"
+
+down:
+	docker compose -f deploy/compose.yaml down
+
+stack: $(STAMP)
+	$(BIN)/python -m deploy.stack $(OPTIONS)

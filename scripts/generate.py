@@ -7,6 +7,7 @@ from pathlib import Path
 from deploy.alertmanager import build as alertmanager
 from deploy.k8s import build as kubernetes
 from deploy.prometheus import build as prometheus
+from deploy.stack import scraping
 from esper_otel.signals import catalogue
 from esper_otel.sql import catalogue as views
 from grafana import files as grafana
@@ -21,6 +22,7 @@ def generated() -> dict[Path, str]:
         ROOT / "docs" / "sql-views.md": views.markdown(),
         **prometheus.generated(ROOT),
         **alertmanager.generated(ROOT),
+        **scraping.generated(ROOT),
         **grafana.generated(ROOT),
     }
     return {**files, **kubernetes.generated(ROOT, files)}

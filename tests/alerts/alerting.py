@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from deploy.alertmanager.build import configuration, ways_from
+from deploy.stack import scraping
 from deploy.yaml_text import to_yaml
 from tests.prometheus.real_prometheus import Prometheus
 from tests.tools import ROOT, tool
@@ -100,16 +101,10 @@ def alertmanager_to(hook: Webhook, directory: Path, token: str) -> Iterator[str]
 def prometheus_with_rules(targets: Path, alertmanager: str, directory: Path) -> Iterator[Prometheus]:
     """A Prometheus that scrapes ``targets`` and evaluates the committed rules every second."""
     file = directory / "prometheus.yml"
-    file.write_text(
-        to_yaml(
-            {
-                "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-                "rule_files": RULES,
-                "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
-                "scrape_configs": [{"job_name": "runs", "file_sd_configs": [{"files": [str(targets)]}]}],
-            }
-        )
+    content = scraping.configuration(
+        scraping.from_relays(targets), itself={}, rule_files=RULES, alertmanager=alertmanager, interval_s=1.0
     )
+    file.write_text(to_yaml(content))
     address = f"127.0.0.1:{free_port()}"
     arguments = [
         f"--config.file={file}",

@@ -1,0 +1,43 @@
+"""``python -m deploy.stack.compose``: writes what Compose needs and git must not hold, under ``out/compose``.
+
+The administrator's password of Grafana is made up on first use. Alertmanager's configuration has those receivers whose
+secret lies in ``out/compose/secrets``, and the webhook of ``ESPER_ALERT_WEBHOOK_URL``.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.alertmanager.build import CHAT_URL, PAGER_KEY, SECRETS, Ways, configuration
+from deploy.stack.program import ROOT
+from deploy.stack.stores import password_in
+from deploy.yaml_text import to_yaml
+
+DIRECTORY: Final = ROOT / "out" / "compose"
+WEBHOOK_TOKEN: Final = "webhook_token"
+
+
+def prepare(directory: Path, environ: Mapping[str, str]) -> Path:
+    """Write everything to ``directory``; the file with Grafana's password."""
+    password = password_in(directory)
+    secrets = directory / "secrets"
+    secrets.mkdir(exist_ok=True)
+    text = to_yaml(configuration(ways(secrets, environ)))
+    (directory / "alertmanager.yml").write_text(text, encoding="utf-8")
+    return password
+
+
+def ways(secrets: Path, environ: Mapping[str, str]) -> Ways:
+    """The ways to reach people whose secrets lie in ``secrets``, with the paths that the container knows them by."""
+    known = {name: f"{SECRETS}/{name}" for name in (PAGER_KEY, CHAT_URL, WEBHOOK_TOKEN) if (secrets / name).exists()}
+    webhook: dict[str, Any] | None = None
+    if url := environ.get("ESPER_ALERT_WEBHOOK_URL"):
+        webhook = {"url": url}
+        if token := known.get(WEBHOOK_TOKEN):
+            webhook["http_config"] = {"authorization": {"credentials_file": token}}
+    return Ways(known.get(PAGER_KEY), known.get(CHAT_URL), webhook)
+
+
+if __name__ == "__main__":
+    print(f"Grafana: user admin, password in {prepare(DIRECTORY, os.environ)}")
