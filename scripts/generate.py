@@ -11,6 +11,7 @@ from deploy.stack import scraping
 from esper_otel.signals import catalogue
 from esper_otel.sql import catalogue as views
 from grafana import files as grafana
+from scripts import migration_tables
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,6 +25,7 @@ def generated() -> dict[Path, str]:
         **alertmanager.generated(ROOT),
         **scraping.generated(ROOT),
         **grafana.generated(ROOT),
+        **migration_tables.generated(ROOT),
     }
     return {**files, **kubernetes.generated(ROOT, files)}
 

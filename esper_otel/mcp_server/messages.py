@@ -1,0 +1,60 @@
+"""What the server and its worker say to each other: JSON in the frames of :mod:`esper_otel.sql.workers`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """One query.
+
+    Attributes:
+        sql: a statement that reads.
+        max_rows: rows of its answer, at most.
+        max_bytes: size of its answer as JSON, at most; the first row is always in it.
+    """
+
+    sql: str
+    max_rows: int
+    max_bytes: int
+
+
+class Question(msgspec.Struct, frozen=True):
+    """Queries to some runs.
+
+    Attributes:
+        runs: paths of the runs.
+        views: the views that the statements use.
+        statements: the queries by the name of their answer.
+        memory_limit: DuckDB's limit.
+        limit_s: seconds after which the worker ends itself, s.
+    """
+
+    runs: list[str]
+    views: list[str]
+    statements: dict[str, Statement]
+    memory_limit: str
+    limit_s: int
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """What a statement gave.
+
+    Attributes:
+        columns: their names.
+        rows: values in the columns' order, as JSON types.
+        more: why there are fewer rows than the query has, None when all are here.
+    """
+
+    columns: list[str]
+    rows: list[list[Any]]
+    more: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The worker's answer: results by name, or what was wrong with the question."""
+
+    results: dict[str, Rows] = {}
+    error: str | None = None

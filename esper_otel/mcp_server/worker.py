@@ -1,0 +1,128 @@
+"""The process that answers questions, one after the other, until its input ends.
+
+``python -m esper_otel.mcp_server.worker SCRATCH``: all its temporary files lie in SCRATCH, which it removes. It
+keeps the last connection, so that a run that has not grown is not read again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import msgspec
+
+from esper_otel.mcp_server.directories import files_of
+from esper_otel.mcp_server.messages import Answer, Question, Rows, Statement
+from esper_otel.sql import QueryError, connect, select
+from esper_otel.sql.output import plain
+from esper_otel.sql.workers import read_frame, write_frame
+
+MAX_CELL: Final = 8000
+"""Characters of one value; longer texts are cut and say so."""
+
+_GRACE_S: Final = 5
+"""The server ends a worker that is late; the worker does it itself when the server is gone."""
+
+Key = tuple[tuple[str, ...], str, tuple[tuple[str, int, int], ...]]
+
+
+class Worker:
+    """Answers questions. Holds one connection at a time."""
+
+    def __init__(self) -> None:
+        """Nothing is opened yet."""
+        self._key: Key | None = None
+        self._views: frozenset[str] = frozenset()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def answer(self, question: Question) -> Answer:
+        """The rows that ``question`` asks for, or the reason why there are none."""
+        try:
+            connection = self._connected(question)
+            return Answer({name: rows_of(connection, each) for name, each in question.statements.items()})
+        except (QueryError, OSError, ValueError, RuntimeError, duckdb.Error) as error:
+            return Answer(error=_explained(str(error)))
+
+    def _connected(self, question: Question) -> duckdb.DuckDBPyConnection:
+        key = (tuple(question.runs), question.memory_limit, _state_of(question.runs))
+        if self._connection is not None and key == self._key and self._views.issuperset(question.views):
+            return self._connection
+        views = self._views if key == self._key else frozenset()
+        self.close()
+        self._connection = connect(question.runs, question.memory_limit, views=sorted(views.union(question.views)))
+        self._key, self._views = key, views.union(question.views)
+        return self._connection
+
+    def close(self) -> None:
+        """Give back the memory and the temporary files."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._key, self._views = None, None, frozenset()
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, statement: Statement) -> Rows:
+    """Run one statement and fetch no more than it may give.
+
+    Raises:
+        QueryError: it is not one statement that reads, or DuckDB refuses it.
+        duckdb.Error: DuckDB gave up on the way, for instance for want of memory.
+    """
+    result = select(connection, statement.sql)
+    columns = [column[0] for column in result.description or ()]
+    rows: list[list[Any]] = []
+    size = 0
+    while (row := result.fetchone()) is not None:
+        if len(rows) == statement.max_rows:
+            return Rows(columns, rows, f"the first {len(rows)} rows; ask for more, or aggregate")
+        cells = [_cut(plain(value)) for value in row]
+        size += len(msgspec.json.encode(cells))
+        if rows and size > statement.max_bytes:
+            return Rows(
+                columns, rows, f"the first {len(rows)} rows, more than {statement.max_bytes} bytes are not sent"
+            )
+        rows.append(cells)
+    return Rows(columns, rows)
+
+
+def _explained(message: str) -> str:
+    """DuckDB's advice on memory is to change settings, which are locked."""
+    said, advice, _ = message.partition("\n\nPossible solutions:")
+    return f"{said}: ask for less, or start the server with a larger --memory-limit" if advice else said
+
+
+def _cut(value: Any) -> Any:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if len(text) <= MAX_CELL else f"{text[:MAX_CELL]}… ({len(text)} characters)"
+
+
+def _state_of(runs: list[str]) -> tuple[tuple[str, int, int], ...]:
+    """Changes when a file of the runs does."""
+    files = [file for run in runs for file in files_of(Path(run))]
+    return tuple((str(file), status.st_size, status.st_mtime_ns) for file in files if (status := file.stat()))
+
+
+def main() -> None:
+    """Answer every question on standard input on standard output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's business
+    scratch = sys.argv[1]
+    tempfile.tempdir = scratch
+    worker, decoder = Worker(), msgspec.json.Decoder(Question)
+    try:
+        while (frame := read_frame(sys.stdin.buffer)) is not None:
+            question = decoder.decode(frame)
+            signal.alarm(question.limit_s + _GRACE_S)
+            answer = worker.answer(question)
+            signal.alarm(0)
+            write_frame(sys.stdout.buffer, msgspec.json.encode(answer))
+    finally:
+        worker.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
