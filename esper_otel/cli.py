@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from esper_otel.dashboards_command import dashboards
+from esper_otel.mcp_server.command import mcp
 from esper_otel.relay.backfill_command import backfill
 from esper_otel.relay.command import relay
 from esper_otel.signals import catalogue
@@ -23,6 +24,7 @@ app.add_typer(dashboards, name="dashboards")
 app.command()(sql)
 app.command()(views)
 app.command()(compact)
+app.command()(mcp)
 
 
 class Format(StrEnum):

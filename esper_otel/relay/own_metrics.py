@@ -9,6 +9,8 @@ from esper_otel.relay.liveness import Liveness
 from esper_otel.relay.metrics_pipeline import MetricsPipeline
 from esper_otel.relay.nvml_sampler import NvmlSampler
 from esper_otel.relay.otlp import Exporters
+from esper_otel.relay.otlp_delivery import SignalExporter
+from esper_otel.relay.wandb_pipeline import WandbPipeline
 from esper_otel.signals import own
 
 
@@ -23,6 +25,7 @@ class OwnMetrics:
         gpus: NvmlSampler,
         exporters: Exporters,
         delivery: DeliveryPipeline | None,
+        wandb: WandbPipeline | None,
     ) -> None:
         """``metrics`` takes the points, the others give them."""
         self._metrics = metrics
@@ -30,6 +33,7 @@ class OwnMetrics:
         self._gpus = gpus
         self._exporters = exporters
         self._delivery = delivery
+        self._wandb = wandb
 
     def refresh(self) -> None:
         """Take everything as it is now."""
@@ -51,7 +55,9 @@ class OwnMetrics:
 
     def _refresh_delivery(self) -> None:
         metrics = self._metrics
-        active = self._exporters.active
+        active: list[SignalExporter | WandbPipeline] = list(self._exporters.active)
+        if self._wandb is not None:
+            active.append(self._wandb)
         if active:
             metrics.set_own(own.EXPORTED, {(exporter.signal,): float(exporter.exported) for exporter in active})
             metrics.set_own(own.EXPORT_FAILURES, {(exporter.signal,): float(exporter.failed) for exporter in active})

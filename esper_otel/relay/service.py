@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from esper_otel.relay import delivery, metrics_pipeline
+from esper_otel.relay import delivery, metrics_pipeline, wandb_pipeline
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.console import say
 from esper_otel.relay.delivery import DeliveryPipeline
@@ -24,6 +24,8 @@ from esper_otel.relay.otlp import Exporters, resource_from_env
 from esper_otel.relay.own_metrics import OwnMetrics
 from esper_otel.relay.presence import Presence
 from esper_otel.relay.run_processes import run_pids
+from esper_otel.relay.wandb_pipeline import WandbPipeline
+from esper_otel.relay.wandb_setup import wandb_from_env
 
 IDLE_S: Final = 0.05
 """Pause when the log has nothing new: half of the time from emit to scrape, at no measurable cost."""
@@ -54,12 +56,14 @@ class Relay:
         self._gpus = self._make_sampler()
         self._metrics = MetricsPipeline(
             options.run,
+            run_id=self._subject.run_id,
             follow=options.follow,
             directory=self._directory,
             liveness=self._liveness,
             watch=self._gpus.ledger.observe,
         )
         self._delivery = self._make_delivery()
+        self._wandb = self._make_wandb()
         self._metric_export = self._make_metric_export()
         self._presence = Presence(self._subject, self._resource)
         self._own = OwnMetrics(
@@ -68,6 +72,7 @@ class Relay:
             gpus=self._gpus,
             exporters=self._exporters,
             delivery=self._delivery,
+            wandb=self._wandb,
         )
         self._endpoint: Endpoint | None = None
         self._stop = threading.Event()
@@ -87,6 +92,8 @@ class Relay:
             self._gpus.start()
         if self._delivery is not None:
             self._delivery.start()
+        if self._wandb is not None:
+            self._wandb.start()
         if self._metric_export is not None and self._options.follow:
             self._metric_export.start()
         try:
@@ -107,7 +114,7 @@ class Relay:
             say(f"no state is kept, {path} cannot be written ({error}); a restart begins at the start of the log")
             return None
         if self._options.from_start:
-            for name in (metrics_pipeline.CHECKPOINT, delivery.CHECKPOINT):
+            for name in (metrics_pipeline.CHECKPOINT, delivery.CHECKPOINT, wandb_pipeline.CHECKPOINT):
                 (path / f"{name}.json").unlink(missing_ok=True)
         return directory
 
@@ -122,6 +129,16 @@ class Relay:
             follow=self._options.follow,
             directory=self._directory,
             handover=self._metrics.handover,
+        )
+
+    def _make_wandb(self) -> WandbPipeline | None:
+        options = self._options
+        return wandb_from_env(
+            options.run,
+            run_id=self._subject.run_id,
+            follow=options.follow,
+            directory=self._directory,
+            drain_s=options.drain_s,
         )
 
     def _make_sampler(self) -> NvmlSampler:
@@ -225,6 +242,8 @@ class Relay:
                 f"the OTLP endpoint did not take everything within {drain_s:g} s; "
                 f"'esper-otel relay {self._options.run}' delivers the rest"
             )
+        if self._wandb is not None:
+            self._wandb.finish(drain_s, is_over=self._is_complete)
         self._own.refresh()
         if not is_hurried and self._endpoint is not None and self._options.linger_s > 0:
             say(f"the run is over; {self._endpoint.url} stays for {self._options.linger_s:g} s")

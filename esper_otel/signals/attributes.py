@@ -95,7 +95,12 @@ ATTRIBUTES: Final[dict[str, Attribute]] = {
         _open("call", "Function of the GPU driver.", 64),
         _open("event_type", "Event type in the log.", 128),
         _open("field", "Field of an event.", 512),
-        _open("signal", "OpenTelemetry signal: metrics, traces or logs.", 8, ("metrics", "traces", "logs")),
+        _open(
+            "signal",
+            "What is sent: metrics, traces or logs, or rows for W&B.",
+            8,
+            ("metrics", "traces", "logs", "wandb"),
+        ),
     )
 }
 """Every attribute that a metric may carry, by name."""

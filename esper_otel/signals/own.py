@@ -48,7 +48,11 @@ EXPORTED: Final = _own(
     "esper.relay.exported", "counter", "{item}", "Spans, log events and metric points delivered by OTLP.", "signal"
 )
 EXPORT_FAILURES: Final = _own(
-    "esper.relay.export_failures", "counter", "{failure}", "OTLP exports that failed and were tried again.", "signal"
+    "esper.relay.export_failures",
+    "counter",
+    "{failure}",
+    "OTLP exports, and sets of rows for W&B, that failed and were tried again.",
+    "signal",
 )
 REFUSED: Final = _own(
     "esper.relay.refused",

@@ -1,0 +1,76 @@
+"""The command line of the backfill."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from esper_otel.relay.backfill import Backfilled, EmptyRunError
+from esper_otel.relay.backfill import backfill as write_backfill
+
+DEFAULT_STEP: Final = "15s"
+"""The scrape interval that alert windows and dashboards are made for."""
+
+MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+
+
+def backfill(
+    run: Annotated[Path, typer.Argument(help="Run directory, log file (also .gz, .zst) or telemetry directory.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    step: Annotated[str, typer.Option(help="Time between two scrapes: 500ms, 15s, 1m.")] = DEFAULT_STEP,
+    run_id: Annotated[str | None, typer.Option(help="Name of the run, for logs that have none.")] = None,
+) -> None:
+    """Write a finished run as OpenMetrics text with its original times, for 'promtool tsdb create-blocks-from'.
+
+    Exit status 2: there is no event to write, or the file cannot be written.
+    """
+    try:
+        step_ms = milliseconds(step)
+        done = _write(run, out, step_ms, run_id)
+    except (EmptyRunError, ValueError, OSError) as error:
+        _fail(str(error))
+    _report(done, out)
+
+
+def milliseconds(text: str) -> int:
+    """A duration in the manner of Prometheus (``500ms``, ``15s``, ``1m``, ``1h``; a bare number is s) in ms.
+
+    Raises:
+        ValueError: it is none, or under 1 ms.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", text.strip())
+    amount = round(float(match[1]) * MS[match[2] or "s"]) if match else 0
+    if amount < 1:
+        raise ValueError(f"--step {text}: expected a time above 0 such as 500ms, 15s or 1m")
+    return amount
+
+
+def _write(run: Path, out: Path, step_ms: int, run_id: str | None) -> Backfilled:
+    """Write to a draft beside ``out`` first: nobody imports half a run."""
+    draft = out.with_name(f".{out.name}.{os.getpid()}.new")
+    try:
+        with draft.open("wb") as file:
+            done = write_backfill(run, file, step_ms=step_ms, run_id=run_id, spool_directory=draft.parent)
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+    return done
+
+
+def _report(done: Backfilled, out: Path) -> None:
+    first, last = (datetime.fromtimestamp(ms / 1e3, UTC).isoformat(sep=" ") for ms in (done.first_ms, done.last_ms))
+    print(
+        f"{out}: {done.samples} samples of {done.series} series in {done.scrapes} scrapes from {first} to {last}\n"
+        f"import: promtool tsdb create-blocks-from openmetrics {out} PROMETHEUS_DATA_DIRECTORY"
+    )
+
+
+def _fail(text: str) -> NoReturn:
+    print(f"esper-otel backfill: {text}", file=sys.stderr)
+    raise typer.Exit(2)
