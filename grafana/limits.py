@@ -94,3 +94,4 @@ SLOT_USE: Final = YIELD
 PBRS_SHARE: Final = _within(0.1, 0.4, "Limits of esper-lite's reward panel.")
 FROM_PEAK: Final = _below(-1.0, -5.0, "Limits of esper-lite's scoreboard.")
 FRAGMENTATION: Final = _above(0.2, 0.3, _MEMORY)
+SIGN: Final = _below(None, 0.0, "Colour of the sign.")

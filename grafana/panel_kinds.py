@@ -157,6 +157,7 @@ def bar_gauge_panel(
     unit = unit or _unit(queries)
     builder = bargauge.Panel().unit(unit).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     builder.orientation(shown.VizOrientation.HORIZONTAL).display_mode(shown.BarGaugeDisplayMode.BASIC)
+    builder.min_viz_height(10)  # two dozen bars fit where Grafana's own smallest height shows ten
     builder.thresholds(steps(_limits(limits, queries)))
     _colour_each(builder, queries, limits)
     _finish(builder, queries, empty)
@@ -194,6 +195,7 @@ def state_timeline_panel(
     *what: Shown,
     states: dict[int, tuple[str, str]],
     colours: dict[str, str] | None = None,
+    lanes: int | None = None,
     width: int = 12,
     height: int = 8,
     empty: str | None = None,
@@ -204,6 +206,7 @@ def state_timeline_panel(
         key: see :class:`Panel`.
         states: word and colour of each value.
         colours: colour by lane, in place of that of the values.
+        lanes: how many a page has; None for all on one.
     """
     queries = tuple(_ranged(item) for item in what)
     builder = statetimeline.Panel().unit("short").mappings([_mapping(states)])
@@ -212,7 +215,8 @@ def state_timeline_panel(
         builder.override_by_name(lane, [setting("mappings", [own.to_json()])])
     builder.merge_values(True).show_value(
         shown.VisibilityMode.NEVER if colours else shown.VisibilityMode.AUTO
-    ).row_height(0.8).line_width(0).disable_pagination()
+    ).row_height(0.8).line_width(0)
+    builder = builder.disable_pagination() if lanes is None else builder.per_page(lanes)
     # By thresholds the panel would show limits in place of the words.
     builder.color_scheme(sdk.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
     builder.legend(_legend().show_legend(False))

@@ -26,8 +26,47 @@ SPAN_COLUMNS: Final = {
     "time": ("start", 190),
     "spanID": ("round's trace", 150),
     "statusMessage": ("what went wrong", 420),
+    "esper.group.id": ("group", 80),
+    "esper.round": ("round", 70),
+    "kasmina.env_id": ("env", 60),
+    "kasmina.slot_id": ("slot", 70),
+    "kasmina.blueprint_id": ("blueprint", 110),
+    "kasmina.seed.outcome": ("end", 100),
+    "kasmina.improvement": ("improvement", 110),
 }
 """Name and width in pixels of columns of Tempo's spans."""
+
+EVENT_COLUMNS: Final = {
+    "esper_event_type": 210,
+    "kasmina_action_id": 230,
+    "kasmina_blueprint_id": 110,
+    "kasmina_from_stage": 120,
+    "kasmina_to_stage": 120,
+    "kasmina_target_stage": 120,
+    "kasmina_rng_seed": 180,
+    "kasmina_rng_stream": 170,
+    "kasmina_operation": 160,
+    "kasmina_governor_reason": 120,
+    "kasmina_checks_failed": 200,
+    "kasmina_reason": 130,
+    "simic_anomaly_type": 150,
+    "simic_detail": 260,
+    "simic_configs": 200,
+    "simic_slot_ids": 160,
+    "simic_strategy": 120,
+    "tolaria_panic_reason": 160,
+    "tolaria_triggering_action_id": 230,
+    "tolaria_guard": 420,
+}
+"""Width in pixels of columns of log events that hold long words."""
+
+LABEL_COLUMNS: Final = {"stage": 120, "blueprint": 110}
+"""Width in pixels of columns of labels that hold long words."""
+
+EVENT_ID: Final = "esper_event_id"
+TIME: Final = "Time (lastNotNull)"
+NARROW: Final = 70
+"""Smallest width of a column, in pixels: Grafana's own, 150, hides half of a table behind a scroll bar."""
 
 Column = Prom | tuple[str, Prom]
 
@@ -59,7 +98,7 @@ def table_panel(
         units: unit by column, where the registry cannot know it.
     """
     queries = tuple(_column(item) for item in columns)
-    builder = table.Panel().cell_height(shown.TableCellHeight.SM).unit("short")
+    builder = table.Panel().cell_height(shown.TableCellHeight.SM).min_width(NARROW).unit("short")
     renamed = {f"Value #{_ref(index)}": query.column for index, query in enumerate(queries)}
     if len(queries) == 1:
         renamed = {"Value": queries[0].column}
@@ -68,6 +107,8 @@ def table_panel(
         assert isinstance(query.what, Prom)
         own_unit = (units or {}).get(query.column, query.what.unit)
         builder.override_by_name(query.column, _cell(query.what, own_unit, (limits or {}).get(query.column)))
+    for column, pixels in LABEL_COLUMNS.items():
+        builder.override_by_name(column, [setting("custom.width", pixels)])
     for column, address in (links or {}).items():
         builder.override_by_name(column, [setting("links", [{"title": "Open", "url": address}])])
     if len(queries) > 1:
@@ -76,6 +117,7 @@ def table_panel(
     left_out = {"Time": True} | {value: True for value, name in renamed.items() if not name.strip("_")}
     organise = {"excludeByName": left_out, "renameByName": {**labels, **renamed}}
     builder.with_transformation(models.DataTransformerConfig(id_val="organize", options=organise))
+    builder.override_by_regexp(".*", [setting("noValue", "–")])
     if sort:
         builder.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
     builder.no_value(empty or NO_DATA)
@@ -117,27 +159,51 @@ def events_table_panel(
     height: int = 9,
     empty: str | None = None,
     since: str = "",
+    parts: tuple[str, str] | None = None,
 ) -> Panel:
     """Log events as rows; ``columns`` gives the column's name by label, in order.
+
+    Args:
+        key: see :class:`Panel`.
+        columns: column's name by label.
+        since: time shown, in place of the dashboard's.
+        parts: a label, and an expression whose named groups are columns too.
 
     Raises:
         KeyError: a label is none that the relay sends.
     """
     queries = (Query(what=what),)
-    builder = table.Panel().cell_height(shown.TableCellHeight.SM).unit("short").with_target(target(queries[0], "A"))
+    builder = (
+        table.Panel()
+        .cell_height(shown.TableCellHeight.SM)
+        .min_width(NARROW)
+        .unit("short")
+        .with_target(target(queries[0], "A"))
+    )
     extract = {"source": "labels", "format": "json", "replace": False, "keepTime": False}
     builder.with_transformation(models.DataTransformerConfig(id_val="extractFields", options=extract))
-    order = {"Time": 0} | {label: index + 1 for index, label in enumerate(columns)}
+    if parts is not None:
+        inner = {"source": parts[0], "format": "regexp", "regExp": parts[1], "replace": False, "keepTime": False}
+        builder.with_transformation(models.DataTransformerConfig(id_val="extractFields", options=inner))
+    # Grouped by what only rows have: of no rows nothing is left, and the panel shows its words in place of a header.
+    grouped = {label: {"operation": "groupby", "aggregations": []} for label in (EVENT_ID, *columns)}
+    grouped["Time"] = {"operation": "aggregate", "aggregations": ["lastNotNull"]}
+    builder.with_transformation(models.DataTransformerConfig(id_val="groupBy", options={"fields": grouped}))
+    shown_columns = {TIME: "Time", **columns}
     organise = {
-        "includeByName": dict.fromkeys(("Time", *columns), True),
-        "indexByName": order,
-        "renameByName": columns,
+        "includeByName": dict.fromkeys(shown_columns, True),
+        "indexByName": {label: index for index, label in enumerate(shown_columns)},
+        "renameByName": shown_columns,
     }
     builder.with_transformation(models.DataTransformerConfig(id_val="organize", options=organise))
     if "trace_id" in columns:
         builder.override_by_name(columns["trace_id"], [setting("links", to_trace()), setting("custom.width", 120)])
+    for label in sorted(columns.keys() & EVENT_COLUMNS.keys()):
+        builder.override_by_name(columns[label], [setting("custom.width", EVENT_COLUMNS[label])])
+    for label in (name for name in columns if name.endswith("_rng_seed")):
+        builder.override_by_name(columns[label], [setting("unit", "string")])
     builder.override_by_regexp(".*", [setting("noValue", "–")])
-    builder.override_by_name("Time", [setting("custom.width", 190)])
+    builder.override_by_name("Time", [setting("custom.width", 190), setting("unit", "dateTimeAsIso")])
     if since:
         builder.time_from(since)
     builder.no_value(empty or NO_DATA)
@@ -170,11 +236,18 @@ def traces_panel(
 ) -> Panel:
     """Spans as rows; a click opens the trace."""
     queries = (Query(what=what),)
-    builder = table.Panel().cell_height(shown.TableCellHeight.SM).unit("short").with_target(target(queries[0], "A"))
+    builder = (
+        table.Panel()
+        .cell_height(shown.TableCellHeight.SM)
+        .min_width(NARROW)
+        .unit("short")
+        .with_target(target(queries[0], "A"))
+    )
     for column in SAME_IN_EVERY_ROW:
         builder.override_by_name(column, [setting("custom.hideFrom", {"viz": True}), setting("custom.hidden", True)])
     for column, (name, pixels) in SPAN_COLUMNS.items():
         builder.override_by_name(column, [setting("displayName", name), setting("custom.width", pixels)])
+    builder.override_by_regexp(".*", [setting("noValue", "–")])
     builder.no_value(empty or NO_DATA)
     return Panel(
         key=key, title=title, good=good, queries=queries, builder=builder, width=width, height=height, empty=empty

@@ -62,6 +62,6 @@ class Heartbeat(Event, frozen=True, kw_only=True):
 class TelemetryLoss(Event, frozen=True, kw_only=True):
     """Events, or parts of them, that the log had to leave out since the last such report."""
 
-    reason: Annotated[str, note("Why: buffer_full, write_failed or unencodable.")]
+    reason: Annotated[str, note("Why: buffer_full, write_failed, unencodable, or hub_queue_full in esper-lite's hub.")]
     count: Annotated[int, note("Events, or fields, left out.", counter("esper.log.lost_events", unit="{event}"))]
     detail: Annotated[str | None, note("First cause in words.")] = None

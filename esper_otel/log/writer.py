@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from esper_otel.events.declare import Event
 from esper_otel.events.run import Heartbeat, TelemetryLoss
@@ -37,8 +37,21 @@ REPORT_EVERY_S: Final = 0.25
 MAX_QUEUED_EVENTS: Final = 65_536
 MIN_QUEUED_EVENTS: Final = 1024
 
-Queued = tuple[Event, int, str, str | None, str | None]
-"""An event on its way: itself, Unix time in ns, group, severity, message."""
+
+@runtime_checkable
+class ForeignEvent(Protocol):
+    """An event of another producer, which is kept in that producer's own words."""
+
+    @property
+    def event_type(self) -> str:
+        """Name of its type."""
+
+    def line(self, run_id: str, rank: int, seq: int) -> tuple[bytes, tuple[str, ...]]:
+        """Its line with our run, rank and number in it, newline included; what could not be kept, ``field: why``."""
+
+
+Queued = tuple[Event | ForeignEvent, int, str, str | None, str | None]
+"""An event on its way: itself, Unix time in ns, group, severity, message. A foreign one has its own of the latter."""
 
 
 class LegacyLines(Protocol):
@@ -93,6 +106,8 @@ class Writer:
         self._lock = WriterLock(self._series.lock_path)
         self._take_lock()
         self._seq = last_seq(self._series)
+        self._run_id = run_id
+        self._rank = rank
         self._encoder = LineEncoder(run_id, rank)
         self._legacy = legacy
         self._legacy_repeats = legacy_repeats
@@ -206,18 +221,28 @@ class Writer:
         event = item[0]
         try:
             if not isinstance(event, Event):
-                raise TypeError(f"{type(event).__name__} is not an event")
+                return self._foreign_line(event)
             if self._legacy is None:
-                return self._line(item, self._next_seq())
+                return self._line(event, item, self._next_seq())
             pairs = self._legacy.lines(event)
             seq = self._next_seq() if pairs else 0
-            return b"".join([self._line(item, seq, name, payload) for name, payload in pairs])
+            return b"".join([self._line(event, item, seq, name, payload) for name, payload in pairs])
         except Exception as error:  # one odd event must not end the recording of all others
             self._lose(f"{getattr(type(event), 'event_type', type(event).__name__)}: {error}", 1)
             return b""
 
-    def _line(self, item: Queued, seq: int, event_type: str | None = None, payload: object = None) -> bytes:
-        event, timestamp_ns, group_id, severity, message = item
+    def _foreign_line(self, event: ForeignEvent) -> bytes:
+        if not isinstance(event, ForeignEvent):
+            raise TypeError(f"{type(event).__name__} is not an event")
+        line, lost = event.line(self._run_id, self._rank, self._next_seq())
+        if lost:
+            self._lose(f"{event.event_type}.{lost[0]}", len(lost))
+        return line
+
+    def _line(
+        self, event: Event, item: Queued, seq: int, event_type: str | None = None, payload: object = None
+    ) -> bytes:
+        _, timestamp_ns, group_id, severity, message = item
         envelope = Envelope(timestamp_ns, group_id, severity, message, seq)
         line, lost = self._encoder.encode(event, envelope, event_type=event_type, payload=payload)
         if lost:
@@ -265,9 +290,9 @@ class Writer:
     def _finish(self, last: Event | None) -> None:
         held = self._legacy.flush() if self._legacy is not None else []
         for event_type, payload, event in held:
-            item = (event, self._now_ns(), "default", None, None)
+            item: Queued = (event, self._now_ns(), "default", None, None)
             seq = self._seq if self._legacy_repeats else self._next_seq()
-            self._disk.hand_over(self._line(item, seq, event_type, payload), 1)
+            self._disk.hand_over(self._line(event, item, seq, event_type, payload), 1)
         self._report_losses(now=True)
         if last is not None:
             self._record(last)

@@ -61,9 +61,11 @@ class Accumulators:
             Instrument.NONFINITE: self._nonfinite,
         }
 
-    def create_zeros(self, scope: AttributeValues) -> None:
-        """Create every counter whose attribute values are known beforehand, at 0, for a group and rank."""
+    def create_zeros(self, scope: AttributeValues, domain: str | None = None) -> None:
+        """Create every counter (of a domain) whose attribute values are known, at 0, for a group and rank."""
         for signal in SIGNALS:
+            if domain not in {None, signal.domain}:
+                continue
             if signal.instrument in {Instrument.COUNTER, Instrument.VIOLATIONS, Instrument.NONFINITE}:
                 for rest in zero_combinations(signal.attributes[len(scope) :]):
                     self._counters.setdefault(signal.name, {}).setdefault((*scope, *rest), 0.0)

@@ -10,6 +10,7 @@ from esper_otel.events import Event
 from esper_otel.log.duplicates import Duplicates
 from esper_otel.log.envelope import BadLine, Record
 from esper_otel.upstream.adapt import adapt
+from esper_otel.upstream.arms import Arms
 
 DUPLICATE = "duplicate"
 """Reason of a line that repeats an event under its old or new name."""
@@ -37,11 +38,12 @@ class Ingest:
     def __init__(self, state: Any = None) -> None:
         """Go on from ``state`` of an earlier one when there is one."""
         self._duplicates = Duplicates(state)
+        self._arms = Arms(state.get("arms") if state else None)
 
     @property
     def state(self) -> Any:
         """To be stored with the reader's positions; plain JSON."""
-        return self._duplicates.state
+        return {**self._duplicates.state, "arms": self._arms.state}
 
     def take(self, item: Record | BadLine) -> Ingested:
         """Account for one line. Never raises."""
@@ -49,5 +51,6 @@ class Ingest:
             return Ingested(None, reason=item.reason.value)
         if self._duplicates.is_repeated(item):
             return Ingested(item, reason=DUPLICATE)
-        adapted = adapt(item)
-        return Ingested(item, adapted.events, adapted.reason, adapted.unknown_fields, adapted.mistyped)
+        record = self._arms.attributed(item)
+        adapted = adapt(record)
+        return Ingested(record, adapted.events, adapted.reason, adapted.unknown_fields, adapted.mistyped)

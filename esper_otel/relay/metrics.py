@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.events.declare import Event, Instrument
+from esper_otel.events.declare import Domain, Event, Instrument
 from esper_otel.relay.accumulators import Accumulators, Points, from_pairs, to_pairs
 from esper_otel.relay.families import AttributeValues, Family
 from esper_otel.relay.last_values import LastValues
@@ -52,8 +52,7 @@ class MetricState:
         """Let one event act on the metrics. ``timestamp_ns`` is its Unix time."""
         scope = (self.limits.bound("group_id", group_id), self.limits.bound("rank", rank))
         if scope not in self._scopes:
-            self._scopes.add(scope)
-            self._sums.create_zeros(scope)
+            self._create_zeros(event, scope)
         if not self.started_ns:
             self.started_ns = timestamp_ns
         self.last_ns = max(self.last_ns, timestamp_ns)
@@ -61,6 +60,13 @@ class MetricState:
         plan = self._plans.get(type(event))
         if plan is not None:
             self._act(plan, event, scope, timestamp_ns)
+
+    def _create_zeros(self, event: Event, scope: tuple[str, str]) -> None:
+        """Counters begin at 0. What a run that names its groups says of itself as a whole begins no group's."""
+        is_about_run = event.domain is Domain.ESPER and any(rank == scope[1] for _, rank in self._scopes)
+        if not is_about_run:
+            self._scopes.add(scope)
+        self._sums.create_zeros(scope, Domain.ESPER if is_about_run else None)
 
     def add(self, signal: own.OwnSignal, values: AttributeValues = (), amount: float = 1.0) -> None:
         """Add to one of the relay's own counters."""

@@ -25,6 +25,7 @@ class Manifest(msgspec.Struct):
         files: names of the files by table.
         positions: where reading goes on, by source.
         duplicates: what was read last, to recognise repetitions.
+        arms: which arm of an A/B run was trained last, by source.
         lines: lines read.
         signature: names, sizes and times of the logs when they were read to their end; empty before that.
     """
@@ -33,6 +34,7 @@ class Manifest(msgspec.Struct):
     files: dict[str, list[str]] = {}
     positions: dict[str, Any] = {}
     duplicates: DuplicatesState | None = None
+    arms: dict[str, str] = {}
     lines: int = 0
     signature: str = ""
 

@@ -20,6 +20,7 @@ from esper_otel.sql.rows import Batch, line_types
 from esper_otel.sql.runs import Run
 from esper_otel.sql.tables import TABLES
 from esper_otel.sql.workers import available_processes, rows_in_order
+from esper_otel.upstream.arms import Arms
 
 BATCH_LINES: Final = 2000
 PIECE_LINES: Final = 500_000
@@ -53,6 +54,7 @@ class Stage:
         self._wanted = wanted
         self._database = database
         self._duplicates = Duplicates(manifest.duplicates)
+        self._arms = Arms(manifest.arms)
         self._line_types = line_types(wanted)
         self._longest = 0
         self._files: dict[str, IO[bytes]] = {}
@@ -89,6 +91,7 @@ class Stage:
         self._store(self.manifest.next_number())
         self.manifest.positions = reader.positions
         self.manifest.duplicates = self._duplicates.state
+        self.manifest.arms = self._arms.state
         parts.save(self._directory, self.manifest)
         return self.manifest.lines > before
 
@@ -105,10 +108,14 @@ class Stage:
         for item in items:
             if isinstance(item, BadLine):
                 batch.bad.append(item)
-            elif self._duplicates.is_repeated(item):
-                batch.repeated.append(_within_64_bit(item))
-            elif self._line_types is None or item.event_type in self._line_types:
-                batch.records.append(_within_64_bit(item))
+                continue
+            record = _within_64_bit(item)
+            if self._duplicates.is_repeated(item):
+                batch.repeated.append(record)
+                continue
+            record = self._arms.attributed(record)
+            if self._line_types is None or item.event_type in self._line_types:
+                batch.records.append(record)
                 self._longest = max(self._longest, len(item.data))
         return batch
 

@@ -49,7 +49,7 @@ _UNDECODABLE: Final = Adapted(reason=UNDECODABLE)
 def adapt(record: Record) -> Adapted:
     """The events that ``record`` holds, and what of it could not be understood."""
     decoder = _DECODERS.get(record.event_type)
-    if decoder is not None and record.run_id is not None and not record.nonfinite:
+    if decoder is not None and record.schema_version is not None and not record.nonfinite:
         try:
             return Adapted((_with_envelope(decoder.decode(record.data or b"{}"), record),))
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -70,7 +70,7 @@ def _adapt_by_field(record: Record) -> Adapted:
     recipe = RECIPES.get(key)
     if recipe is None:
         return Adapted(reason=UNKNOWN_EVENT_TYPE)
-    foreign = record.run_id is None
+    foreign = record.schema_version is None  # our log may hold esper-lite's own lines, with our run id
     repair(key, payload, foreign=foreign)
     return _assemble([part for part in recipe if foreign or not part.foreign_only], payload, record)
 

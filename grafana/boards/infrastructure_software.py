@@ -6,14 +6,13 @@ from typing import Final
 
 from grafana.board import Row
 from grafana.logql import events
-from grafana.panel_kinds import state_timeline_panel, stat_panel, timeseries_panel
-from grafana.promql import increase, last, mean, only_where, rate, total
+from grafana.panel_kinds import stat_panel, state_timeline_panel, timeseries_panel
+from grafana.promql import increase, last, mean, only_where, total
 from grafana.tables import events_table_panel
 
 _ON_CPU: Final = "Steps are timed by CUDA events where hosts train on a GPU."
 _NO_SNAPSHOTS: Final = "Infrastructure snapshots come every few rounds of the trainer."
 _NO_AMP: Final = "The run does not train in mixed precision with a loss scale (--amp on CUDA)."
-_NO_COMPILER: Final = "The run compiles nothing (--compile)."
 
 DEVICE_TIME: Final = Row(
     "Where does device time go?",
@@ -23,7 +22,7 @@ DEVICE_TIME: Final = Row(
             "Time of a pass by phase, from CUDA events",
             "Forward and backward take most of it.",
             ("{{device}} {{phase}}", mean("tolaria.step_phase.duration", "device", "phase")),
-            stacked=True,
+            width=12,
             empty=_ON_CPU,
         ),
         timeseries_panel(
@@ -34,15 +33,8 @@ DEVICE_TIME: Final = Row(
             ("{{device}} forward", last("tolaria.forward.mean_duration", "device")),
             ("{{device}} backward", last("tolaria.backward.mean_duration", "device")),
             ("{{device}} optimizer step", last("tolaria.optimizer_step.mean_duration", "device")),
-            stacked=True,
+            width=12,
             empty=_NO_SNAPSHOTS,
-        ),
-        timeseries_panel(
-            "unmeasured",
-            "Passes that were not timed",
-            "Few: events ran out, or a CUDA graph was captured.",
-            ("{{device}}", increase("tolaria.step_phase.unmeasured", "device")),
-            empty=_ON_CPU,
         ),
     ),
 )
@@ -60,16 +52,10 @@ SOFTWARE: Final = Row(
             ("guard failures", total("tolaria.compile.guard_failures")),
             ("cache hits", total("tolaria.compile.cache_hits")),
             ("cache misses", total("tolaria.compile.cache_misses")),
+            ("time compiling", total("tolaria.compile.time")),
             unit="none",
+            second={"time compiling": "s"},
             empty=_NO_SNAPSHOTS,
-        ),
-        stat_panel(
-            "compile_time",
-            "Time spent compiling",
-            "Seconds at the start, then no more.",
-            ("compiling", total("tolaria.compile.time")),
-            height=8,
-            empty=_NO_COMPILER,
         ),
         timeseries_panel(
             "loss_scale",
@@ -79,7 +65,7 @@ SOFTWARE: Final = Row(
             ("{{device}} overflows", increase("tolaria.amp.overflows", "device")),
             ("{{device}} changes", increase("tolaria.amp.scale_changes", "device")),
             second={".* (overflows|changes)": "none"},
-            width=6,
+            width=8,
             limits=None,
             unit="short",
             empty=_NO_AMP,
@@ -94,7 +80,7 @@ SOFTWARE: Final = Row(
             ),
             states={1: ("is", "green")},
             colours={"growing": "green", "stable": "blue", "decaying": "orange"},
-            width=6,
+            width=8,
             empty=_NO_AMP,
         ),
         events_table_panel(
@@ -111,7 +97,7 @@ SOFTWARE: Final = Row(
                 "tolaria_count": "times",
                 "tolaria_compile_time_s": "compile time, s",
             },
-            width=16,
+            width=24,
             height=6,
             empty="Nothing was recompiled in this time.",
         ),
@@ -126,24 +112,17 @@ SENSORS: Final = Row(
             "Age of the GPU figures",
             "A few seconds; it grows while the driver hangs.",
             ("age", last("esper.nvml.snapshot_age", agg="max")),
-            empty="No GPU, or its driver does not answer.",
+            height=8,
+            empty="No GPU.",
         ),
         timeseries_panel(
             "faults",
             "What the driver would not tell, since the run began",
             "Some calls are not supported by every GPU; nothing that grows. no_library: a machine without a GPU.",
             ("{{call}}: {{reason}}", total("esper.nvml.faults", "call", "reason")),
-            width=8,
+            width=20,
             unit="none",
             empty="The driver tells everything.",
-        ),
-        timeseries_panel(
-            "driver_time",
-            "Time in calls of the driver",
-            "A few per cent of one core.",
-            ("{{call}}", rate("esper.nvml.call.time", "call")),
-            width=12,
-            empty="No GPU, or its driver does not answer.",
         ),
     ),
 )

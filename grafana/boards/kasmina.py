@@ -77,9 +77,10 @@ _GROWTH = Row(
             "stages",
             "Stage of each slot",
             "Lanes move from blue over yellow and purple to green; red and orange are rare. Each sample is one scrape: "
-            "an episode shorter than that is seen in the seeds' traces below. With many environments choose some above.",
+            "an episode shorter than that is seen in the seeds' traces below. Choose environments above.",
             ("{{env_id}}/{{slot}}", stage_numbers()),
             states=STAGE_WORDS,
+            lanes=20,
             width=16,
             height=10,
         ),
@@ -97,7 +98,7 @@ _GROWTH = Row(
             "Seeds now",
             "A positive contribution, no vanishing and no exploding gradients; interaction not below 0.",
             ("_", only_where(last("kasmina.seed_state", *OF_SLOT, "stage", agg="max", stage="!DORMANT"), "== 1")),
-            ("_ ", only_where(last("kasmina.seed_blueprint", *OF_SLOT, "blueprint", agg="max"), "== 1")),
+            ("__", only_where(last("kasmina.seed_blueprint", *OF_SLOT, "blueprint", agg="max"), "== 1")),
             ("alpha", last("kasmina.seed_alpha", *OF_SLOT)),
             ("epochs in stage", last("kasmina.seed_epochs_in_stage", *OF_SLOT)),
             ("contribution", last("kasmina.seed_contribution", *OF_SLOT)),
@@ -110,6 +111,7 @@ _GROWTH = Row(
             ("exploding", last("kasmina.seed_exploding", *OF_SLOT, agg="max")),
             ("parameters", last("kasmina.seed_params", *OF_SLOT)),
             units={"epochs in stage": "none", "vanishing": "none", "exploding": "none"},
+            names={"env_id": "env"},
             sort="contribution",
             height=8,
             empty=_OVER,
@@ -151,6 +153,7 @@ _PAYING = Row(
             "Seeds are kept, but not all of them: then nothing was tried.",
             ("fossilized of germinated", divided(total("kasmina.fossilizations"), total("kasmina.germinations"))),
             limits=YIELD,
+            height=8,
             empty=_TOO_FEW,
         ),
         stat_panel(
@@ -159,6 +162,7 @@ _PAYING = Row(
             "Most seeds that begin to blend are held.",
             ("held of blended", _blends()),
             limits=BLEND_SUCCESS,
+            height=8,
             empty=_TOO_FEW,
         ),
         stat_panel(
@@ -167,6 +171,7 @@ _PAYING = Row(
             "Most slots have a seed, some are free to be tried.",
             ("slots in use", _slot_use()),
             limits=SLOT_USE,
+            height=8,
         ),
         timeseries_panel(
             "lifecycle",
@@ -175,6 +180,7 @@ _PAYING = Row(
             ("germinated", rate("kasmina.germinations")),
             ("fossilized", rate("kasmina.fossilizations")),
             ("pruned", rate("kasmina.prunes")),
+            width=12,
         ),
         timeseries_panel(
             "per_episode",
@@ -184,6 +190,7 @@ _PAYING = Row(
             ("fossilized", _per_episode("kasmina.fossilizations")),
             ("pruned", _per_episode("kasmina.prunes")),
             empty="No episode has ended yet.",
+            width=12,
         ),
     ),
 )

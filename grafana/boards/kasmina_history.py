@@ -7,12 +7,17 @@ from typing import Final
 from grafana.board import Row
 from grafana.logql import events
 from grafana.panel_kinds import bar_gauge_panel, timeseries_panel
-from grafana.promql import divided, latest, only_where, rate, total
+from grafana.promql import divided, latest, only_where, rate
 from grafana.tables import events_table_panel, table_panel, traces_panel
 from grafana.traceql import seeds
 
 _PASSED: Final = latest("kasmina.gate_evaluations", "gate", agg="sum", passed="true")
+_ALIVE: Final = "!~PRUNED|EMBARGOED|RESETTING"
+"""Stages whose next one is a decision; the way back to dormant is the same for all."""
+
 _TRIED: Final = latest("kasmina.gate_evaluations", "gate", agg="sum")
+
+_CHANGED: Final = latest("kasmina.stage_changes", "from_stage", "to_stage", agg="sum", from_stage=_ALIVE)
 
 GATES: Final = Row(
     "Do the seeds pass their gates?",
@@ -34,7 +39,7 @@ GATES: Final = Row(
             "Long bars along germinated, training, blending, holding, fossilized; short ones to pruned.",
             (
                 "{{from_stage}} → {{to_stage}}",
-                only_where(total("kasmina.stage_changes", "from_stage", "to_stage"), "> 0"),
+                only_where(_CHANGED, "> 0"),
             ),
             unit="none",
         ),
@@ -48,7 +53,7 @@ GATES: Final = Row(
     ),
 )
 
-_SEED: Final = {"kasmina_env_id": "environment", "kasmina_slot_id": "slot"}
+_SEED: Final = {"kasmina_env_id": "env", "kasmina_slot_id": "slot"}
 _LIVES: Final = ("SEED_GERMINATED", "SEED_STAGE_CHANGED", "SEED_FOSSILIZED", "SEED_PRUNED")
 
 HISTORY: Final = Row(
@@ -92,7 +97,8 @@ HISTORY: Final = Row(
                 "kasmina_inner_epoch": "epoch",
                 "trace_id": "round",
             },
-            width=12,
+            width=24,
+            height=7,
             empty="No seed came to a gate in this time.",
         ),
         traces_panel(
@@ -100,7 +106,8 @@ HISTORY: Final = Row(
             "Lives of the seeds",
             "A row for each seed that was kept or removed; its trace has a span for each stage.",
             seeds(),
-            width=12,
+            width=24,
+            height=7,
             empty="No seed ended in this time.",
         ),
         events_table_panel(

@@ -7,7 +7,7 @@ from typing import Final
 from grafana.board import Board, Row
 from grafana.boards.simic_attribution import ATTRIBUTION
 from grafana.boards.simic_groups import DETECTIONS, GROUPS
-from grafana.limits import PBRS_SHARE
+from grafana.limits import PBRS_SHARE, SIGN
 from grafana.logql import events
 from grafana.panel_kinds import bar_gauge_panel, timeseries_panel
 from grafana.promql import Prom, averaged, divided, last, latest, only_where, raw, select
@@ -47,18 +47,19 @@ _REWARDS = Row(
             "Attribution carries the reward; rents and penalties stay small against it.",
             _not_zero(last("simic.reward_component", "component")),
             width=16,
-            height=9,
+            height=11,
             stacked=True,
             empty=_NO_REWARDS,
         ),
         bar_gauge_panel(
             "waterfall",
             "From addends to the reward, mean of a step",
-            "Over the time shown. What is earned outweighs rents and penalties; the last bar is the sum.",
-            ("{{component}}", _not_zero(averaged("simic.reward_component", "component"))),
+            "What is earned outweighs rents and penalties; the first bar is their sum. A sample at each scrape, over "
+            "the time shown: choose a time within the run. The exact sums stand in the table below.",
             ("= reward", averaged("simic.step_reward")),
-            height=9,
-            limits="simic.step_reward",
+            ("{{component}}", _not_zero(averaged("simic.reward_component", "component"))),
+            height=11,
+            limits=SIGN,
             empty=_NO_REWARDS,
         ),
         timeseries_panel(
@@ -81,8 +82,8 @@ _REWARDS = Row(
         timeseries_panel(
             "penalties",
             "Steps with a penalty",
-            "The parameter budget is seldom exceeded: esper-lite calls more than 5 % of penalised steps gaming. Blending "
-            "always costs some shock, so compare runs there.",
+            "The parameter budget is seldom exceeded: esper-lite calls more than 5 % of penalised steps gaming. "
+            "Blending always costs some shock, so compare runs there.",
             ("over the parameter budget", _share_with("ratio_penalty")),
             ("shock of blending", _share_with("alpha_shock")),
             empty=_NO_REWARDS,
@@ -147,6 +148,7 @@ _OUTCOMES = Row(
             ("epochs", latest("simic.episode_length", *OF_ENV)),
             ("last accuracy change", latest("simic.accuracy_delta", *OF_ENV)),
             ("last reward", latest("simic.step_reward", *OF_ENV)),
+            names={"env_id": "env"},
             width=16,
             sort="reward",
             units={

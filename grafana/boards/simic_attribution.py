@@ -11,8 +11,16 @@ from grafana.promql import Prom, last, latest, quantile, raw
 from grafana.tables import events_table_panel, table_panel
 
 OF_SLOT: Final = ("env_id", "slot")
+NAMES: Final = {"env_id": "env"}
 SIGNIFICANT: Final = 1.96
 """Standard deviations that a mean must be away from 0: 95 % of a normal distribution."""
+
+_NUMBER: Final = r"[-+\d.eE]+"
+_ACCURACIES: Final = (
+    rf"/^(?=(?:.*:(?<together>{_NUMBER})\}}\]$)?)\[\{{[^}}]*:(?<baseline>{_NUMBER})\}}"
+    rf",\{{[^}}]*:(?<first>{_NUMBER})\}}(?:,\{{[^}}]*:(?<second>{_NUMBER})\}})?/"
+)
+"""A matrix lists the host without seeds, with each alone, with pairs and more, and with all of them."""
 
 _NOT_COMPUTED: Final = "Counterfactuals are computed at the end of an episode that has seeds in blend."
 
@@ -35,6 +43,7 @@ ATTRIBUTION: Final = Row(
             "Shapley value by slot",
             "Above 0, in percentage points of accuracy, of the last episode that was attributed.",
             ("{{env_id}}/{{slot}}", last("simic.shapley_value", *OF_SLOT)),
+            height=10,
             empty=_NOT_COMPUTED,
         ),
         table_panel(
@@ -47,7 +56,9 @@ ATTRIBUTION: Final = Row(
             ("contribution now", last("kasmina.seed_contribution", *OF_SLOT)),
             units={"significant": "none"},
             sort="mean",
-            width=8,
+            names=NAMES,
+            width=9,
+            height=10,
             empty=_NOT_COMPUTED,
         ),
         quantiles_panel(
@@ -56,23 +67,30 @@ ATTRIBUTION: Final = Row(
             "Well under the time of an epoch.",
             ("p50", quantile(0.5, "simic.counterfactual.duration")),
             ("p99", quantile(0.99, "simic.counterfactual.duration")),
+            width=7,
+            height=10,
             empty=_NOT_COMPUTED,
         ),
         events_table_panel(
             "counterfactuals",
             "Counterfactual matrices, newest first",
-            "All seeds together beat the baseline by more than the sum of what each adds alone.",
+            "Together, the seeds beat the baseline by at least the sum of what each adds alone; less is interference.",
             events("COUNTERFACTUAL_MATRIX_COMPUTED", by_env=True),
             {
                 "esper_group_id": "group",
-                "simic_env_id": "environment",
+                "simic_env_id": "env",
                 "simic_episode_idx": "episode",
                 "simic_slot_ids": "slots",
-                "simic_configs": "accuracy by seeds switched on",
+                "baseline": "baseline",
+                "first": "first alone",
+                "second": "second alone",
+                "together": "together",
                 "simic_strategy": "strategy",
                 "simic_compute_time_ms": "ms",
                 "trace_id": "round",
+                "simic_configs": "all combinations",
             },
+            parts=("simic_configs", _ACCURACIES),
             empty=_NOT_COMPUTED,
         ),
     ),

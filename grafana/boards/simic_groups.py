@@ -9,10 +9,25 @@ from grafana.board import Row
 from grafana.limits import YIELD
 from grafana.logql import events
 from grafana.panel_kinds import bar_gauge_panel, timeseries_panel
-from grafana.promql import divided, increase, last, latest, total
+from grafana.promql import Prom, divided, increase, last, latest, only_where
 from grafana.tables import events_table_panel, table_panel
 
 PER_CENT: Final = "percent"
+
+
+def _since(name: str) -> Prom:
+    """What a counter counted since the run began, by group."""
+    return latest(name, agg="sum")
+
+
+_EPISODES: Final = _since("simic.episodes")
+
+
+def _arms(expression: Prom) -> Prom:
+    """Leaves out the group of what concerns the process, which trains nothing in an A/B run."""
+    text = f"({expression.text}) and on (group_id) ({_EPISODES.text} > 0)"
+    return Prom(text=text, signals=expression.signals, labels=expression.labels, unit=expression.unit)
+
 
 GROUPS: Final = Row(
     "Do the groups of an A/B run differ?",
@@ -22,20 +37,17 @@ GROUPS: Final = Row(
             "Groups side by side",
             "One row in a run without groups. The group with more accuracy for less growth leads, unless an anomaly "
             "speaks against it.",
-            ("episodes", latest("simic.episodes", agg="sum")),
+            ("episodes", only_where(_EPISODES, "> 0")),
             ("accuracy", latest("simic.final_accuracy")),
             ("rolling accuracy", latest("tolaria.rolling_accuracy")),
             ("reward", latest("simic.episode_reward")),
             ("growth", latest("simic.param_growth")),
             ("stability", latest("simic.stability_score")),
-            (
-                "yield",
-                divided(latest("kasmina.fossilizations", agg="sum"), latest("kasmina.germinations", agg="sum")),
-            ),
+            ("yield", _arms(divided(_since("kasmina.fossilizations"), _since("kasmina.germinations")))),
             ("entropy", latest("tamiyo.entropy")),
-            ("rollbacks", latest("tolaria.rollbacks", agg="sum")),
-            ("instabilities", latest("simic.numerical_instabilities", agg="sum")),
-            ("reward hacking", latest("simic.reward_hacking_suspicions", agg="sum")),
+            ("rollbacks", _arms(_since("tolaria.rollbacks"))),
+            ("instabilities", _arms(_since("simic.numerical_instabilities"))),
+            ("reward hacking", _arms(_since("simic.reward_hacking_suspicions"))),
             height=5,
             limits={"yield": YIELD},
             units={
@@ -53,7 +65,7 @@ GROUPS: Final = Row(
             "The longer bar leads.",
             ("{{group_id}}", last("tolaria.avg_reward")),
             limits="simic.episode_reward",
-            width=6,
+            width=5,
             height=6,
         ),
         timeseries_panel(
@@ -71,7 +83,7 @@ GROUPS: Final = Row(
             "Seeds are tried in every round, and some are kept.",
             ("created", last("simic.batch_seeds_created")),
             ("fossilized", last("simic.batch_seeds_fossilized")),
-            width=6,
+            width=5,
             height=6,
             unit="none",
         ),
@@ -86,7 +98,7 @@ GROUPS: Final = Row(
                 "simic_seed": "seed",
                 "simic_n_envs": "environments",
             },
-            width=6,
+            width=8,
             height=6,
             since="7d",
             empty="Training began over a week ago.",
@@ -119,17 +131,18 @@ DETECTIONS: Final = Row(
         timeseries_panel(
             "detections",
             "Detections",
-            "Empty of bars, except for an occasional suspicion of reward hacking.",
-            *((name, increase(signal)) for name, signal in _DETECTIONS),
+            "Empty, but for an occasional suspicion of reward hacking.",
+            *((name, only_where(_arms(increase(signal)), "> 0")) for name, signal in _DETECTIONS),
             unit="none",
             limits=None,
+            empty="Nothing was detected.",
         ),
         bar_gauge_panel(
             "hacking",
             "Suspicions of reward hacking by pattern, since the run began",
             "Short bars. attribution_ratio: a seed is credited with far more than the host gained. "
             "ransomware_signature: a seed is needed by a host that got worse.",
-            total("simic.reward_hacking_suspicions", "pattern"),
+            _arms(latest("simic.reward_hacking_suspicions", "pattern", agg="sum")),
             limits=None,
             unit="none",
         ),
@@ -152,7 +165,7 @@ DETECTIONS: Final = Row(
                 "esper_group_id": "group",
                 "simic_anomaly_type": "kind",
                 "simic_pattern": "pattern",
-                "simic_env_id": "environment",
+                "simic_env_id": "env",
                 "simic_slot_id": "slot",
                 "simic_detail": "detail",
                 "simic_value": "value",

@@ -72,7 +72,8 @@ def _status() -> str:
     """By environment: 4 when no epoch came for a minute, 2 when the last episode was bad, 1 when it was excellent."""
     by = "by (env_id, group_id)"
     final, newest = select("simic.final_accuracy"), select("tolaria.last_epoch.timestamp")
-    silent = f"4 * (time() - max {by} ({newest}) > bool 60)"
+    running = f"scalar(max({select('esper.run.status', esper_run_state='running')}))"
+    silent = f"4 * {running} * (time() - max {by} ({newest}) > bool 60)"
     degraded = f"2 * (max {by} ({final}) < bool 0.9 * max {by} (avg_over_time({final}[{_RECENT}])))"
     return f"{silent} + {degraded} + (max {by} ({final}) > bool 80)"
 
@@ -83,11 +84,11 @@ _ENVIRONMENTS = Row(
         table_panel(
             "environments",
             "Environments",
-            "All are near the best; a large fall from the peak is a bad trajectory. Sort by any column; a click on an "
-            "environment shows its seeds.",
+            "All are near the best; a last episode far from the best one is a bad trajectory. Sort by any column; a "
+            "click on an environment shows its seeds.",
             ("accuracy", latest("tolaria.val_accuracy", *OF_ENV)),
             ("peak", peak("tolaria.val_accuracy", *OF_ENV)),
-            ("from peak", minus(latest("tolaria.val_accuracy", *OF_ENV), peak("tolaria.val_accuracy", *OF_ENV))),
+            ("from best", minus(latest("simic.final_accuracy", *OF_ENV), peak("simic.final_accuracy", *OF_ENV))),
             ("last episode", latest("simic.final_accuracy", *OF_ENV)),
             ("loss", latest("tolaria.val_loss", *OF_ENV)),
             ("train loss", latest("tolaria.train_loss", *OF_ENV)),
@@ -99,28 +100,29 @@ _ENVIRONMENTS = Row(
             ("lr", latest("tolaria.host_lr", *OF_ENV)),
             sort="accuracy",
             height=7,
-            links={"environment": _KASMINA},
-            limits={"from peak": FROM_PEAK},
+            names={"env_id": "env"},
+            links={"env": _KASMINA},
+            limits={"from best": FROM_PEAK},
             units={
                 "accuracy": PER_CENT,
                 "peak": PER_CENT,
                 "last episode": PER_CENT,
                 "episode": "none",
                 "epoch": "none",
-                "from peak": PER_CENT,
+                "from best": PER_CENT,
             },
         ),
         state_timeline_panel(
             "status",
             "Status by environment",
             "Learning or excellent (the last episode ended above 80 %). Degraded: it ended more than a tenth below the "
-            f"mean of the last {_RECENT}. Silent: no epoch for a minute.",
+            f"mean of the last {_RECENT}. Silent: no epoch for a minute while the run goes on.",
             (
                 "{{env_id}}",
                 raw(
                     _status(),
                     labels=("env_id", "group_id"),
-                    signals=("simic.final_accuracy", "tolaria.last_epoch.timestamp"),
+                    signals=("simic.final_accuracy", "tolaria.last_epoch.timestamp", "esper.run.status"),
                 ),
             ),
             states={
@@ -130,6 +132,7 @@ _ENVIRONMENTS = Row(
                 3: ("degraded", "orange"),
                 **dict.fromkeys(range(4, 8), ("silent", "red")),
             },
+            lanes=16,
         ),
         stat_panel(
             "position",
@@ -145,7 +148,7 @@ _ENVIRONMENTS = Row(
         ),
         stat_panel(
             "age",
-            "Age of the last epoch",
+            "Last epoch",
             "Seconds while the run trains; it grows after the end.",
             ("last epoch", age("tolaria.last_epoch.timestamp")),
             decimals=0,

@@ -34,10 +34,14 @@ NEVER_FED = {
         "esper-tamiyo/Layers and entries/F",
         "esper-tamiyo/Losses/C",
         "esper-tamiyo/Predicted values/E",
+        "esper-tolaria/Training against validation/A",
+        *(f"esper-tolaria/Environments/{column}" for column in "FIKL"),
+        "esper-kasmina/Blueprints/B",
     },
 }
 """Queries that a producer has no field for; their panels show other lines then. The trainer has no Q head; the largest
-norm of the last minute is that of the recording's own time, which is long ago."""
+norm of the last minute is that of the recording's own time, which is long ago.
+No seed of the recording was kept for good."""
 
 PANELS = {(board.uid, panel.title): panel for board in BOARDS for panel in board.panels}
 

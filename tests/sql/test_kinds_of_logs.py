@@ -155,3 +155,19 @@ def test_runs_of_one_name_are_told_apart_by_what_lies_above_them(tmp_path: Path)
         assert [("a/run",), ("b/run",)] == connection.execute(
             "SELECT run_id FROM tamiyo_initiated ORDER BY 1"
         ).fetchall()
+
+
+def test_an_event_without_a_group_belongs_to_the_arm_that_is_trained_then(tmp_path: Path) -> None:
+    stray = {"env_id": 0, "reason": "nan", "loss_at_panic": 1.0}
+    lines = [
+        line("TRAINING_STARTED", {"n_envs": 1}, 1, group_id="A"),
+        line("GOVERNOR_ROLLBACK", stray, 2),
+        line("TRAINING_STARTED", {"n_envs": 1}, 3, group_id="B"),
+        line("GOVERNOR_ROLLBACK", stray, 4),
+    ]
+    (tmp_path / "events.jsonl").write_bytes(b"".join(lines))
+
+    with connect(tmp_path) as connection:
+        found = connection.execute("SELECT group_id FROM rollbacks ORDER BY timestamp").fetchall()
+
+    assert [("A",), ("B",)] == found

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from esper_otel.events import Event
-from esper_otel.log.codec import Envelope, LineEncoder, decode
+from esper_otel.log.codec import SCHEMA_VERSION, Envelope, LineEncoder, decode
 from esper_otel.log.duplicates import Duplicates
 from esper_otel.log.envelope import Record
 from esper_otel.upstream.legacy import LegacyWriter
@@ -67,7 +67,8 @@ def foreign(event_type: str, payload: object, **envelope: Any) -> Record:
 
 def ours(event_type: str, payload: object, **envelope: Any) -> Record:
     """A line of our own writer."""
-    return Record("run-0-1", event_type, 0, run_id="run", seq=1, data=json.dumps(payload).encode(), **envelope)
+    data = json.dumps(payload).encode()
+    return Record("run-0-1", event_type, 0, run_id="run", seq=1, schema_version=SCHEMA_VERSION, data=data, **envelope)
 
 
 def payloads(lines: list[bytes]) -> Iterator[tuple[Record, dict[str, Any]]]:
