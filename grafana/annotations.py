@@ -38,7 +38,10 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _counted(name: str, *by: str, **labels: str) -> Prom:
-    return only_where(increase(name, *by, over=OVER, **labels), "> 0")
+    """Where counting begins after a minute of none: Grafana joins steps that follow each other to a coloured region."""
+    found = only_where(increase(name, *by, over=OVER, **labels), "> 0")
+    before = found.text.replace(f"[{OVER}]", f"[{OVER}] offset {STEP}")
+    return msgspec.structs.replace(found, text=f"({found.text}) unless ({before})")
 
 
 def _in_milliseconds(name: str) -> Prom:
