@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,7 @@ QUIET_S: Final = 1.5
 """A page is finished when it has asked for nothing for so long and no panel shows that it loads."""
 
 LAST_EVENTS_S: Final = 3 * SCRAPE_S
-DEMO_ROUNDS: Final = 90
+DEMO_ROUNDS: Final = 70
 """More than the recipe's: panels have a point every 15 s, and a run of a minute or two would have few of them."""
 
 LOADING: Final = '[aria-label="Panel loading bar"], [data-testid="data-testid Panel loading bar"]'
@@ -62,8 +63,10 @@ class Shot(msgspec.Struct, frozen=True):
 SHOTS: Final = (
     *(Shot(board.uid, "demo", board.uid) for board in BOARDS),
     Shot("esper-run", "chaos", "esper-run-chaos"),
-    Shot("esper-tamiyo", "chaos", "esper-tamiyo-chaos"),
 )
+
+Shown = tuple[float, float]
+"""The time that a picture shows, Unix s."""
 
 
 class Traffic:
@@ -105,6 +108,7 @@ def screenshots(
     grafana_home: Annotated[Path | None, typer.Option(help="Grafana's directory with its web pages.")] = None,
 ) -> None:
     """Train, look, and write docs/images. Exit status 1: a program is missing, or a panel shows an error."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped on the way out
     given = zip(EXECUTABLES, (prometheus, alertmanager, collector, tempo, loki, grafana), strict=True)
     if tools is not None:
         os.environ["PATH"] = os.pathsep.join([str(tools.absolute()), os.environ.get("PATH", "")])
@@ -141,35 +145,37 @@ def _make(at: Layout, chromium: str, out: Path, rounds: int) -> list[str]:
     if unbuilt:
         raise StackError(f"no file in {DASHBOARDS} for {', '.join(unbuilt)}: run 'esper-otel dashboards build'")
     out.mkdir(parents=True, exist_ok=True)
-    with running(programs(at), at.data("log")), _trained(at, rounds) as since, sync_playwright() as play:
+    with running(programs(at), at.data("log")), _trained(at, rounds) as shown, sync_playwright() as play:
         # Without its sandbox, because the superuser, as whom containers often run, may not have one.
         arguments = ["--no-sandbox", "--disable-gpu", "--force-color-profile=srgb", "--hide-scrollbars"]
         browser = play.chromium.launch(executable_path=chromium, args=arguments)
         try:
-            shown = {"from": f"{since * 1000:.0f}", "to": f"{time.time() * 1000:.0f}"}
             return [
                 failed
                 for theme in THEMES
                 for shot in SHOTS
-                for failed in _picture(browser, at, shot, theme, shown, out)
+                for failed in _picture(browser, at, shot, theme, shown[shot.run], out)
             ]
         finally:
             browser.close()
 
 
 @contextmanager
-def _trained(at: Layout, rounds: int) -> Iterator[float]:
-    """Both recipes trained to their end, their relays still there; yields when they began, Unix s."""
+def _trained(at: Layout, rounds: int) -> Iterator[dict[str, Shown]]:
+    """Both recipes trained to their end; yields the time of each."""
     since = time.time()
-    options = {"demo": ["--rounds", str(rounds)], "chaos": []}
-    children = {recipe: _train(at, recipe, added) for recipe, added in options.items()}
+    children = {"chaos": _train(at, "chaos", []), "demo": _train(at, "demo", ["--rounds", str(rounds)])}
+    shown: dict[str, Shown] = {}
     try:
-        deadline = time.monotonic() + TRAINING_S
-        for recipe, child in children.items():
-            if child.wait(max(deadline - time.monotonic(), 1.0)) != 0:
-                raise StackError(f"the recipe {recipe} ended with status {child.returncode}")
+        while len(shown) < len(children):
+            time.sleep(1.0)
+            for recipe, child in children.items():
+                if child.poll() is not None and recipe not in shown:
+                    shown[recipe] = since, time.time() + LAST_EVENTS_S
+                if child.returncode or time.time() > since + TRAINING_S:
+                    raise StackError(f"the recipe {recipe} failed, or is not done after {TRAINING_S:g} s")
         time.sleep(LAST_EVENTS_S)
-        yield since
+        yield shown
     finally:
         for child in children.values():
             child.kill()
@@ -189,7 +195,7 @@ def _train(at: Layout, recipe: str, added: list[str]) -> subprocess.Popen[bytes]
     return subprocess.Popen(command, cwd=ROOT, env=kept | environment, stdout=subprocess.DEVNULL)
 
 
-def _picture(browser: Browser, at: Layout, shot: Shot, theme: str, shown: dict[str, str], out: Path) -> list[str]:
+def _picture(browser: Browser, at: Layout, shot: Shot, theme: str, shown: Shown, out: Path) -> list[str]:
     """One picture; the titles of the panels that show an error."""
     context = browser.new_context(
         viewport={"width": WIDTH, "height": HEIGHT}, timezone_id="UTC", locale="en-GB", reduced_motion="reduce"
@@ -201,7 +207,9 @@ def _picture(browser: Browser, at: Layout, shot: Shot, theme: str, shown: dict[s
             raise StackError(f"Grafana does not let admin in: {answer.status} {answer.text()[:200]}")
         page = context.new_page()
         traffic = Traffic(page)
-        query = {**shown, "var-job": "esper", "var-instance": shot.run, "theme": theme, "timezone": "utc"}
+        since_ms, until_ms = (f"{seconds * 1000:.0f}" for seconds in shown)
+        query = {"from": since_ms, "to": until_ms, "var-job": "esper", "var-instance": shot.run}
+        query |= {"theme": theme, "timezone": "utc"}
         page.goto(f"{at.url('grafana')}/d/{shot.uid}?{urlencode(query)}&kiosk", wait_until="domcontentloaded")
         _settle(page, traffic)
         path = out / f"{shot.name}-{theme}.png"

@@ -1,5 +1,6 @@
 """What one row of the table of alerts holds, and the one place that adds what every alert has in common."""
 
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +40,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         at: when that is looked at, from the start of the series, in minutes.
         sample: labels of the firing alert in the tests that are not the usual ones.
         counter: series of the tests, when one count of it is enough to fire.
+        sql: query over the log that shows the events behind it; empty when the log holds none, None when the query
+            follows from the signals of the expression (:mod:`deploy.prometheus.log_queries`).
     """
 
     name: str
@@ -60,6 +63,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     at: int = 55
     sample: dict[str, str] = {}
     counter: str = ""
+    sql: str | None = None
 
 
 def on_count(name: str, counter: str, *, labels: dict[str, str], sample: dict[str, str], **fields: Any) -> Alert:
@@ -119,7 +123,19 @@ def _links(alert: Alert, grafana_url: str, runbook_url: str) -> dict[str, str]:
     variables = "var-job={{ $labels.job | urlquery }}&var-instance={{ $labels.instance | urlquery }}"
     if "group_id" in alert.by:
         variables += "&var-group_id={{ $labels.group_id | urlquery }}"
+    panel = panels_by_alert().get(alert.name)
+    if panel is not None:
+        variables += f"&viewPanel=panel-{panel[1]}"
     return {
         "runbook_url": f"{runbook_url}#{alert.name.lower()}",
         "dashboard_url": f"{grafana_url}/d/esper-{alert.domain}?{variables}",
     }
+
+
+@cache
+def panels_by_alert() -> dict[str, tuple[str, int]]:
+    """Uid of the dashboard and id of the panel that shows an alert best, by its name."""
+    # The dashboards are drawn from the table of alerts: importing them with this module would be a circle.
+    from grafana.alert_panels import alert_panels
+
+    return alert_panels()

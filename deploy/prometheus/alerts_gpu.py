@@ -176,6 +176,8 @@ ALERTS: Final = (
             metric("tamiyo.dataloader_wait_fraction"),
             metric("tolaria.phase.cpu_fraction"),
         ),
+        sql="SELECT phase_name, sum(wall_ms) / 1000 AS seconds, sum(python_cpu_ms) / sum(wall_ms) AS python_share "
+        "FROM phase_occupancy GROUP BY phase_name ORDER BY seconds DESC",
         act="See whether Python or the data loader is the bottleneck; take more environments for each step.",
         is_symptom=True,
         fires={

@@ -115,6 +115,9 @@ _LOST_UPDATES = (
             metric("tamiyo.head_nan_detected") + " > 0",
             metric("tamiyo.lstm_has_nan") + " > 0",
         ),
+        sql="SELECT timestamp, batch, 'done' AS outcome, pre_clip_grad_norm FROM tamiyo_updates "
+        "WHERE NOT isfinite(pre_clip_grad_norm) UNION ALL SELECT timestamp, batch, reason, pre_clip_grad_norm "
+        "FROM tamiyo_update_skipped WHERE NOT isfinite(pre_clip_grad_norm) ORDER BY timestamp DESC LIMIT 20",
         act="Find the first field that became non-finite (`esper_telemetry_nonfinite_total` by field), then the "
         "round in "
         "the log. Stop the run when the weights are hit: the losses are NaN too; resume from the last checkpoint.",

@@ -122,6 +122,8 @@ _MEMORY = (
         "error.",
         meaning="Hardly any memory of the GPU is free.",
         look=(metric("hw.gpu.memory.usage"), metric("esper.gpu.process.memory")),
+        sql="SELECT timestamp, device, allocated_bytes, reserved_bytes, peak_bytes "
+        "FROM allocator_stats ORDER BY timestamp DESC LIMIT 20",
         act="As for TolariaCudaOutOfMemory, before it comes to that.",
         fires={series("hw.gpu.memory.utilization"): "0.5x100 0.97x300"},
         quiet={series("hw.gpu.memory.utilization"): "0.9x200 0.97x20 0.9x200"},
@@ -146,6 +148,8 @@ _COMPILER = (
             metric("tolaria.compile.guard_failures"),
             metric("tolaria.compile.graph_breaks"),
         ),
+        sql="SELECT function, guard, count(*) AS times, sum(compile_time_s) AS seconds FROM tolaria_recompilation "
+        "GROUP BY ALL ORDER BY times DESC LIMIT 20",
         act="`TORCH_LOGS=recompiles` names the guard; mark the dimension dynamic or compile without the seeds.",
         fires={series("tolaria.compile.recompilations"): "0x100 0+2x300"},
         quiet={series("tolaria.compile.recompilations"): "0+2x10 20x390"},

@@ -35,6 +35,7 @@ _RUN = (
         meaning="The training process is gone without having ended the run: killed, out of memory, or crashed in "
         "native code.",
         look=(metric("esper.run.status"), metric("tolaria.process.memory_usage"), metric("hw.gpu.memory.utilization")),
+        sql="SELECT timestamp, rank, event_type, message FROM raw_events ORDER BY timestamp DESC LIMIT 20",
         act="Read the last events of the log and the kernel's log (OOM killer, Xid). Start again with `--resume` "
         "from the "
         "last checkpoint.",
@@ -53,6 +54,7 @@ _RUN = (
         reason="The run said so itself; nothing is waited for.",
         meaning="Training raised an exception.",
         look=(metric("esper.run.status"), metric("esper.run_ends")),
+        sql="SELECT timestamp, rank, outcome, detail FROM run_ended WHERE outcome <> 'finished'",
         act="RUN_ENDED in the log holds the exception in `detail`.",
         fires={_RUNNING: "1x120 0x4 _x100", _FAILED: "0x120 1x4 _x100"},
         quiet={_RUNNING: "1x120 0x4 1x100", _FAILED: "0x120 1x4 0x100"},
@@ -71,6 +73,7 @@ _RUN = (
         "seconds.",
         meaning="Run and relay are both gone, or Prometheus cannot reach them: the node failed, or the network did.",
         look=("up", f"last_over_time({_ALIVE}[1h])"),
+        sql="SELECT timestamp, rank, event_type, message FROM raw_events ORDER BY timestamp DESC LIMIT 20",
         act="Look at the node. If it lives, start `esper-otel relay RUN --follow`: it goes on where the last one was.",
         fires={_RUNNING: "1x120 _x200"},
         quiet={_RUNNING: "1x100 _x32 1x20 0x4 _x200", _FINISHED: "0x100 _x32 0x20 1x4 _x200"},
@@ -93,6 +96,7 @@ _RUN = (
             metric("esper.log.pending_events"),
             metric("hw.gpu.utilization"),
         ),
+        sql="SELECT rank, max(timestamp) AS newest, count(*) AS events FROM raw_events GROUP BY rank ORDER BY newest",
         act="`py-spy dump --pid PID` of the training process (its pid stands in run.json); with several ranks, "
         "compare the "
         "newest event of each.",
@@ -115,6 +119,8 @@ _RUN = (
         "any round that was measured.",
         meaning="The run goes on but the policy is no longer updated.",
         look=(metric("tamiyo.last_update.timestamp"), metric("tolaria.last_epoch.timestamp")),
+        sql="SELECT event_type, max(timestamp) AS newest, count(*) AS times FROM raw_events "
+        "GROUP BY event_type ORDER BY newest DESC LIMIT 20",
         act="If epochs still complete, the rounds are long (raise this limit) or every update is skipped "
         "(TamiyoOptimizerStalled).",
         is_symptom=True,
@@ -134,6 +140,8 @@ _RUN = (
         meaning="The thread that writes the event log does not run: the process is stopped, swapped out, or its disk "
         "hangs.",
         look=(metric("esper.last_heartbeat.timestamp"), metric("esper.log.max_write_time")),
+        sql="SELECT timestamp, rank, uptime_s, pending_events, write_time_ms "
+        "FROM heartbeat ORDER BY timestamp DESC LIMIT 20",
         act="See whether the process is stopped (state T or D in `ps`); look at the disk of the telemetry directory.",
         is_symptom=True,
         fires={_RUNNING: "1x400", series("esper.last_heartbeat.timestamp"): "0+15x40 600x360"},
@@ -154,6 +162,8 @@ _TELEMETRY = (
         reason="The relay looks every 50 ms, so a minute behind for 5 min means that it does not keep up.",
         meaning="Metrics and alerts show the past: the relay reads more slowly than the run writes.",
         look=(metric("esper.relay.lag"), metric("esper.relay.unread"), f"rate({metric('esper.events')}[5m])"),
+        sql="SELECT date_trunc('minute', timestamp) AS minute, count(*) AS events FROM raw_events "
+        "GROUP BY minute ORDER BY minute DESC LIMIT 20",
         act="See whether the relay's CPU is starved (limits of the sidecar); nothing is lost, it catches up.",
         is_symptom=True,
         fires={series("esper.relay.lag"): "0x100 90x300"},
@@ -187,6 +197,8 @@ _TELEMETRY = (
         reason="A line that was written whole is readable; a torn one is what a kill leaves, and not counted here.",
         meaning="The log holds lines that the relay could not use, by reason.",
         look=(metric("esper.telemetry.rejected_records"), metric("esper.telemetry.unknown_fields")),
+        sql="SELECT reason, event_type, count(*) AS times, any_value(excerpt) AS excerpt FROM rejected_lines "
+        "WHERE reason <> 'torn' GROUP BY ALL ORDER BY times DESC LIMIT 20",
         act="Unknown event types mean that the producer is newer than the relay: upgrade the relay, then replay the "
         "run.",
     ),
@@ -244,6 +256,8 @@ _TELEMETRY = (
         reason="256 MiB are some hundred thousand events, more than a short outage of the receiver leaves behind.",
         meaning="Spans and log events are delivered more slowly than they are made.",
         look=(metric("esper.relay.undelivered"), f"rate({metric('esper.relay.exported')}[5m])"),
+        sql="SELECT event_type, count(*) AS times, sum(length(data)) AS characters FROM raw_events "
+        "GROUP BY event_type ORDER BY characters DESC LIMIT 20",
         act="See EsperExportFailing; otherwise the collector is too slow for the load.",
         fires={series("esper.relay.undelivered"): "0x40 400000000x300"},
         quiet={series("esper.relay.undelivered"): "0x40 400000000x20 0x300"},
@@ -259,6 +273,8 @@ _TELEMETRY = (
         reason="A trace holds 1,000 spans by design; what is cut is only in the log and in the metrics.",
         meaning="Rounds have more spans than a trace may hold.",
         look=(metric("esper.relay.cut_spans"),),
+        sql="SELECT group_id, env_id, episode_idx, count(*) AS epochs FROM tolaria_epochs "
+        "GROUP BY ALL ORDER BY epochs DESC LIMIT 20",
         act="Nothing, if the spans are not missed; shorter episodes make smaller traces.",
         fires={series("esper.relay.cut_spans"): "0x100 0+5x300"},
         quiet={series("esper.relay.cut_spans"): "5x400"},

@@ -22,6 +22,8 @@ _TOLARIA = (
         reason="The governor acts on NaN, on a loss far above its running mean or on a lobotomised host; each is news.",
         meaning="The governor restored a host to its last good state and punished the policy.",
         look=(f"sum by (panic_reason) (increase({metric('tolaria.rollbacks')}[1h]))", metric("tolaria.val_loss")),
+        sql="SELECT timestamp, env_id, panic_reason, inner_epoch, loss_at_panic, loss_threshold "
+        "FROM rollbacks ORDER BY timestamp DESC LIMIT 20",
         act="Read TOLARIA_ROLLBACK in the log: loss, limit and environment; see which seed was blended in just before.",
     ),
     Alert(
@@ -34,6 +36,7 @@ _TOLARIA = (
         reason="Five in half an hour are a policy that does not learn from the penalty; 4.5 absorbs extrapolation.",
         meaning="Hosts are rolled back again and again; the rounds are lost.",
         look=(f"sum by (panic_reason) (increase({metric('tolaria.rollbacks')}[30m]))",),
+        sql="SELECT panic_reason, env_id, count(*) AS times FROM rollbacks GROUP BY ALL ORDER BY times DESC",
         act="Stop the run; lower the host's learning rate or the speed of blending.",
         fires={series("tolaria.rollbacks", panic_reason="governor_divergence"): "0x140 0+1x10 10x250"},
         quiet={series("tolaria.rollbacks", panic_reason="governor_divergence"): "0x60 1x60 2x60 3x200"},
@@ -55,6 +58,8 @@ _TOLARIA = (
         "the hour before is divergence and not a new episode.",
         meaning="The host's loss is far above anything of the last hour, a fresh host included.",
         look=(metric("tolaria.val_loss"), metric("tolaria.train_loss"), metric("tolaria.host_grad_norm_pre_clip")),
+        sql="SELECT timestamp, env_id, inner_epoch, val_loss, host_train_loss FROM tolaria_epochs "
+        "ORDER BY val_loss DESC LIMIT 20",
         act="See whether the governor rolls the host back (TolariaRollback); if not, its limit is too wide.",
         fires={series("tolaria.val_loss"): "2.3x10 1.2x30 2.3x10 1.2x150 9x20"},
         quiet={series("tolaria.val_loss"): "2.3x20 1.2x30 2.3x20 1.2x30 2.3x20 0.8x30 2.3x40 1.2x100"},
@@ -74,6 +79,8 @@ _TOLARIA = (
         reason="A loss is never NaN in a healthy host; one is enough.",
         meaning="The host's loss was not finite. The gauge of the loss is not exported then, only this count.",
         look=(metric("esper.telemetry.nonfinite"), metric("tolaria.rollbacks")),
+        sql="SELECT timestamp, env_id, inner_epoch, val_loss, host_train_loss FROM tolaria_epochs "
+        "WHERE NOT isfinite(val_loss) OR NOT isfinite(host_train_loss) ORDER BY timestamp DESC LIMIT 20",
         act="As for TolariaRollback; if no rollback followed, the governor is off or has no snapshot.",
     ),
     on_count(
@@ -88,6 +95,8 @@ _TOLARIA = (
         reason="The detector compares rolling accuracies; what is flat depends on the task, so nobody is woken.",
         meaning="Accuracy no longer changes from batch to batch.",
         look=(metric("tolaria.rolling_accuracy"), metric("simic.batch_accuracy")),
+        sql="SELECT timestamp, batch_idx, rolling_avg_accuracy, prev_rolling_avg_accuracy "
+        "FROM plateau_detected ORDER BY timestamp DESC LIMIT 20",
         act="Nothing, if the accuracy is what was hoped for; otherwise consider to end the run.",
     ),
     on_count(
@@ -103,6 +112,8 @@ _TOLARIA = (
         reason="The detector's limit is relative and grows stricter with the progress of the run.",
         meaning="The accuracy of a batch was far below the rolling mean.",
         look=(metric("simic.accuracy_drop"), metric("tolaria.avg_accuracy"), metric("tolaria.rolling_accuracy")),
+        sql="SELECT timestamp, env_id, current_acc, rolling_avg_acc, drop_percent, threshold_percent "
+        "FROM performance_degradation ORDER BY timestamp DESC LIMIT 20",
         act="Look for rollbacks and prunes in that round, then for a change of the action mix.",
     ),
     Alert(
@@ -127,6 +138,8 @@ _SLOT: Final = (*ARM, "env_id", "slot")
 _BY_SLOT: Final = ", ".join(_SLOT)
 _GERMINATED: Final = series("kasmina.germinations", blueprint="mlp")
 
+_STUCK_EPOCHS: Final = 50
+
 _KASMINA = (
     Alert(
         name="KasminaSeedStuck",
@@ -134,15 +147,18 @@ _KASMINA = (
         severity="warning",
         concern="seeds",
         expr=f"count by ({_BY}) (\n"
-        f"    (max by ({_BY_SLOT}) ({metric('kasmina.seed_epochs_in_stage')}) > 50)\n"
+        f"    (max by ({_BY_SLOT}) ({metric('kasmina.seed_epochs_in_stage')}) > {_STUCK_EPOCHS})\n"
         f"  and on ({_BY_SLOT})\n    ({_IN_STAGE} == 1)\n)",
         hold="5m",
-        summary="{{ $value }} seed(s) of {{ $labels.instance }} are in one stage for more than 50 epochs",
+        summary="{{ $value }} seed(s) of {{ $labels.instance }} are in one stage for more than "
+        f"{_STUCK_EPOCHS} epochs",
         reason="An episode of esper-lite has 75 to 150 epochs and a stage of the recorded runs at most 9; 50 epochs "
         "leave "
         "no time for the stages that follow.",
         meaning="A living seed does not get on: it holds a slot and pays rent.",
         look=(metric("kasmina.seed_epochs_in_stage"), metric("kasmina.seed_alpha"), metric("kasmina.gate_evaluations")),
+        sql="SELECT timestamp, env_id, slot, blueprint_id, stage, epochs_in_stage FROM tolaria_epochs_by_slot "
+        f"WHERE epochs_in_stage > {_STUCK_EPOCHS} ORDER BY timestamp DESC LIMIT 20",
         act="See which gate holds it (`kasmina_gate_evaluations_total` with passed=false, SEED_GATE_EVALUATED in the "
         "log); "
         "a policy that only waits shows in `tamiyo_op_distribution`.",
@@ -173,6 +189,7 @@ _KASMINA = (
             f"sum by (initiator) (increase({metric('kasmina.prunes')}[1h]))",
             f"sum by (blueprint) (increase({metric('kasmina.germinations')}[1h]))",
         ),
+        sql="SELECT initiator, reason, count(*) AS seeds FROM seed_pruned GROUP BY ALL ORDER BY seeds DESC",
         act="The initiator says whether the policy, the governor or the rules prune; see the reward components of "
         "PRUNE.",
         fires={
@@ -200,6 +217,7 @@ _KASMINA = (
             f"sum by (gate, passed) (increase({metric('kasmina.gate_evaluations')}[1h]))",
             f"sum by (from_stage, to_stage) (increase({metric('kasmina.stage_changes')}[1h]))",
         ),
+        sql="SELECT gate, passed, count(*) AS times FROM gates GROUP BY ALL ORDER BY times DESC",
         act="See at which stage seeds end; compare `kasmina_seed_contribution` with the rent they pay.",
         fires={_GERMINATED: "0+1x400", series("kasmina.fossilizations", blueprint="mlp"): "0x400"},
         quiet={_GERMINATED: "0+1x400", series("kasmina.fossilizations", blueprint="mlp"): "0 0 0 0+1x100 100x296"},
@@ -235,6 +253,8 @@ _KASMINA = (
             f"sum by (pattern) (increase({metric('simic.reward_hacking_suspicions')}[1h]))",
             metric("simic.shaped_reward_fraction"),
         ),
+        sql="SELECT timestamp, pattern, env_id, slot_id, seed_contribution, total_improvement, ratio, threshold "
+        "FROM reward_hacking_suspected ORDER BY timestamp DESC LIMIT 20",
         act="Read REWARD_HACKING_SUSPECTED in the log; prune the seed or change the reward mode.",
     ),
 )

@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as ClientExemplar
 from prometheus_client.utils import floatToGoString
 
-from esper_otel.relay.families import AttributeValues, Family, HistogramPoint
+from esper_otel.relay.families import AttributeValues, Exemplar, Family, HistogramPoint
 from esper_otel.signals.names import prometheus_label
+
+Bucket = tuple[str, float] | tuple[str, float, ClientExemplar]
+"""Upper bound, cumulative count and, where there is one, an exemplar."""
 
 
 class FamilyCollector(Collector):
@@ -62,16 +66,27 @@ def _histogram(family: Family, labels: list[str]) -> Metric:
     metric = HistogramMetricFamily(family.prometheus_name, family.description, labels=labels)
     for values, point in family.points.items():
         if isinstance(point, HistogramPoint):
-            metric.add_metric(list(values), _cumulative(family.bounds, point), point.sum)
+            buckets = _cumulative(family.bounds, point, family.exemplars.get(values, {}))
+            metric.add_metric(list(values), buckets, point.sum)
     return metric
 
 
-def _cumulative(bounds: tuple[float, ...], point: HistogramPoint) -> list[tuple[str, float]]:
-    buckets, below = [], 0
-    for bound, count in zip((*bounds, float("inf")), point.counts, strict=True):
+def _cumulative(bounds: tuple[float, ...], point: HistogramPoint, exemplars: dict[int, Exemplar]) -> list[Bucket]:
+    buckets: list[Bucket] = []
+    below = 0
+    for index, (bound, count) in enumerate(zip((*bounds, float("inf")), point.counts, strict=True)):
         below += count
-        buckets.append((_le(bound), float(below)))
+        if index in exemplars:
+            buckets.append((_le(bound), float(below), _exemplar(exemplars[index])))
+        else:
+            buckets.append((_le(bound), float(below)))
     return buckets
+
+
+def _exemplar(exemplar: Exemplar) -> ClientExemplar:
+    """The exemplar under the labels that Grafana looks for. The text format has no place for it."""
+    labels = {"trace_id": f"{exemplar.trace_id:032x}", "span_id": f"{exemplar.span_id:016x}"}
+    return ClientExemplar(labels, exemplar.value, exemplar.timestamp_ns / 1e9)
 
 
 def _le(bound: float) -> str:

@@ -19,6 +19,19 @@ class HistogramPoint(msgspec.Struct):
     count: int = 0
 
 
+class Exemplar(msgspec.Struct, frozen=True):
+    """One value that fell into a bucket of a histogram, when (Unix ns), and the span that it belongs to."""
+
+    value: float
+    timestamp_ns: int
+    trace_id: int
+    span_id: int
+
+
+BucketExemplars = dict[AttributeValues, dict[int, Exemplar]]
+"""Exemplar by attribute values and by the index of its bucket."""
+
+
 class Family(msgspec.Struct, frozen=True, kw_only=True):
     """One metric with all its points.
 
@@ -26,6 +39,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
         instrument: gauge, counter, updowncounter or histogram.
         bounds: upper bounds of a histogram's buckets.
         points: value by attribute values; floats are finite.
+        exemplars: of a histogram, at most one for each bucket.
     """
 
     name: str
@@ -36,3 +50,4 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     attributes: tuple[str, ...]
     bounds: tuple[float, ...] = ()
     points: dict[AttributeValues, float | HistogramPoint]
+    exemplars: BucketExemplars = {}

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from esper_otel.log.reader import LogReader
+from esper_otel.relay.accounting import account
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.console import say
+from esper_otel.relay.exemplars import Exemplars
 from esper_otel.relay.families import Family
 from esper_otel.relay.handover import Handover
 from esper_otel.relay.ingest import Ingest, Ingested
@@ -39,6 +41,7 @@ class MetricsPipeline:
         self,
         path: Path,
         *,
+        run_id: str,
         follow: bool,
         directory: StateDirectory | None,
         liveness: Liveness,
@@ -46,8 +49,8 @@ class MetricsPipeline:
     ) -> None:
         """Go on from the stored state in ``directory``, else begin at the start.
 
-        ``liveness`` sees every line after it acted; its state is stored with the rest. So does ``watch``, which keeps
-        its own.
+        ``run_id`` is the run of records that do not name one. ``liveness`` sees every line after it acted; its state is
+        stored with the rest. So does ``watch``, which keeps its own.
 
         Raises:
             FileNotFoundError: there is nothing to read and ``follow`` is off.
@@ -55,6 +58,7 @@ class MetricsPipeline:
         self.state = MetricState()
         self._directory = directory
         self._liveness = liveness
+        self._exemplars = Exemplars(run_id)
         self._watch = watch
         self._lock = threading.Lock()
         stored = directory.load(CHECKPOINT) if directory else None
@@ -62,9 +66,10 @@ class MetricsPipeline:
             try:
                 self.state.restore(stored["state"])
                 liveness.restore(stored["liveness"])
+                self._exemplars.restore(stored["rounds"])
             except Exception as error:  # whatever is wrong with it, the log can give it again
                 say(f"the stored metrics are unusable ({error}); reading the log anew")
-                stored, self.state = None, MetricState()
+                stored, self.state, self._exemplars = None, MetricState(), Exemplars(run_id)
         self.reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
         self._ingest = Ingest(stored["ingest"] if stored else None)
         self.handover = Handover(stored["positions"] if stored else {})
@@ -87,7 +92,7 @@ class MetricsPipeline:
     def collect(self, now_ns: int) -> list[Family]:
         """The families at this moment; safe to call from any thread."""
         with self._lock:
-            return self.state.collect(now_ns)
+            return self._exemplars.attach(self.state.collect(now_ns))
 
     def set_own(self, signal: own.OwnSignal, points: dict[tuple[str, ...], float]) -> None:
         """Replace the points of one of the relay's own metrics."""
@@ -104,6 +109,7 @@ class MetricsPipeline:
             "ingest": self._ingest.state,
             "state": self.state.snapshot(),
             "liveness": self._liveness.snapshot(),
+            "rounds": self._exemplars.snapshot(),
         }
         self._directory.save(CHECKPOINT, content)
 
@@ -113,22 +119,8 @@ class MetricsPipeline:
         self.reader.close()
 
     def _project(self, line: Ingested) -> None:
-        state = self.state
-        state.add(own.RECORDS)
-        if line.reason is not None:
-            state.add(own.REJECTED, (state.limits.bound("reason", line.reason),))
-        record = line.record
-        if record is not None:
-            for event in line.events:
-                state.apply(event, group_id=record.group_id, rank=record.rank, timestamp_ns=record.timestamp_ns)
-                if record.nonfinite:
-                    state.note_nonfinite(event)
-            self._count_findings(line, record.event_type)
+        account(self.state, line)
         self._liveness.observe(line)
+        self._exemplars.observe(line)
         if self._watch is not None:
             self._watch(line)
-
-    def _count_findings(self, line: Ingested, event_type: str) -> None:
-        for signal, names in ((own.UNKNOWN_FIELDS, line.unknown_fields), (own.MISTYPED_FIELDS, line.mistyped)):
-            if names:
-                self.state.add(signal, (self.state.limits.bound("event_type", event_type),), len(names))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Gauge,
@@ -20,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from esper_otel.relay.exposition import labelled
-from esper_otel.relay.families import Family, HistogramPoint
+from esper_otel.relay.families import Exemplar, Family, HistogramPoint
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
 
@@ -78,7 +79,18 @@ def _histogram_points(family: Family, start_ns: int, time_ns: int) -> list[Histo
             # min and max are unknown: the state keeps buckets alone. Infinities of the right sign would be exported.
             min=None,  # type: ignore[arg-type]
             max=None,  # type: ignore[arg-type]
+            exemplars=[_exemplar(each) for each in family.exemplars.get(values, {}).values()],
         )
         for values, point in family.points.items()
         if isinstance(point, HistogramPoint)
     ]
+
+
+def _exemplar(exemplar: Exemplar) -> SdkExemplar:
+    return SdkExemplar(
+        filtered_attributes={},
+        value=exemplar.value,
+        time_unix_nano=exemplar.timestamp_ns,
+        span_id=exemplar.span_id,
+        trace_id=exemplar.trace_id,
+    )

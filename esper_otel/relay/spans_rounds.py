@@ -121,6 +121,8 @@ class RoundSpans:
             lane.completed = current.number
         if lane.rank == 0:
             self._add_root(lane, current, truncated)
+        elif current.anomalies:
+            self._add_anomaly(lane, current)
         lane.previous = current.number
         lane.round = None
         return current.dropped
@@ -135,6 +137,14 @@ class RoundSpans:
         error = ", ".join(current.anomalies) or None
         times_ns = (current.start_ns, current.last_ns)
         self._sink.add("simic.round", lane.root(current.number), times_ns, attributes, links=links, error=error)
+
+    def _add_anomaly(self, lane: Lane, current: Round) -> None:
+        """What the root, which rank 0 writes, cannot say: that something went wrong on another rank."""
+        attributes: dict[str, AttributeValue] = {**lane_attributes(lane, current), "esper.round.anomalous": True}
+        ref, parent = lane.child(current.number, "anomaly"), lane.root(current.number)
+        times_ns = (current.last_ns, current.last_ns)
+        error = ", ".join(current.anomalies)
+        self._sink.add("simic.round.anomaly", ref, times_ns, attributes, parent=parent, error=error)
 
     def _close_children(self, lane: Lane, current: Round, end_ns: int) -> None:
         for episode in list(current.episodes.values()):

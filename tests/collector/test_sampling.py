@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from tests.collector.cluster import Client, Cluster, arrived, cluster, round_spans
 from tests.relay.processes import wait_for
+from tests.relay.test_anomalies_of_other_ranks import HEALTHY as HEALTHY_RANK
+from tests.relay.test_anomalies_of_other_ranks import ROLLED_BACK, spans_of
 
 OPEN_ROUNDS = "otelcol_processor_tail_sampling_sampling_traces_on_memory"
 HEALTHY, ANOMALOUS, FAULTY, LONG, WITHOUT_ROOT, OTHER_RANK, RUN_STARTED, RUN_ENDED = range(8)
@@ -37,10 +40,21 @@ def send_rounds(client: Client) -> None:
     for number, name in ((RUN_STARTED, "esper.run"), (RUN_ENDED, "esper.run.end")):
         client.send("traces", round_spans(number, [], root=True, anomalous=False, root_name=name))
     client.send("traces", round_spans(OTHER_RANK, ["late5"], root=False))
+    client.send("traces", encode_spans(spans_of(ROLLED_BACK, rank=1)))
+    client.send("traces", encode_spans(spans_of(HEALTHY_RANK, rank=0)))
 
 
 def test_an_anomalous_round_is_kept_whole_though_only_its_root_which_comes_last_says_so(sampled: Cluster) -> None:
     assert {"early1", "root1", "early3", "root3"} <= arrived(sampled.backend)[0]
+
+
+def test_a_round_that_was_anomalous_on_another_rank_is_kept_whole_though_its_root_says_that_all_is_well(
+    sampled: Cluster,
+) -> None:
+    kept = [span for span in sampled.backend.spans if span.name.startswith("simic.round")]
+
+    assert ["simic.round", "simic.round.anomaly"] == sorted(span.name for span in kept)
+    assert 1 == len({span.trace_id for span in kept})
 
 
 def test_a_round_with_an_error_in_any_span_is_kept_whole(sampled: Cluster) -> None:

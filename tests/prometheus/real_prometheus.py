@@ -44,6 +44,11 @@ class Prometheus:
         """The type of every metric family as it was scraped."""
         return {name: entries[0]["type"] for name, entries in self._get("metadata").items()}
 
+    def exemplars(self, expression: str, since_s: float, until_s: float) -> list[dict[str, Any]]:
+        """The series of an expression that have exemplars between two Unix times: ``seriesLabels``, ``exemplars``."""
+        found: list[dict[str, Any]] = self._get("query_exemplars", query=expression, start=since_s, end=until_s)
+        return found
+
     def wait_for(self, expression: str) -> None:
         """Until an instant query yields something; fails after START_S."""
         deadline = time.monotonic() + START_S
@@ -56,7 +61,7 @@ class Prometheus:
             time.sleep(0.2)
         raise AssertionError(f"{expression} yields nothing after {START_S:g} s")
 
-    def _get(self, what: str, **parameters: str) -> Any:
+    def _get(self, what: str, **parameters: str | float) -> Any:
         url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
         with urllib.request.urlopen(url, timeout=10) as response:
             return json.load(response)["data"]
@@ -74,6 +79,7 @@ def prometheus_on(targets: Path, directory: Path) -> Iterator[Prometheus]:
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address={address}",
         "--log.level=warn",
+        "--enable-feature=exemplar-storage",
     ]
     with (directory / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
