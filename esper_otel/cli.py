@@ -14,6 +14,7 @@ from esper_otel.dashboards_command import dashboards
 from esper_otel.mcp_server.command import mcp
 from esper_otel.relay.backfill_command import backfill
 from esper_otel.relay.command import relay
+from esper_otel.relay.doctor_command import doctor
 from esper_otel.report.command import report
 from esper_otel.signals import catalogue
 from esper_otel.sql.command import compact, sql, views
@@ -27,6 +28,7 @@ app.command()(views)
 app.command()(compact)
 app.command()(report)
 app.command()(mcp)
+app.command()(doctor)
 
 
 class Format(StrEnum):

@@ -15,6 +15,8 @@ from typing import Any, Final, Protocol
 import msgspec
 from opentelemetry.sdk.metrics.export import MetricsData
 
+from esper_otel.redaction import redacted_text
+
 REFUSED_HTTP: Final = frozenset({400, 413, 422})
 """Answers that the same bytes would get again; 401, 403 and 404 are cured by configuration and are tried again."""
 
@@ -131,6 +133,11 @@ class SignalExporter:
             self._stopped.set()
             self.exporter.shutdown()
 
+    def probe(self) -> str:
+        """Send an empty request; why it was not taken, empty when it was. Blocks up to the exporter's own timeout."""
+        failure = self._attempt_once(MetricsData([]) if self.signal == "metrics" else [])
+        return "" if failure is None else f"{failure.reason}{'' if failure.refused else self._hint}"
+
     def partial_success(self, rejected: int, message: str) -> None:
         """Note that the receiver accepted a batch but dropped ``rejected`` items of it."""
         self.exported -= rejected
@@ -161,7 +168,8 @@ class SignalExporter:
             self.exported += items
             return True
         self.failed += items
-        self.last_error = f"{self.endpoint}: {failure.reason}{'' if failure.refused else self._hint}"
+        reason = redacted_text(failure.reason)  # libraries put headers and whole addresses into their messages
+        self.last_error = f"{self.endpoint}: {reason}{'' if failure.refused else self._hint}"
         if not failure.refused:
             return False
         if isinstance(batch, MetricsData) or items == 1:
