@@ -58,3 +58,16 @@ down:
 
 stack: $(STAMP)
 	$(BIN)/python -m deploy.stack $(OPTIONS)
+
+# The whole fault campaign (about half an hour on 4 cores); it writes the table in docs/faults.md.
+.PHONY: faults
+faults: $(STAMP) tools
+	$(BIN)/python -m tests.faults.campaign
+
+# The figures against every alternative: two runs for the spread, some 20 minutes on a machine with nothing else to do.
+# ESPER_LITE_SRC=…/src adds esper-lite's own hub; trackers that are not installed (extra 'bench') are named as absent.
+.PHONY: bench
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks --out out/bench-1.json
+	$(BIN)/python -m benchmarks --out out/bench-2.json
+	$(BIN)/python -m benchmarks --merge out/bench-1.json out/bench-2.json --page docs/benchmarks.md

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from esper_otel.log.layout import RELAY_DIRECTORY
+from esper_otel.log.opening import refuse_link
 
 
 def start_relay(run_dir: Path, linger_s: float) -> int:
@@ -14,7 +15,7 @@ def start_relay(run_dir: Path, linger_s: float) -> int:
 
     It outlives the training process, hears none of its signals, and writes what it has to say to
     ``RUN/relay/relay.log``. ``posix_spawn`` rather than a fork: it copies no page tables of a large process, and runs
-    none of its fork hooks.
+    none of its fork hooks. ``-P``: the directory that training runs in is no place to import from.
 
     Args:
         run_dir: the run to follow.
@@ -26,10 +27,11 @@ def start_relay(run_dir: Path, linger_s: float) -> int:
     if not sys.executable:
         raise OSError("the Python interpreter does not know its own path")
     directory = run_dir / RELAY_DIRECTORY
+    refuse_link(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "esper_otel.relay", str(run_dir), "--follow"]
+    command = [sys.executable, "-P", "-m", "esper_otel.relay", str(run_dir), "--follow"]
     command += ["--linger", f"{linger_s:g}", "--parent-pid", str(os.getpid())]
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     return os.posix_spawn(
         sys.executable,
         command,

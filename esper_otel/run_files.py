@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from esper_otel.log import manifest
 from esper_otel.log.layout import LATEST, RUN_FILE
+from esper_otel.redaction import redacted_arguments
 from esper_otel.settings import Settings, process_start
 
 _PACKAGES: Final = ("esper-otel", "msgspec", "numpy", "torch", "esper-lite")
@@ -65,7 +66,7 @@ def _first_fields(settings: Settings) -> dict[str, Any]:
         "pid": os.getpid(),
         "pid_start": process_start(os.getpid()),
         "host": socket.gethostname(),
-        "argv": sys.argv,
+        "argv": redacted_arguments(sys.argv),
         "python": platform.python_version(),
         "versions": _versions(),
         "world_size": settings.world_size,

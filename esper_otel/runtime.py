@@ -24,7 +24,8 @@ from esper_otel.events.declare import Event, Severity
 from esper_otel.events.run import RunEnded
 from esper_otel.launch import exit_code, start_relay
 from esper_otel.log.lock import LockHeldError, forget_after_fork
-from esper_otel.log.writer import LegacyLines, Writer
+from esper_otel.log.queued import LegacyLines
+from esper_otel.log.writer import Writer
 from esper_otel.run_files import RunFiles
 from esper_otel.settings import Settings, Stability, gather
 

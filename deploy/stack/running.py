@@ -43,7 +43,7 @@ class Running:
         """
         for path, text in program.files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            _write_closed(path, text)
         with self._log(program.name).open("wb") as log:
             try:
                 child = subprocess.Popen(
@@ -134,6 +134,13 @@ def running(programs: Sequence[Program], logs: Path) -> Iterator[Running]:
         for program in programs:
             stack.await_ready(program)
         yield stack
+
+
+def _write_closed(path: Path, text: str) -> None:
+    """Write configuration that nobody else may read: addresses of webhooks and keys stand in it."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text, encoding="utf-8")
 
 
 def _answers(url: str) -> bool:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from esper_otel.log.layout import Series
+from esper_otel.log.opening import open_to_change
 
 
 class AppendFile:
@@ -33,7 +34,7 @@ class AppendFile:
             OSError: it cannot be created.
         """
         self._series.directory.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._series.active, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = open_to_change(self._series.active, os.O_RDWR | os.O_APPEND)
         self._fd = fd
         self._size = os.fstat(fd).st_size
         self._is_torn = self._size > 0 and os.pread(fd, 1, self._size - 1) != b"\n"

@@ -21,6 +21,8 @@ from esper_otel.log.salvage import Salvage, plain, replace_number
 
 SCHEMA_VERSION: Final = 1
 EXCERPT_CHARACTERS: Final = 200
+LATEST_NS: Final = 2**63
+"""The year 2262: what comes later, or before 1970, is no Unix time in ns that OTLP could carry."""
 
 _NULL: Final = re.compile(b"null")  # half as dear as the `in` operator, whose search likes no short needles
 
@@ -179,7 +181,10 @@ def decode(line: bytes, *, source: str = "", offset: int = 0, segment: int = 1) 
             read, nonfinite = _decode_by_value(line)
         except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, ArithmeticError):
             return BadLine(source, offset, segment, Reason.MALFORMED, excerpt(line))
-    return _record(read, nonfinite, source, offset, segment)
+    record = _record(read, nonfinite, source, offset, segment)
+    if not 0 <= record.timestamp_ns < LATEST_NS:
+        return BadLine(source, offset, segment, Reason.MALFORMED, excerpt(line))
+    return record
 
 
 def excerpt(line: bytes) -> str:

@@ -8,6 +8,8 @@ from typing import Final
 
 import zstandard
 
+from esper_otel.log.opening import create
+
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
@@ -27,7 +29,7 @@ def compress(segment: Path) -> None:
     """
     draft = segment.with_name(f".{segment.name}.zst.new")
     try:
-        with segment.open("rb") as source, draft.open("wb") as target:
+        with segment.open("rb") as source, create(draft) as target:
             zstandard.ZstdCompressor().copy_stream(source, target, read_size=_CHUNK_BYTES)
         draft.rename(segment.with_name(f"{segment.name}.zst"))
         segment.unlink()

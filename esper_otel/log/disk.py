@@ -24,6 +24,7 @@ _ADVICE: Final = {
     errno.EROFS: "the file system is read-only; choose another telemetry directory",
     errno.EACCES: "no permission to write; choose another telemetry directory",
     errno.EPERM: "no permission to write; choose another telemetry directory",
+    errno.ELOOP: "it is a symbolic link, and the log is not written through links; remove it",
     errno.EFBIG: "the file reached the size limit of the process (ulimit -f); raise it",
 }
 
@@ -102,17 +103,29 @@ class Disk:
             self._speaker.say_once("left", f"{left} events are not in the log: {cause}")
 
     def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            lines, events, count = batch
-            if not self._write_until_done(lines):
-                break
-            with self._ready:
-                for _ in range(count):
-                    self._batches.popleft()
-                self.pending_bytes -= len(lines)
-            self.written_events += events
-            self._file_events += events
+        goes_on = True
+        while goes_on:
+            try:
+                goes_on = self._write_next()
+            except Exception as error:  # without this thread nothing would be written any more
+                goes_on = self._wait_after(OSError(f"{type(error).__name__}: {error}"))
         self._file.close()
+
+    def _write_next(self) -> bool:
+        """Write what there is, once there is something; False at the end."""
+        batch = self._next_batch()
+        if batch is None:
+            return False
+        lines, events, count = batch
+        if not self._write_until_done(lines):
+            return False
+        with self._ready:
+            for _ in range(count):
+                self._batches.popleft()
+            self.pending_bytes -= len(lines)
+        self.written_events += events
+        self._file_events += events
+        return True
 
     def _next_batch(self) -> tuple[bytes, int, int] | None:
         """Lines to write at once, their events and how many batches they are; None at the end. Waits."""

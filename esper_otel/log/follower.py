@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from esper_otel.log.codec import decode, excerpt
 from esper_otel.log.envelope import BadLine, Reason, Record
 from esper_otel.log.layout import COMPRESSED, Source
 from esper_otel.log.lines import MAX_LINE_BYTES, LineSplitter
 from esper_otel.log.segment import READ_ERRORS, OpenSegment
+
+MAX_READ_BYTES: Final = 32 * 1024 * 1024
+"""Length of the lines that one read gives, one line more at most: a thousand of the longest ones would fill 16 GB."""
 
 
 class Position(TypedDict):
@@ -34,6 +37,7 @@ class Follower:
         self._file: OpenSegment | None = None
         self._lines = LineSplitter()
         self._is_abandoned = False
+        self.taken_bytes = 0
         self.follow = follow
 
     @property
@@ -41,10 +45,14 @@ class Follower:
         """Right behind the last line that was returned."""
         return {"segment": max(self._segment, 1), "offset": self._offset}
 
-    def read(self, limit: int) -> list[Record | BadLine]:
-        """Up to ``limit`` records that are there now; empty when there is nothing new. Does not wait."""
+    def read(self, limit: int, max_bytes: int = MAX_READ_BYTES) -> list[Record | BadLine]:
+        """Up to ``limit`` records that are there now; empty when there is nothing new. Does not wait.
+
+        No more are taken once their lines have ``max_bytes``; how many they have is then :attr:`taken_bytes`.
+        """
         found: list[Record | BadLine] = []
-        while len(found) < limit:
+        self.taken_bytes = 0
+        while len(found) < limit and self.taken_bytes < max_bytes:
             if self._file is None and not self._open(found):
                 break
             if self._take_line(found):
@@ -114,6 +122,7 @@ class Follower:
             return False
         line, length = taken
         self._offset += length
+        self.taken_bytes += length
         if len(line) > MAX_LINE_BYTES:
             found.append(self._bad(Reason.TOO_LONG, excerpt(line)))
         elif line.strip():

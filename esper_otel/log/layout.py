@@ -22,6 +22,7 @@ RELAY_DIRECTORY: Final = "relay"
 _NAME: Final = re.compile(
     r"events(?:\.rank(?P<rank>[1-9]\d*))?(?:\.(?P<segment>\d{6,}))?\.jsonl(?P<suffix>\.gz|\.zst)?"
 )
+_LOCK_NAME: Final = re.compile(r"\.writer\.rank(?P<rank>0|[1-9]\d{0,8})\.lock")
 
 
 class Located(msgspec.Struct, frozen=True):
@@ -100,6 +101,12 @@ class Series:
         """The same number where it exists again, else the oldest: the directory was made anew."""
         numbers = self.numbers()
         return segment if segment in numbers else numbers[0]
+
+
+def ranks_with_lock(directory: Path) -> list[int]:
+    """Ranks that a process of the run began to write, whether or not a line of theirs is there."""
+    found = (_LOCK_NAME.fullmatch(path.name) for path in _files(directory))
+    return sorted(int(match["rank"]) for match in found if match is not None)
 
 
 class SingleFile:

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from esper_otel.log.opening import open_to_change
+
 _FLOCK: Final = "qqihh" if sys.platform == "darwin" else "hhqqi"
 """Layout of ``struct flock``: start, length, pid, type, whence on macOS; type, whence, start, length, pid on Linux."""
 
@@ -41,7 +43,7 @@ class WriterLock:
         """
         if self._path in _held:
             raise LockHeldError(f"this process already writes the log guarded by {self._path}")
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = open_to_change(self._path, os.O_RDWR)
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -77,16 +79,23 @@ class WriterLock:
 
 def holder(path: Path) -> int | None:
     """Process id of the living writer that holds the lock at ``path``; None when nobody does. Takes nothing."""
+    try:
+        return known_holder(path)
+    except OSError:
+        return None
+
+
+def known_holder(path: Path) -> int | None:
+    """As :func:`holder`, where it matters whether nobody holds the lock or nobody can tell.
+
+    Raises:
+        OSError: the file is gone, or the file system has no locks.
+    """
     if path.absolute() in _held:
         return os.getpid()
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _ask(fd)
-    except OSError:
-        return None
     finally:
         os.close(fd)
 

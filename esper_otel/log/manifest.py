@@ -8,9 +8,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from esper_otel.log.layout import RUN_FILE
+from esper_otel.log.opening import create, open_to_change, read_whole
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""A manifest has a few KB."""
 
 
 def read(run_dir: Path) -> dict[str, Any]:
@@ -18,13 +22,14 @@ def read(run_dir: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: ``run.json`` is not a JSON object; the message names the file.
+        OSError: it cannot be read, is no regular file, or is longer than 4 MiB.
     """
     path = run_dir / RUN_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_whole(path, MAX_BYTES).decode("utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}")
@@ -54,7 +59,8 @@ def replace_file(path: Path, text: str) -> None:
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        draft.write_text(text, encoding="utf-8")
+        with create(draft) as file:
+            file.write(text.encode())
         draft.replace(path)
     except OSError:
         draft.unlink(missing_ok=True)
@@ -64,7 +70,7 @@ def replace_file(path: Path, text: str) -> None:
 @contextmanager
 def _locked(run_dir: Path) -> Iterator[None]:
     # flock, not lockf: it belongs to the open file, so that threads of one process exclude each other as well
-    fd = os.open(run_dir / f".{RUN_FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = open_to_change(run_dir / f".{RUN_FILE}.lock", os.O_RDWR)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

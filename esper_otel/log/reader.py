@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from esper_otel.log.envelope import BadLine, Record
-from esper_otel.log.follower import Follower, Position
+from esper_otel.log.follower import MAX_READ_BYTES, Follower, Position
 from esper_otel.log.layout import Series, resolve
 
 RESCAN_S: Final = 0.2
@@ -70,17 +70,20 @@ class LogReader:
     def read(self, max_records: int = 1000) -> list[Record | BadLine]:
         """Up to ``max_records`` records that are there now, each log getting its turn; empty when there is nothing new.
 
-        Does not wait. Order is kept within a log, not between logs.
+        Does not wait. Order is kept within a log, not between logs. Fewer are given where their lines are long.
         """
         if self._follow:
             self._rescan()
         found: list[Record | BadLine] = []
         followers = list(self._followers.values())
+        left_bytes = MAX_READ_BYTES
         for step in range(len(followers)):
-            if len(found) >= max_records:
+            if len(found) >= max_records or left_bytes <= 0:
                 break
             share = -(-(max_records - len(found)) // (len(followers) - step))
-            found += followers[(self._turn + step) % len(followers)].read(share)
+            follower = followers[(self._turn + step) % len(followers)]
+            found += follower.read(share, left_bytes)
+            left_bytes -= follower.taken_bytes
         self._turn += 1
         return found
 

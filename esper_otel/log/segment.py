@@ -11,6 +11,8 @@ from typing import Final
 
 import zstandard
 
+from esper_otel.log.opening import open_to_read
+
 CHUNK_BYTES: Final = 256 * 1024
 _HEAD_BYTES: Final = 128
 
@@ -25,10 +27,10 @@ class OpenSegment:
         """Open ``path`` and go to ``offset`` (bytes, uncompressed), which may lie behind the end.
 
         Raises:
-            OSError: the file cannot be opened.
+            OSError: the file cannot be opened, or is no regular file.
             EOFError, zlib.error, zstandard.ZstdError: it is not what its suffix says.
         """
-        self._raw = path.open("rb", buffering=0)
+        self._raw = open_to_read(path)
         try:
             self._stream = _uncompressed(self._raw, path.suffix)
             self.compressed = self._stream is not self._raw

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final
 
 from esper_otel.events.declare import Event
 from esper_otel.events.run import Heartbeat, TelemetryLoss
@@ -25,6 +25,7 @@ from esper_otel.log.last_seq import last_seq
 from esper_otel.log.layout import Series
 from esper_otel.log.lock import LockHeldError, WriterLock
 from esper_otel.log.losses import Losses, LossReason, Speaker
+from esper_otel.log.queued import ForeignEvent, LegacyLines, Queued
 
 ENCODE_EVERY_S: Final = 0.02
 SLICE_EVENTS: Final = 64
@@ -36,32 +37,6 @@ REPORT_EVERY_S: Final = 0.25
 
 MAX_QUEUED_EVENTS: Final = 65_536
 MIN_QUEUED_EVENTS: Final = 1024
-
-
-@runtime_checkable
-class ForeignEvent(Protocol):
-    """An event of another producer, which is kept in that producer's own words."""
-
-    @property
-    def event_type(self) -> str:
-        """Name of its type."""
-
-    def line(self, run_id: str, rank: int, seq: int) -> tuple[bytes, tuple[str, ...]]:
-        """Its line with our run, rank and number in it, newline included; what could not be kept, ``field: why``."""
-
-
-Queued = tuple[Event | ForeignEvent, int, str, str | None, str | None]
-"""An event on its way: itself, Unix time in ns, group, severity, message. A foreign one has its own of the latter."""
-
-
-class LegacyLines(Protocol):
-    """The lines that an event becomes while names migrate (:mod:`esper_otel.upstream.legacy`)."""
-
-    def lines(self, event: Event) -> list[tuple[str, Any]]:
-        """Event types and payloads to write for ``event``, none when it is held back."""
-
-    def flush(self) -> list[tuple[str, Any, Event]]:
-        """What was held back, with the event that it came from."""
 
 
 class Writer:
@@ -191,10 +166,15 @@ class Writer:
             self.losses.add(LossReason.WRITE_FAILED, 1, failure)
 
     def _run(self) -> None:
-        while not self._stop.wait(ENCODE_EVERY_S):
-            self._beat()
-            self._drain()
-        self._drain()
+        is_last = False
+        while not is_last:
+            try:
+                is_last = self._stop.wait(ENCODE_EVERY_S)
+                self._beat()
+                self._drain()
+            except Exception as error:  # a thread that ended would take every later event with it
+                cause = f"{type(error).__name__}: {error}"
+                self.speaker.say_once("encoder", f"recording was interrupted ({cause}) and goes on; nothing is lost")
 
     def _drain(self) -> None:
         while self._disk.has_room():
@@ -202,14 +182,24 @@ class Writer:
             count = min(len(self._queue), SLICE_EVENTS)
             if not count:
                 return
-            encoded = [line for _ in range(count) if (line := self._encode(self._queue.popleft()))]
+            self._hand_over([self._queue.popleft() for _ in range(count)])
             self._encoded_events += count
-            if encoded:
-                lines = b"".join(encoded)
-                self._disk.hand_over(lines, len(encoded))
-                self._bound_queue(len(lines) / len(encoded))
             if len(self._queue) < self._queue_limit // 2:
                 time.sleep(SLICE_PAUSE_S)
+
+    def _hand_over(self, items: list[Queued]) -> None:
+        """Encode ``items`` and give their lines to the disk; back to the queue with them when that is interrupted."""
+        first = self._seq
+        try:
+            encoded = [line for item in items if (line := self._encode(item))]
+            if encoded:
+                lines = b"".join(encoded)
+                self._bound_queue(len(lines) / len(encoded))
+                self._disk.hand_over(lines, len(encoded))
+        except BaseException:
+            self._seq = first
+            self._queue.extendleft(reversed(items))
+            raise
 
     def _bound_queue(self, line_bytes: float) -> None:
         """Live events take about as much memory as their lines: hold as many as the buffer would."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from esper_otel.log.opening import create, open_to_change, open_to_read
 from esper_otel.relay.console import say
 
 VERSION: Final = 1
@@ -34,7 +35,7 @@ class StateDirectory:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._has_complained = False
-        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._lock = open_to_change(path / "lock", os.O_RDWR)
         try:
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -46,8 +47,9 @@ class StateDirectory:
     def load(self, name: str) -> dict[str, Any] | None:
         """The stored state, or None when there is none that this version can use."""
         try:
-            stored = msgspec.json.decode((self.path / f"{name}.json").read_bytes())
-        except (OSError, msgspec.DecodeError):
+            with open_to_read(self.path / f"{name}.json") as file:
+                stored = msgspec.json.decode(file.readall())
+        except (OSError, msgspec.DecodeError, RecursionError):
             return None
         return stored if isinstance(stored, dict) and stored.get("version") == VERSION else None
 
@@ -56,7 +58,8 @@ class StateDirectory:
         target = self.path / f"{name}.json"
         fresh = target.with_suffix(".json.new")
         try:
-            fresh.write_bytes(msgspec.json.encode({"version": VERSION, **state}))
+            with create(fresh) as file:
+                file.write(msgspec.json.encode({"version": VERSION, **state}))
             fresh.replace(target)
         except OSError as error:
             if not self._has_complained:

@@ -3,8 +3,37 @@
 from __future__ import annotations
 
 import sys
+import threading
+from typing import Final
+
+from esper_otel.terminal import printable
+
+_WAIT_S: Final = 0.5
+"""How long a message may take: standard error may be a pipe that nobody reads."""
+
+_printing = threading.Lock()
+"""Held by the thread that prints; for as long as it is stuck, further messages are left out."""
 
 
 def say(text: str) -> None:
-    """One line to the console."""
-    print(f"esper-otel relay: {text}", file=sys.stderr, flush=True)
+    """One line to the console. Never raises and never waits for long: a full disk or pipe must not end the relay."""
+    if not _printing.acquire(timeout=_WAIT_S):
+        return
+    try:
+        printer = threading.Thread(target=_print, args=(text,), name="esper-relay-message", daemon=True)
+        printer.start()
+        printer.join(_WAIT_S)
+    except RuntimeError:  # no thread can be started while the interpreter ends
+        _print(text)
+
+
+def _print(text: str) -> None:
+    stream = sys.stderr
+    try:
+        if stream is not None:
+            stream.write(f"esper-otel relay: {printable(text)}\n")
+            stream.flush()
+    except (OSError, ValueError):
+        return  # there is nowhere left to say it
+    finally:
+        _printing.release()

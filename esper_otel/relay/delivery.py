@@ -36,6 +36,9 @@ QUIET_S: Final = 3.0
 KEPT_NOTES: Final = 1_000
 """Events of the relay itself that wait for an endpoint that is down."""
 
+LONGEST_CALL_S: Final = 15.0
+"""Time after which a call without an answer is said: an endpoint that answers a byte at a time never ends it."""
+
 FIRST_RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 15.0
 
@@ -177,7 +180,7 @@ class DeliveryPipeline:
             return True
         pause_s = FIRST_RETRY_S
         said = False
-        while not exporter.export(batch):
+        while not exporter.export(batch, LONGEST_CALL_S):
             if self._stop.is_set():
                 return False
             if not said:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from typing import Any, Final
-from wsgiref.simple_server import WSGIServer
+from typing import Final
 
 import msgspec
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from esper_otel.log.layout import TARGETS_FILE
 from esper_otel.log.manifest import replace_file
+from esper_otel.log.opening import open_to_change, read_whole
+from esper_otel.relay.scrape_server import ScrapeServer
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 9464
 PORTS_TRIED: Final = 100
+MAX_TARGETS_BYTES: Final = 16 * 1024 * 1024
 
 
 def address_from_env() -> tuple[str, int]:
@@ -41,7 +43,7 @@ class Endpoint:
         Raises:
             OSError: no port of those tried is free, or the host is not an address of this machine.
         """
-        self._server, self._thread = _serve(registry, host, port)
+        self._server = _serve(registry, host, port)
         self.host = host
         self.port = int(self._server.server_port)
 
@@ -53,16 +55,14 @@ class Endpoint:
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
 
 
-def _serve(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, Any]:
+def _serve(registry: CollectorRegistry, host: str, port: int) -> ScrapeServer:
     last_error: OSError | None = None
     for candidate in range(port, min(port + PORTS_TRIED, 65_536)) if port else (0,):
         try:
-            return start_http_server(candidate, addr=host, registry=registry)
+            return ScrapeServer(registry, host, candidate)
         except OSError as error:
             last_error = error
     raise OSError(
@@ -98,7 +98,7 @@ def withdraw(directory: Path, instance: str) -> None:
 
 def _rewrite(directory: Path, instance: str, target: Target | None) -> None:
     # The lock is on its own file because the targets file is replaced: relays of other runs write it as well.
-    with (directory / f".{TARGETS_FILE}.lock").open("w") as lock:
+    with os.fdopen(open_to_change(directory / f".{TARGETS_FILE}.lock", os.O_RDWR)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         path = directory / TARGETS_FILE
         kept = [entry for entry in _read(path) if entry.labels.get("instance") != instance]
@@ -109,6 +109,6 @@ def _rewrite(directory: Path, instance: str, target: Target | None) -> None:
 
 def _read(path: Path) -> list[Target]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Target])
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode(read_whole(path, MAX_TARGETS_BYTES), type=list[Target])
+    except (OSError, msgspec.DecodeError, RecursionError):
         return []

@@ -69,7 +69,7 @@ def attribute_value(value: object) -> AttributeValue:
         return cut_text(value)
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return _array(value)
-    return _json_text(value)
+    return json_text(value)
 
 
 def cut_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
@@ -92,13 +92,13 @@ def _add_maps(found: dict[str, AttributeValue], mappings: Sequence[tuple[str, Ma
                 (f"{key}.{cut_text(str(item), MAX_KEY_BYTES)}", attribute_value(mapping[item])) for item in mapping
             )
         else:
-            found[key] = _json_text(mapping)
+            found[key] = json_text(mapping)
 
 
 def _array(values: Sequence[Any]) -> AttributeValue:
     kinds = {type(value) for value in values}
     if len(values) > MAX_ITEMS or not kinds <= {str, bool, int, float}:
-        return _json_text(values)
+        return json_text(values)
     # Arrays must hold one type: mixed integers and floats become floats, any other mixture texts.
     items = [float(value) if kinds == {int, float} else attribute_value(value) for value in values]
     items = [attribute_value(item) for item in items]
@@ -107,7 +107,8 @@ def _array(values: Sequence[Any]) -> AttributeValue:
     return tuple(items)  # type: ignore[return-value]  # one type, as just ensured
 
 
-def _json_text(value: object) -> str:
+def json_text(value: object) -> str:
+    """``value`` as JSON, cut like any text; what JSON cannot say as text."""
     return cut_text(msgspec.json.encode(_plain(value)).decode())
 
 

@@ -22,6 +22,9 @@ from esper_otel.relay.ingest import Ingest, Ingested
 MAX_LINES: Final = 8_000
 """Lines that wait: some 20 MB of decisions, a second of the fastest training."""
 
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Payloads of the lines that wait: a log may have long lines."""
+
 Positions = dict[str, Position]
 
 
@@ -39,6 +42,11 @@ class Batch(msgspec.Struct, frozen=True):
     ingest: Any
     lines: list[Ingested]
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of the payloads."""
+        return sum(len(line.record.data) for line in self.lines if line.record is not None)
+
 
 class Handover:
     """A short queue of batches, each beginning where the one before ended. Safe for use by two threads."""
@@ -48,15 +56,18 @@ class Handover:
         self._lock = threading.Lock()
         self._batches: deque[Batch] = deque()
         self._held = 0
+        self._held_bytes = 0
         self._tail: Positions = dict(positions)
 
     def put(self, end: Positions, ingest: Any, lines: list[Ingested]) -> None:
         """Add the lines between the end of the last batch and ``end``; the oldest go where there is no room."""
         with self._lock:
-            self._batches.append(Batch(self._tail, end, ingest, lines))
+            batch = Batch(self._tail, end, ingest, lines)
+            self._batches.append(batch)
             self._tail = end
             self._held += len(lines)
-            while self._held > MAX_LINES:
+            self._held_bytes += batch.size_bytes
+            while self._held > MAX_LINES or self._held_bytes > MAX_BYTES:
                 self._drop_first()
 
     def take(self, positions: Mapping[str, Position]) -> Batch | None:
@@ -70,7 +81,9 @@ class Handover:
         return None
 
     def _drop_first(self) -> None:
-        self._held -= len(self._batches.popleft().lines)
+        batch = self._batches.popleft()
+        self._held -= len(batch.lines)
+        self._held_bytes -= batch.size_bytes
 
     def is_at_tail(self, positions: Mapping[str, Position]) -> bool:
         """Whether whoever is at ``positions`` has everything that was put."""

@@ -6,6 +6,7 @@ then the relay says it in its place, with a RUN_ENDED line, so that every reader
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +15,14 @@ import msgspec
 
 from esper_otel.events import Heartbeat, RunEnded, TrainingStarted
 from esper_otel.events.vocabulary import RUN_OUTCOMES
+from esper_otel.log import manifest
 from esper_otel.log.append import AppendFile
 from esper_otel.log.codec import Envelope, LineEncoder
 from esper_otel.log.last_seq import last_seq
-from esper_otel.log.layout import Series
-from esper_otel.log.lock import LockHeldError, WriterLock, holder
+from esper_otel.log.layout import Series, ranks_with_lock
+from esper_otel.log.lock import LockHeldError, WriterLock, known_holder
 from esper_otel.relay.ingest import Ingested
+from esper_otel.settings import process_start
 from esper_otel.signals.attributes import ATTRIBUTES
 
 RUNNING: Final = "running"
@@ -29,15 +32,20 @@ DIED: Final = "died"
 GRACE_S: Final = 1.0
 """How long a log may be without a writer before its process counts as dead: it is created first and locked then."""
 
+SILENCE_S: Final = 15.0
+"""Three heartbeats: where locks cannot be asked, a trainer that goes on writing is never taken for dead."""
+
 NO_SEGMENT_LIMIT: Final = 2**62
 
 
 class RankStatus(msgspec.Struct):
-    """What is known of one rank."""
+    """What is known of one rank; ``is_buried`` when its end was written but is not read yet."""
 
     run_id: str | None = None
     outcome: str | None = None
     progress_at: float = 0.0
+    heard_at: float = 0.0
+    is_buried: bool = False
 
 
 class Liveness:
@@ -65,6 +73,8 @@ class Liveness:
             if not isinstance(event, Heartbeat):
                 status.progress_at = time.monotonic()
         status.run_id = record.run_id or status.run_id
+        status.heard_at = time.monotonic()
+        status.is_buried = False
 
     def snapshot(self) -> dict[str, Any]:
         """What must survive a restart of the relay; plain JSON."""
@@ -107,21 +117,38 @@ class Liveness:
         """
         if self._directory is None:
             return []
+        for rank in ranks_with_lock(self._directory):
+            if rank not in self._ranks and self._is_abandoned(rank):  # killed before its first event reached the disk
+                self._ranks[rank] = RankStatus(progress_at=time.monotonic())
         dead = []
         for rank, status in self._ranks.items():
-            if status.outcome is None and self._is_abandoned(rank):
+            if status.outcome is None and not status.is_buried and self._is_abandoned(rank):
                 self._bury(rank, status)
                 dead.append(rank)
         return dead
 
     def _is_abandoned(self, rank: int) -> bool:
         assert self._directory is not None
-        series = Series(self._directory, rank)
-        if not series.lock_path.exists() or holder(series.lock_path) is not None:
+        if not self._is_unowned(rank):
             self._unowned_since.pop(rank, None)
             return False
         since = self._unowned_since.setdefault(rank, time.monotonic())
         return time.monotonic() - since > GRACE_S
+
+    def _is_unowned(self, rank: int) -> bool:
+        """Whether the log of a rank has no living writer; no where that cannot be known."""
+        assert self._directory is not None
+        try:
+            return known_holder(Series(self._directory, rank).lock_path) is None
+        except FileNotFoundError:
+            return False
+        except OSError:  # a file system without locks: the manifest names the process of rank 0
+            return rank == 0 and self._is_silent(rank) and _is_gone(self._directory)
+
+    def _is_silent(self, rank: int) -> bool:
+        """Whether even heartbeats stay away: in a container of its own the relay sees no process of the trainer's."""
+        status = self._ranks.get(rank)
+        return status is not None and time.monotonic() - status.heard_at > SILENCE_S
 
     def _bury(self, rank: int, status: RankStatus) -> None:
         """Say in the log that the process died; where the log cannot be written, know it all the same."""
@@ -140,10 +167,22 @@ class Liveness:
             return
         try:
             _append(series, event, status.run_id or self._directory.name)
+            status.is_buried = True
         except OSError:
             status.outcome = DIED
         finally:
             lock.release()
+
+
+def _is_gone(directory: Path) -> bool:
+    """Whether the process that the manifest names ran on this machine and is gone."""
+    try:
+        written = manifest.read(directory)
+    except (OSError, ValueError):
+        return False
+    if written.get("host") != socket.gethostname() or not isinstance(written.get("pid"), int):
+        return False
+    return process_start(written["pid"]) != written.get("pid_start")
 
 
 def _append(series: Series, event: RunEnded, run_id: str) -> None:

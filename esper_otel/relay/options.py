@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from esper_otel.log.layout import RELAY_DIRECTORY, RUN_FILE, Series, resolve
+from esper_otel.log.opening import refuse_link
 from esper_otel.settings import DEFAULT_LINGER_S
 
 DEFAULT_DRAIN_S: Final = 60.0
@@ -91,10 +92,15 @@ def _directory(options: Options) -> Path | None:
 
 
 def state_directory_of(options: Options, subject: Subject) -> Path | None:
-    """Where state is kept, if anywhere: reading a lone file leaves nothing beside it."""
+    """Where state is kept, if anywhere: reading a lone file leaves nothing beside it.
+
+    Raises:
+        OSError: the run's own directory for it is a symbolic link.
+    """
     if options.state_dir is not None:
         return options.state_dir
     if subject.directory is not None and (subject.is_ours or options.follow):
+        refuse_link(subject.directory / RELAY_DIRECTORY)
         return subject.directory / RELAY_DIRECTORY
     return None
 

@@ -23,7 +23,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
+from esper_otel.redaction import redacted_text, redacted_url
 from esper_otel.relay.otlp_delivery import SignalExporter
+from esper_otel.relay.otlp_headers import BadHeaders
+from esper_otel.relay.otlp_http import OtlpSession
 from esper_otel.relay.otlp_logs import GrpcLogBytesExporter, HttpLogBytesExporter, LogRequest
 
 HTTP: Final = "http/protobuf"
@@ -74,7 +77,9 @@ class Exporters(msgspec.Struct, frozen=True, kw_only=True):
         exporters_log.addHandler(logging.NullHandler())
         exporters_log.propagate = False
         problems: list[str] = []
+        headers = BadHeaders()
         built = {signal: _build(signal, os.environ, problems, resource) for signal in SIGNALS}
+        problems += headers.problems()
         return cls(resource=resource, problems=tuple(problems), **built)
 
     @property
@@ -140,13 +145,14 @@ def _build(signal: str, env: Mapping[str, str], problems: list[str], resource: R
     try:
         exporter = _CLASSES[signal, protocol](**arguments)
     except Exception as error:  # the exporters raise their own types for a bad variable
-        problems.append(f"OTLP export of {signal} over {protocol} could not be set up and stays off: {error}")
+        why = redacted_text(str(error))
+        problems.append(f"OTLP export of {signal} over {protocol} could not be set up and stays off: {why}")
         return None
     endpoint = _endpoint_variable(signal, env) or ("http://localhost:4318" if protocol == HTTP else "localhost:4317")
     hint = ""
     if protocol == HTTP and ":4317" in endpoint:
         hint = " (4317 is usually the gRPC port: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc)"
-    delivery = SignalExporter(signal, endpoint, exporter, hint)
+    delivery = SignalExporter(signal, redacted_url(endpoint), exporter, hint)
     if session is not None:
         session.hooks["response"].append(_partial_success_hook(signal, delivery))
     return delivery
@@ -166,7 +172,7 @@ def _session(signal: str, env: Mapping[str, str]) -> requests.Session | None:
     """A session whose answers can be read, or None where a credential provider brings its own."""
     provider = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER"
     own_provider = f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal.upper()}_CREDENTIAL_PROVIDER"
-    return None if env.get(provider) or env.get(own_provider) else requests.Session()
+    return None if env.get(provider) or env.get(own_provider) else OtlpSession()
 
 
 def _partial_success_hook(signal: str, delivery: SignalExporter) -> Callable[..., None]:

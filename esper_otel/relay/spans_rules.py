@@ -58,11 +58,11 @@ OPENERS: Final = frozenset(
 
 def opens_round(lane: Lane, event: Event) -> bool:
     """Whether the event can only lie in the round that follows the last completed one."""
+    if type(event) in OPENERS:
+        return True
     if isinstance(event, Anomaly):
         return event.batch is not None and event.batch > lane.completed
-    if isinstance(event, (PolicyUpdate, UpdateSkipped)):
-        return event.batch is None or event.batch > lane.completed
-    return type(event) in OPENERS
+    return isinstance(event, (PolicyUpdate, UpdateSkipped)) and (event.batch is None or event.batch > lane.completed)
 
 
 _ALARMING: Final = (
@@ -75,9 +75,14 @@ _ALARMING: Final = (
 )
 """Events that make a round anomalous by their mere existence."""
 
+_HARMLESS: Final = frozenset(OPENERS - set(_ALARMING))
+"""Events that never do: most of a log, told apart by one look."""
+
 
 def anomaly_name(event: Event) -> str | None:
     """Name of what makes the round of this event anomalous, None for a healthy event."""
+    if type(event) in _HARMLESS:
+        return None
     if isinstance(event, Anomaly):
         return f"{event.otel_name}: {event.anomaly_type}" if event.anomaly_type else event.otel_name
     if isinstance(event, PolicyUpdate):

@@ -132,7 +132,7 @@ class Lane(msgspec.Struct, kw_only=True):
 
     def child(self, number: int, kind: str, *key: str | int) -> SpanRef:
         """A span of this rank in the trace of round ``number``."""
-        trace, _ = self.root(number)
+        trace = round_trace_id(self.run_key, self.group, number)
         return trace, span_id(trace, kind, self.rank, *key)
 
     def open_round(self, now_ns: int) -> Round:

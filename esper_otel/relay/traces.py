@@ -52,6 +52,9 @@ OUTSIDE_GROUP: Final = (Rollback, RewardHackingSuspected)
 
 Handler = Callable[[Lane, Round, Record, Any], SpanRef | None]
 
+MAX_LANES: Final = 1_024
+"""Ranks times A/B groups that have rounds of their own; what comes beyond them joins the round that its rank is in."""
+
 
 class TraceProjector:
     """Turns the events of a log, in order, into finished spans.
@@ -143,11 +146,7 @@ class TraceProjector:
         if lane is None:
             return None
         if opens_round(lane, event):
-            if lane.round is not None and lane.round.ended_ns is not None:
-                self._close_round(lane, record.timestamp_ns)
-            self._state.current[str(record.rank)] = _lane_key(lane.rank, lane.group)
-            self._let_others_pass(lane)
-            lane.open_round(record.timestamp_ns)
+            self._open_round(lane, record)
         anomaly = anomaly_name(event)
         if anomaly is not None:
             self._rounds.note_anomaly(lane, anomaly)
@@ -156,17 +155,25 @@ class TraceProjector:
             return None
         return handler(lane, lane.round, record, event)
 
+    def _open_round(self, lane: Lane, record: Record) -> None:
+        if lane.round is not None and lane.round.ended_ns is not None:
+            self._close_round(lane, record.timestamp_ns)
+        self._state.current[str(record.rank)] = _lane_key(lane.rank, lane.group)
+        if lane.round is None:
+            self._let_others_pass(lane)
+            lane.open_round(record.timestamp_ns)
+
     def _lane(self, record: Record, event: Event | None) -> Lane | None:
         """The lane of an event; made for one that opens rounds, else the one that is there, or None."""
-        key = _lane_key(record.rank, record.group_id)
+        found = self._state.lanes.get(_lane_key(record.rank, record.group_id))
+        if found is not None:
+            return found
         current = self._state.lanes.get(self._state.current.get(str(record.rank), ""))
-        found = self._state.lanes.get(key)
-        borrowed = current is not None and (record.group_id == "" or isinstance(event, OUTSIDE_GROUP) or event is None)
-        if found is not None or borrowed:
-            return found or current
+        if current is not None and (record.group_id == "" or isinstance(event, OUTSIDE_GROUP) or event is None):
+            return current
         if event is None or not (type(event) in OPENERS or isinstance(event, (PolicyUpdate, UpdateSkipped))):
             return current
-        return self._make_lane(record)
+        return self._make_lane(record) if len(self._state.lanes) < MAX_LANES else current
 
     def _make_lane(self, record: Record) -> Lane:
         lane = Lane(run_id=record.run_id or self.run_id, rank=record.rank, group=record.group_id)

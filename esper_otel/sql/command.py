@@ -17,6 +17,7 @@ from esper_otel.sql import catalogue, output
 from esper_otel.sql.compact import compact as compact_run
 from esper_otel.sql.connect import MEMORY_LIMIT, connect
 from esper_otel.sql.select import QueryError, check, near_names, select
+from esper_otel.terminal import printable
 
 Memory = Annotated[str, typer.Option("--memory-limit", help="Memory that DuckDB may take, for instance 512MB.")]
 
@@ -103,5 +104,5 @@ def _print_columns(name: str) -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"esper-otel: {message}", file=sys.stderr)
+    print(f"esper-otel: {printable(message)}", file=sys.stderr)
     raise typer.Exit(2)

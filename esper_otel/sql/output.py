@@ -16,6 +16,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from esper_otel.terminal import printable
+
 TABLE_ROWS: Final = 1000
 """Rows that a table shows: it is laid out as a whole, and people read no more."""
 
@@ -47,10 +49,10 @@ def _rows(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
 def _write_table(result: duckdb.DuckDBPyConnection, stream: IO[str]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for name in _names(result):
-        table.add_column(name, overflow="fold")
+        table.add_column(printable(name), overflow="fold")
     rows = _rows(result)
     for row in islice(rows, TABLE_ROWS):
-        table.add_row(*(_text(value) for value in row))
+        table.add_row(*(printable(_text(value)) for value in row))
     console = Console(file=stream, markup=False, emoji=False, highlight=False)
     console.print(table)
     if next(rows, None) is not None:

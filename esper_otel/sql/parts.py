@@ -6,8 +6,9 @@ they hold it. What a killed process left behind is not in the manifest, so it is
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,6 +16,9 @@ from esper_otel.log.duplicates import DuplicatesState
 from esper_otel.log.follower import Position
 from esper_otel.log.manifest import replace_file
 from esper_otel.sql.runs import MANIFEST
+
+_FILE: Final = re.compile(r"[a-z0-9_]+\.\d{6,18}\.parquet")
+"""A name in the directory itself: nobody's manifest leads to files elsewhere."""
 
 
 class Manifest(msgspec.Struct):
@@ -60,11 +64,15 @@ def load(directory: Path) -> Manifest | None:
     """
     path = directory / MANIFEST
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"{path} is no manifest of 'esper-otel compact': {error}; remove its directory") from error
+    for name in (name for names in manifest.files.values() for name in names):
+        if not _FILE.fullmatch(name):
+            raise ValueError(f"{path} names the file {name!r}, which 'esper-otel compact' never writes")
+    return manifest
 
 
 def save(directory: Path, manifest: Manifest) -> None:

@@ -47,7 +47,8 @@ def available_processes() -> int:
 
 class _Pool:
     def __init__(self, size: int) -> None:
-        command = [sys.executable, "-m", "esper_otel.sql.helper"]
+        # -P: the present directory may be the run that is read, which is no place to import from
+        command = [sys.executable, "-P", "-m", "esper_otel.sql.helper"]
         self._size = size
         self._processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(size)

@@ -9,13 +9,31 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import inspect
 
 from esper_otel.upstream.spelling import Target, spelling_of
 from esper_otel.upstream.values import LEAVES, REFUSED, Converter, Findings, number
+
+
+class _Plan(NamedTuple):
+    """What is done with the values that stand under one name.
+
+    Attributes:
+        target: where they belong.
+        convert: how they are read; None when nothing fits there.
+        is_own: the name is the field's own, and the value is all of it.
+    """
+
+    target: Target
+    convert: Converter | None
+    is_own: bool
+
+
+MAX_PLANS: Final = 4096
+"""Names that are remembered: those of the contract are few, those of a hostile log are not."""
 
 
 class StructReader:
@@ -39,24 +57,27 @@ class StructReader:
             for name, node in self._types.items()
             if isinstance(node, inspect.DictType)
         }
+        self._plans: dict[str, _Plan | None] = {}
 
     def read(self, payload: Mapping[str, object], path: str, findings: Findings) -> dict[str, object]:
         """Field values found in ``payload``; null counts as absent, ``path`` prefixes what ``findings`` lists."""
         aliased: dict[str, object] = {}
         own: dict[str, object] = {}
         for name, raw in self._spelling.entries(payload):
-            if _says_nothing(raw):
+            if raw is None or (type(raw) is list and _holds_nulls_alone(raw)):
                 continue
-            target = self._spelling.find(name)
-            if target is None:
+            plan = self._plans[name] if name in self._plans else self._plan(name)
+            if plan is None:
                 findings.unknown.append(path + name)
                 continue
-            value = self._value(target, raw, path + name, findings)
+            value = _value(plan, raw, path + name, findings)
             if value is REFUSED:
                 findings.mistyped.append(path + name)
+            elif plan.is_own:
+                own[name] = value
             else:
-                _put(own if name == target.field else aliased, target, value)
-        return _merged(aliased, own)
+                _put(aliased, plan.target, value)
+        return _merged(aliased, own) if aliased else own
 
     def build(self, values: Mapping[str, object]) -> msgspec.Struct | None:
         """The struct, or None when a field that it cannot do without is missing."""
@@ -65,13 +86,16 @@ class StructReader:
         except TypeError:
             return None
 
-    def _value(self, target: Target, raw: object, path: str, findings: Findings) -> object:
-        if target.scale != 1.0:
-            raw = _scaled(raw, target.scale)
-        if target.key is None:
-            return self._whole[target.field](raw, path, findings)
-        converter = self._entry.get(target.field)
-        return REFUSED if converter is None else converter(raw, path, findings)
+    def _plan(self, name: str) -> _Plan | None:
+        """What is done with values under ``name``; None when no field goes by it."""
+        target = self._spelling.find(name)
+        plan = None
+        if target is not None:
+            convert = self._whole[target.field] if target.key is None else self._entry.get(target.field)
+            plan = _Plan(target, convert, is_own=name == target.field and target.key is None)
+        if len(self._plans) < MAX_PLANS:
+            self._plans[name] = plan
+        return plan
 
     def _field_converter(self, name: str) -> Converter:
         node = self._types[name]
@@ -87,9 +111,17 @@ def reader_of(cls: type[msgspec.Struct]) -> StructReader:
     return StructReader(cls)
 
 
-def _says_nothing(raw: object) -> bool:
-    """Null, or a list of nothing but nulls: a positional list in which nothing was measured."""
-    return raw is None or (isinstance(raw, list) and bool(raw) and all(item is None for item in raw))
+def _holds_nulls_alone(raw: list[object]) -> bool:
+    """A positional list in which nothing was measured."""
+    return bool(raw) and all(item is None for item in raw)
+
+
+def _value(plan: _Plan, raw: object, path: str, findings: Findings) -> object:
+    if plan.convert is None:
+        return REFUSED
+    if plan.target.scale != 1.0:
+        raw = _scaled(raw, plan.target.scale)
+    return plan.convert(raw, path, findings)
 
 
 def _put(into: dict[str, object], target: Target, value: object) -> None:

@@ -100,11 +100,14 @@ MAPS = st.dictionaries(st.sampled_from(["op", "slot", "é"]), FIELD_VALUES.filte
 PLANS = AttributePlans()
 
 
-@given(st.dictionaries(st.sampled_from(Decision.__struct_fields__), FIELD_VALUES | MAPS | ARRAYS, max_size=12))
-def test_a_planned_event_has_the_attributes_of_one_encoded_value_by_value(fields: dict[str, Any]) -> None:
+@given(
+    st.dictionaries(st.sampled_from(Decision.__struct_fields__), FIELD_VALUES | MAPS | ARRAYS, max_size=12),
+    st.integers(1, 14) | st.just(LIMIT),
+)
+def test_a_planned_event_has_the_attributes_of_one_encoded_value_by_value(fields: dict[str, Any], limit: int) -> None:
     event = Decision(**fields)
 
-    assert expected(event) == planned(PLANS, event)
+    assert expected(event, limit) == planned(PLANS, event, limit)
 
 
 @pytest.mark.parametrize("cls", EVENT_TYPES.values(), ids=lambda cls: cls.__name__)
@@ -139,7 +142,8 @@ def test_memory_does_not_grow_with_the_number_of_shapes_and_values() -> None:
 
     [plan] = plans._plans.values()
     assert plan is not None
-    assert max(len(single._known) for _, single in plan._singles) <= MAX_CACHED_VALUES
+    assert len(plan._texts._known) <= MAX_CACHED_VALUES
+    assert max(len(number._known) for _, number in plan._numbers) <= MAX_CACHED_VALUES
     assert max(len(maps._known) for _, maps in plan._maps) <= MAX_PLANS
 
 

@@ -327,7 +327,7 @@ def test_the_relay_is_started_beside_the_run_in_its_own_session(
         time.sleep(0.01)
     esper_otel.shutdown()
 
-    expected = f"-m esper_otel.relay {telemetry.run_dir} --follow --linger 2.5 --parent-pid {os.getpid()}"
+    expected = f"-P -m esper_otel.relay {telemetry.run_dir} --follow --linger 2.5 --parent-pid {os.getpid()}"
     assert [expected, f"{telemetry.relay_pid}", f"{telemetry.relay_pid} oops"] == log.read_text().splitlines()
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
@@ -30,7 +30,7 @@ FORMAT: Final = 1
 class ArmEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One arm of the run: its A/B group, None in a run without groups, and what it trains."""
 
-    group_id: str | None
+    group_id: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")] | None  # a part of file names
     recipe: Recipe
 
 

@@ -1,0 +1,94 @@
+"""This project: emit() with the relay as a child process, which is scraped and sends OTLP on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import esper_otel
+from benchmarks.alternatives.payloads import Numbers, Payload
+from benchmarks.alternatives.way import Record, UnavailableError
+
+RELAY_STARTS_S = 60.0
+SETTLES_S = 5.0
+
+
+class Ours:
+    """emit() of an event that is built from the numbers, or with ``is_built`` of one that stands ready."""
+
+    def __init__(self, *, is_built: bool = False) -> None:
+        """Nothing is opened."""
+        self._is_built = is_built
+        self._telemetry: esper_otel.Telemetry | None = None
+        self._scraper: subprocess.Popen[bytes] | None = None
+        self.metrics_url = ""
+
+    def open(self, directory: Path, endpoint: str) -> None:
+        """Open a run and wait until its relay serves."""
+        os.environ |= {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_METRICS_EXPORTER": "prometheus,otlp",
+            "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
+            "OTEL_METRIC_EXPORT_INTERVAL": "5000",
+        }
+        self._telemetry = esper_otel.configure(telemetry_dir=directory, linger_s=0.0, relay=True)
+        self.metrics_url = _metrics_url(self._telemetry.run_dir)
+        self._scraper = scrape(self.metrics_url)
+
+    def recorder(self, payload: Payload) -> Record:
+        """Build and emit."""
+        emit, build = esper_otel.emit, payload.build
+        if not self._is_built:
+            return lambda numbers: emit(build(numbers))
+        ready = {numbers: build(numbers) for numbers in payload.pool}
+
+        def record(numbers: Numbers) -> None:
+            emit(ready[numbers])
+
+        return record
+
+    def settle(self) -> None:
+        """Wait until all is written."""
+        assert self._telemetry is not None
+        deadline = time.monotonic() + SETTLES_S
+        while time.monotonic() < deadline:
+            counters = self._telemetry.counters
+            if counters["emitted"] <= counters["written"]:
+                break
+            time.sleep(0.01)
+
+    def lost(self) -> int:
+        """What the run counted as lost."""
+        assert self._telemetry is not None
+        return sum(count for name, count in self._telemetry.counters.items() if name.startswith("dropped"))
+
+    def close(self) -> None:
+        """End the run; its relay ends by itself."""
+        if self._scraper is not None:
+            end(self._scraper)
+        esper_otel.shutdown()
+
+
+def scrape(url: str) -> subprocess.Popen[bytes]:
+    """A process that reads ``url`` every 5 s, as a Prometheus would."""
+    return subprocess.Popen([sys.executable, "-m", "benchmarks.alternatives.scraper", url])
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started here."""
+    process.terminate()
+    process.wait()
+
+
+def _metrics_url(run_dir: Path) -> str:
+    deadline = time.monotonic() + RELAY_STARTS_S
+    while time.monotonic() < deadline:
+        relay = json.loads((run_dir / "run.json").read_text()).get("relay") or {}
+        if url := relay.get("prometheus_url"):
+            return str(url)
+        time.sleep(0.05)
+    raise UnavailableError(f"the relay did not serve within {RELAY_STARTS_S:g} s, see {run_dir}/relay/relay.log")

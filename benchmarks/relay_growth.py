@@ -1,0 +1,204 @@
+"""What the relay's cost of an event grows with: series, ranks on the node, length of the log; and what a scrape takes.
+
+    python -m benchmarks.relay_growth [--events 40000] [--long 2000000]
+
+CPU time is measured as in :mod:`benchmarks.relay`, with metrics, spans, log events and OTLP on. Memory is the largest
+resident size of the relay. A scrape is one request of a relay that stands still at the end of its log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import zstandard
+
+from benchmarks.alternatives.sink import sink
+from benchmarks.emit import decision, percentile
+from benchmarks.relay import EVENT_NS, MODES, write_log
+from esper_otel.events import RunEnded
+from esper_otel.log.codec import Envelope, LineEncoder
+
+EVERYTHING: Final = "metrics, spans, logs, OTLP metrics"
+SERIES: Final = {"fewest": (1, 1), "1,000": (4, 28), "10,000": (16, 140)}
+"""Groups and environments that give about so many series; a run's counters that stand at 0 alone are some 180."""
+
+RANKS: Final = (1, 4, 16)
+SCRAPES: Final = 15
+SEGMENT_LINES: Final = 100_000
+READY_S: Final = 120.0
+TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+def growth(events: int, long: int) -> dict[str, list[dict[str, Any]]]:
+    """The tables ``core``, ``series``, ``ranks``, ``length`` and ``scrape``."""
+    with tempfile.TemporaryDirectory() as temporary, sink() as endpoint:
+        place = Path(temporary)
+        write_log(place / "empty", 0)
+        idle_s, idle_bytes = _replay(place / "empty", endpoint)
+        tables: dict[str, list[dict[str, Any]]] = {"core": [], "series": [], "ranks": [], "length": [], "scrape": []}
+        tables["core"].append({"events_per_s": _on_one_core(place, endpoint, events)})
+        for groups, envs in SERIES.values():
+            run = place / f"groups{groups}"
+            _with_series(run, groups, envs, events)
+            cpu_s, _ = _replay(run, endpoint)
+            tables["scrape"].append(_scrape(run))
+            series = tables["scrape"][-1]["series"]
+            tables["series"].append({"series": series, "cpu_us": (cpu_s - idle_s) / events * 1e6})
+        for ranks in RANKS:
+            run = place / f"ranks{ranks}"
+            _with_ranks(run, ranks, events)
+            cpu_s, _ = _replay(run, endpoint)
+            tables["ranks"].append({"ranks": ranks, "cpu_us": (cpu_s - idle_s) / events * 1e6})
+        for lines in (long // 10, long):
+            run = place / f"length{lines}"
+            _long(run, lines)
+            cpu_s, peak = _replay(run, endpoint)
+            row = {"events": lines, "cpu_us": (cpu_s - idle_s) / lines * 1e6, "peak_mb": peak / 1e6}
+            tables["length"].append(row | {"idle_mb": idle_bytes / 1e6})
+    return tables
+
+
+def _on_one_core(place: Path, endpoint: str, events: int) -> float:
+    """Events a second of a relay that is bound to one core, by the clock; its start and end taken off."""
+    write_log(place / "core", 2 * events)
+    took = []
+    for run in (place / "empty", place / "core"):
+        started = time.monotonic()
+        _replay(run, endpoint, "taskset", "--cpu-list", "0")
+        took.append(time.monotonic() - started)
+    return 2.1 * events / (took[1] - took[0])  # write_log adds an epoch to every tenth decision
+
+
+def _encoded(run_id: str, rank: int, events: int, group_of: int, env_of: int) -> Iterator[bytes]:
+    """Lines of decisions that are spread over ``group_of`` groups and ``env_of`` environments."""
+    encoder, template, started_ns = LineEncoder(run_id, rank), decision(), time.time_ns()
+    for number in range(events):
+        env, group = number % env_of, number // env_of % group_of
+        event = msgspec.structs.replace(template, env_id=env, inner_epoch=number // env_of % 150, episode_idx=1)
+        envelope = Envelope(started_ns + number * EVENT_NS, f"g{group}", None, None, number + 1)
+        yield encoder.encode(event, envelope)[0]
+    ended = Envelope(started_ns + events * EVENT_NS, "g0", None, None, events + 1)
+    yield encoder.encode(RunEnded(outcome="finished"), ended)[0]
+
+
+def _with_series(run: Path, groups: int, envs: int, events: int) -> None:
+    run.mkdir()
+    with (run / "events.jsonl").open("wb") as log:
+        log.writelines(_encoded(run.name, 0, events, groups, envs))
+
+
+def _with_ranks(run: Path, ranks: int, events: int) -> None:
+    run.mkdir()
+    for rank in range(ranks):
+        name = "events.jsonl" if rank == 0 else f"events.rank{rank}.jsonl"
+        with (run / name).open("wb") as log:
+            log.writelines(_encoded(run.name, rank, events // ranks, 1, 4))
+
+
+def _long(run: Path, events: int) -> None:
+    """A run of many closed and compressed segments: as it lies on a disk, and small enough for this one."""
+    run.mkdir()
+    lines = _encoded(run.name, 0, events, 1, 4)
+    for number in range(1, -(-events // SEGMENT_LINES) + 1):
+        part = b"".join(line for line, _ in zip(lines, range(SEGMENT_LINES), strict=False))
+        (run / f"events.{number:06d}.jsonl.zst").write_bytes(zstandard.compress(part, 1))
+    (run / "events.jsonl").write_bytes(b"".join(lines))
+
+
+def _environment(endpoint: str | None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "ESPER_OTEL_"))}
+    if endpoint is None:
+        return kept | {"OTEL_EXPORTER_PROMETHEUS_PORT": "0"}
+    return kept | MODES[EVERYTHING] | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_PROMETHEUS_PORT": "0"}
+
+
+def _replay(run: Path, endpoint: str, *before: str) -> tuple[float, float]:
+    """CPU time in s and largest resident size in bytes of a relay that replays ``run`` from its start."""
+    command = [
+        *before,
+        sys.executable,
+        "-m",
+        "esper_otel.relay",
+        str(run),
+        "--from-start",
+        "--linger",
+        "0",
+        "--drain",
+        "600",
+    ]
+    with subprocess.Popen(command, env=_environment(endpoint), stderr=subprocess.DEVNULL) as child:
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        raise SystemExit(f"the relay of {run.name} ended with status {child.returncode}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+
+
+@contextmanager
+def _standing(run: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A relay at the end of its log, and its address."""
+    command = [sys.executable, "-m", "esper_otel.relay", str(run), "--from-start", "--linger", "600"]
+    with subprocess.Popen(command, env=_environment(None), stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        url = ""
+        for line in child.stderr:
+            url = next((word.rstrip(";") for word in line.split() if word.startswith("http://")), url)
+            if "the run is over" in line:
+                break
+        try:
+            yield child, url
+        finally:
+            child.terminate()
+            child.stderr.read()
+
+
+def _scrape(run: Path) -> dict[str, Any]:
+    with _standing(run) as (child, url):
+        times, body = [], b""
+        before = _cpu_s(child.pid)
+        for _ in range(SCRAPES):
+            started = time.perf_counter()
+            with urllib.request.urlopen(url) as answer:
+                body = answer.read()
+            times.append(time.perf_counter() - started)
+        cpu_s = (_cpu_s(child.pid) - before) / SCRAPES
+    series = sum(1 for line in body.splitlines() if line and not line.startswith(b"#"))
+    return {
+        "series": series,
+        "median_ms": statistics.median(times) * 1e3,
+        "p99_ms": percentile(times, 0.99) * 1e3,
+        "cpu_ms": cpu_s * 1e3,
+        "bytes": len(body),
+    }
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=40_000)
+    parser.add_argument("--long", type=int, default=2_000_000, help="events of the longest log")
+    arguments = parser.parse_args()
+    for name, rows in growth(arguments.events, arguments.long).items():
+        for row in rows:
+            print(name, msgspec.json.encode(row).decode())
+
+
+if __name__ == "__main__":
+    main()

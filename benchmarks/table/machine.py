@@ -1,0 +1,48 @@
+"""The machine that figures come from, in words."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+PACKAGES: Final = (
+    "torch",
+    "msgspec",
+    "opentelemetry-sdk",
+    "prometheus-client",
+    "tensorboard",
+    "wandb",
+    "mlflow-skinny",
+)
+
+
+def machine() -> dict[str, str]:
+    """Processor, memory, system, versions."""
+    model = _first("/proc/cpuinfo", "model name") or platform.machine()
+    memory = _first("/proc/meminfo", "MemTotal")
+    return {
+        "processor": f"{model}, {os.cpu_count()} cores",
+        "memory": f"{int(memory.split()[0]) / 2**20:.0f} GiB" if memory else "unknown",
+        "system": f"Linux {platform.release().split('-')[0]}, CPython {platform.python_version()}",
+        "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+    }
+
+
+def load() -> float:
+    """Processes that want to run, mean of the last minute."""
+    return os.getloadavg()[0]
+
+
+def _first(path: str, name: str) -> str:
+    lines = Path(path).read_text().splitlines() if Path(path).exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
