@@ -99,6 +99,8 @@ def main() -> None:
     """Measure, or make the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few samples of everything, to try")
+    parser.add_argument("--quads", type=int, help="blocks of each alternative, by fours")
+    parser.add_argument("--ours", type=int, help="the same of this project's rows")
     parser.add_argument("--out", type=Path, help="file for the figures")
     parser.add_argument("--merge", type=Path, nargs="+", help="files of figures: the page's columns")
     parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="page to write")
@@ -110,7 +112,9 @@ def main() -> None:
     if arguments.out is None:
         parser.error("--out or --merge is needed")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(run(QUICK if arguments.quick else WHOLE), indent=1))
+    size = QUICK if arguments.quick else WHOLE
+    size = msgspec.structs.replace(size, quads=arguments.quads or size.quads, ours=arguments.ours or size.ours)
+    arguments.out.write_text(json.dumps(run(size), indent=1))
 
 
 if __name__ == "__main__":

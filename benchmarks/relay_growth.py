@@ -113,7 +113,8 @@ def _long(run: Path, events: int) -> None:
     lines = _encoded(run.name, 0, events, 1, 4)
     for number in range(1, -(-events // SEGMENT_LINES) + 1):
         part = b"".join(line for line, _ in zip(lines, range(SEGMENT_LINES), strict=False))
-        (run / f"events.{number:06d}.jsonl.zst").write_bytes(zstandard.compress(part, 1))
+        packer = zstandard.ZstdCompressor(1).compressobj()  # as a stream, like the log's own: a small window
+        (run / f"events.{number:06d}.jsonl.zst").write_bytes(packer.compress(part) + packer.flush())
     (run / "events.jsonl").write_bytes(b"".join(lines))
 
 

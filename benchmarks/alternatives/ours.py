@@ -15,6 +15,7 @@ from benchmarks.alternatives.way import Record, UnavailableError
 
 RELAY_STARTS_S = 60.0
 SETTLES_S = 5.0
+LOOK_EVERY_S = 0.05
 
 
 class Ours:
@@ -52,14 +53,15 @@ class Ours:
         return record
 
     def settle(self) -> None:
-        """Wait until all is written."""
+        """Wait until all is written and the relay has caught up: it must not work on in a block without recording."""
         assert self._telemetry is not None
         deadline = time.monotonic() + SETTLES_S
         while time.monotonic() < deadline:
             counters = self._telemetry.counters
-            if counters["emitted"] <= counters["written"]:
+            before = _ticks(self._telemetry.relay_pid)
+            time.sleep(LOOK_EVERY_S)
+            if counters["emitted"] <= counters["written"] and _ticks(self._telemetry.relay_pid) <= before + 1:
                 break
-            time.sleep(0.01)
 
     def lost(self) -> int:
         """What the run counted as lost."""
@@ -82,6 +84,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
     """End a process that was started here."""
     process.terminate()
     process.wait()
+
+
+def _ticks(pid: int | None) -> int:
+    """CPU time that a process has used, in ticks of the system's clock."""
+    if pid is None:
+        return 0
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def _metrics_url(run_dir: Path) -> str:

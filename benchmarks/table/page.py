@@ -74,12 +74,14 @@ def page(runs: Sequence[Run]) -> str:
 def _machine(runs: Sequence[Run]) -> str:
     lines = [f"* {value}" for value in runs[0]["machine"].values()]
     for number, run in enumerate(runs, 1):
-        before, after = run["load"]
+        (before, after), size = run["load"], run["size"]
         lines.append(
             f"* run {number}: {run['date']} UTC, {run['minutes']:.0f} minutes, load {before:.1f} before and "
-            f"{after:.1f} at its end (of it about 3 are the benchmark's own)"
+            f"{after:.1f} at its end (of it about 3 are the benchmark's own); {size['ours']} quadruples of blocks for "
+            f"each of our figures, up to {size['quads']} for the alternatives'"
         )
-    return "\n".join(lines)
+    notes = dict.fromkeys(note for run in runs for note in run.get("notes", ()))
+    return "\n".join([*lines, *[f"* {note}" for note in notes]])
 
 
 def _rows(runs: Sequence[Run], part: str, **wanted: object) -> list[Row | None]:

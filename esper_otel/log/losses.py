@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import Counter
 from enum import StrEnum
 from typing import Final
 
 import msgspec
+
+from esper_otel.terminal import write_line_within
 
 _SAY_S: Final = 0.05
 """How long a worker waits for a message to be printed: standard error may be a pipe that nobody reads."""
@@ -78,19 +79,4 @@ class Speaker:
         if cause in self._said or len(self._said) >= _MAX_CAUSES:
             return
         self._said.add(cause)
-        try:
-            printer = threading.Thread(target=_print, args=(text,), name="esper-otel-message", daemon=True)
-            printer.start()
-            printer.join(_SAY_S)
-        except RuntimeError:  # no thread can be started while the interpreter ends
-            _print(text)
-
-
-def _print(text: str) -> None:
-    stream = sys.stderr
-    try:
-        if stream is not None:
-            stream.write(f"esper-otel: {text}\n")
-            stream.flush()
-    except (OSError, ValueError):
-        return  # standard error is closed: there is nowhere left to say it, the counts remain
+        write_line_within(f"esper-otel: {text}", _SAY_S)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Final
 
-from esper_otel.terminal import printable
+from esper_otel.terminal import printable, write_line
 
 _WAIT_S: Final = 0.5
 """How long a message may take: standard error may be a pipe that nobody reads."""
@@ -28,12 +27,7 @@ def say(text: str) -> None:
 
 
 def _print(text: str) -> None:
-    stream = sys.stderr
     try:
-        if stream is not None:
-            stream.write(f"esper-otel relay: {printable(text)}\n")
-            stream.flush()
-    except (OSError, ValueError):
-        return  # there is nowhere left to say it
+        write_line(f"esper-otel relay: {printable(text)}")
     finally:
         _printing.release()

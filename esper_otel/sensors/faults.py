@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Final
 
 from esper_otel.events import SensorFault
+from esper_otel.terminal import write_line_within
+
+SAY_S: Final = 0.05
+"""How long training waits for a message to be printed: standard error may be a pipe that nobody reads."""
 
 DETAIL_LENGTH: Final = 300
 """Characters of a cause that are kept: CUDA's error texts go on for a page."""
@@ -31,7 +34,7 @@ class Faults:
             count, first = self._pending.get(key, (0, first_line))
             self._pending[key] = (count + 1, first)
         if is_new:
-            print(f"esper_otel: sensor {sensor} unavailable ({reason}): {first_line}", file=sys.stderr)
+            write_line_within(f"esper_otel: sensor {sensor} unavailable ({reason}): {first_line}", SAY_S)
 
     def drain(self) -> list[SensorFault]:
         """The faults since the last call, as events."""

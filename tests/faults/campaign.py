@@ -35,6 +35,8 @@ class Row(msgspec.Struct):
     lost: int = 0
     recovered_s: float | None = None
     notes: list[str] = []
+    counted: dict[str, int] = {}
+    oldest_lost_ms: float | None = None
     failed: list[str] = []
     skipped: list[str] = []
 
@@ -51,6 +53,10 @@ class Row(msgspec.Struct):
             self.recovered_s = max(self.recovered_s or 0.0, figures.recovered_s)
         if figures.note:
             self.notes.append(figures.note)
+        if figures.oldest_lost_ms is not None:
+            self.oldest_lost_ms = max(self.oldest_lost_ms or 0.0, figures.oldest_lost_ms)
+        for what, count in figures.counted.items():
+            self.counted[what] = self.counted.get(what, 0) + count
 
     def cells(self) -> list[str]:
         """What stands in the table after the fault's name."""
@@ -58,7 +64,9 @@ class Row(msgspec.Struct):
             return [str(self.runs), f"**FAILED**: {', '.join(sorted(set(self.failed)))}", "", ""]
         if self.skipped and not self.runs:
             return ["0", f"not possible here: {self.skipped[0]}", "", ""]
-        held = "; ".join([self.holds, *sorted(set(self.notes))[:1]])
+        held = "; ".join([self.holds, *self.notes, *(f"{what}: {count:,}" for what, count in self.counted.items())])
+        if self.oldest_lost_ms is not None:
+            held += f"; oldest event lost: {self.oldest_lost_ms:.0f} ms"
         recovered = "" if self.recovered_s is None else f"{self.recovered_s:.1f} s"
         return [f"{self.runs:,}", held, f"{self.lost:,}", recovered]
 

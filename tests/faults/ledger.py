@@ -22,12 +22,16 @@ class Figures(msgspec.Struct):
         lost: events that are not where they belong, all of them counted by the telemetry itself.
         recovered_s: longest time from the end of the fault until everything was where it belongs, s.
         note: what the figures alone do not say.
+        counted: further counts by what they are of; added up over all tests of a fault.
+        oldest_lost_ms: greatest age of a lost event when its process was killed, ms.
     """
 
     runs: int = 0
     lost: int = 0
     recovered_s: float | None = None
     note: str = ""
+    counted: dict[str, int] = {}
+    oldest_lost_ms: float | None = None
 
     def add(self, *, runs: int = 1, lost: int = 0, recovered_s: float | None = None) -> None:
         """Count runs; the longest recovery stands."""

@@ -59,7 +59,9 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
     ballast = mounted / "ballast"
     with (
         OtlpReceiver() as receiver,
-        train(mounted, "--relay", scratch=tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint) as trainer,
+        train(
+            mounted, "--relay", pause=0.03, scratch=tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint
+        ) as trainer,
     ):
         announced_url(trainer.run)
         trainer.steps(5)
@@ -67,9 +69,11 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
         trainer.steps(60)
         eventually(lambda: "the disk is full" in trainer.said(), "the message")
         time.sleep(1.0)
+        before = steps_in(trainer.run)
+        assert before < 60, "the disk was not full"
         ballast.unlink()
         healed = time.monotonic()
-        eventually(lambda: steps_in(trainer.run) > 60, "the recording of what waited")
+        eventually(lambda: steps_in(trainer.run) > before, "the recording of what waited")
         figures.add(recovered_s=time.monotonic() - healed)
         judge(trainer, silent_weights, "the disk is full; free some space")
         assert STEPS == steps_in(trainer.run)
