@@ -82,7 +82,7 @@ def table(ledger: Path) -> str:
     failed = sum(bool(row.failed) for row in rows.values())
     made = (
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {os.cpu_count()} cores, Linux {platform.release()}, Python "
-        f"{platform.python_version()}: {runs:,} runs, {len(rows)} faults, {failed} of them not survived.\n"
+        f"{platform.python_version()}: {runs:,} runs, {len(rows)} faults, {failed} of them with a failed test.\n"
     )
     return f"{made}\n{HEAD}{''.join(lines)}"
 

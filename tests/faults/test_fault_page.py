@@ -14,6 +14,6 @@ def test_every_test_that_the_page_refers_to_is_there() -> None:
     assert [] == [path for path in named if not (ROOT / path).exists()]
 
 
-def test_the_table_has_no_fault_that_was_not_survived() -> None:
+def test_the_table_has_no_failed_test() -> None:
     assert "| fault | runs |" in PAGE
     assert "FAILED" not in PAGE
