@@ -12,6 +12,9 @@ from typing import Final, TypedDict
 
 from esper_otel.log.envelope import Record
 
+DUPLICATE: Final = "duplicate"
+"""Reason of a line that repeats an event under its old or new name."""
+
 WINDOW: Final = 1024
 """Event ids that are remembered for logs that do not count; their repetitions follow at once."""
 

@@ -17,11 +17,12 @@ from typing import Any, Final
 from opentelemetry.sdk.resources import Resource
 
 from esper_otel.events import Event
+from esper_otel.log.duplicates import DUPLICATE
 from esper_otel.log.envelope import Record
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.console import say
 from esper_otel.relay.handover import Handover, LineFeed
-from esper_otel.relay.ingest import DUPLICATE, Ingested
+from esper_otel.relay.ingest import Ingested
 from esper_otel.relay.log_events import LogEventProjector
 from esper_otel.relay.otlp import Exporters
 from esper_otel.relay.otlp_delivery import SignalExporter

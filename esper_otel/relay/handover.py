@@ -35,17 +35,14 @@ class Batch(msgspec.Struct, frozen=True):
         start: position in front of the first line.
         end: position behind the last one.
         ingest: state of the ingest behind the last one.
+        size_bytes: size of the payloads.
     """
 
     start: Positions
     end: Positions
     ingest: Any
     lines: list[Ingested]
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the payloads."""
-        return sum(len(line.record.data) for line in self.lines if line.record is not None)
+    size_bytes: int
 
 
 class Handover:
@@ -61,12 +58,12 @@ class Handover:
 
     def put(self, end: Positions, ingest: Any, lines: list[Ingested]) -> None:
         """Add the lines between the end of the last batch and ``end``; the oldest go where there is no room."""
+        size_bytes = sum(len(line.record.data) for line in lines if line.record is not None)
         with self._lock:
-            batch = Batch(self._tail, end, ingest, lines)
-            self._batches.append(batch)
+            self._batches.append(Batch(self._tail, end, ingest, lines, size_bytes))
             self._tail = end
             self._held += len(lines)
-            self._held_bytes += batch.size_bytes
+            self._held_bytes += size_bytes
             while self._held > MAX_LINES or self._held_bytes > MAX_BYTES:
                 self._drop_first()
 

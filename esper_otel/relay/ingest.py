@@ -7,13 +7,10 @@ from typing import Any
 import msgspec
 
 from esper_otel.events import Event
-from esper_otel.log.duplicates import Duplicates
+from esper_otel.log.duplicates import DUPLICATE, Duplicates
 from esper_otel.log.envelope import BadLine, Record
 from esper_otel.upstream.adapt import adapt
 from esper_otel.upstream.arms import Arms
-
-DUPLICATE = "duplicate"
-"""Reason of a line that repeats an event under its old or new name."""
 
 
 class Ingested(msgspec.Struct, frozen=True):

@@ -34,7 +34,6 @@ class MetricsPipeline:
     Attributes:
         state: the metrics.
         reader: the log.
-        handover: the lines that were read last, for a delivery that keeps up.
     """
 
     def __init__(
@@ -72,9 +71,15 @@ class MetricsPipeline:
                 stored, self.state, self._exemplars = None, MetricState(), Exemplars(run_id)
         self.reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
         self._ingest = Ingest(stored["ingest"] if stored else None)
-        self.handover = Handover(stored["positions"] if stored else {})
+        self._began_at = stored["positions"] if stored else {}
+        self._handover: Handover | None = None
         self._stored_at = time.monotonic()
         self._is_dirty = False
+
+    def hand_over(self) -> Handover:
+        """Where the lines that are read will be found, for a delivery that keeps up; to be called before any step."""
+        self._handover = Handover(self._began_at)
+        return self._handover
 
     def step(self) -> int:
         """Project what is there, up to a batch; the number of lines."""
@@ -84,7 +89,8 @@ class MetricsPipeline:
                 self._project(line)
         if lines:
             self._is_dirty = True
-            self.handover.put(self.reader.positions, self._ingest.state, lines)
+            if self._handover is not None:
+                self._handover.put(self.reader.positions, self._ingest.state, lines)
         if self._is_dirty and time.monotonic() - self._stored_at > CHECKPOINT_S:
             self.store()
         return len(lines)

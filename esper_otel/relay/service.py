@@ -128,7 +128,7 @@ class Relay:
             exporters=self._exporters,
             follow=self._options.follow,
             directory=self._directory,
-            handover=self._metrics.handover,
+            handover=self._metrics.hand_over(),
         )
 
     def _make_wandb(self) -> WandbPipeline | None:

@@ -12,14 +12,12 @@ from typing import Final
 import msgspec
 
 from esper_otel.events import Event
+from esper_otel.log.duplicates import DUPLICATE
 from esper_otel.log.envelope import BadLine, Record
 from esper_otel.log.salvage import Salvage
 from esper_otel.sql.tables import RAW, REJECTED_FIELDS, REJECTED_LINES
 from esper_otel.upstream.adapt import adapt
 from esper_otel.upstream.recipes import RECIPES
-
-DUPLICATE: Final = "duplicate"
-"""Reason of a line that repeats an event under its old or new name."""
 
 _encode: Final = msgspec.json.Encoder().encode
 

@@ -10,10 +10,11 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import generate_latest
 
+from esper_otel.log.duplicates import DUPLICATE
 from esper_otel.log.reader import LogReader
 from esper_otel.relay.accounting import account
 from esper_otel.relay.exposition import FamilyCollector, registry_of
-from esper_otel.relay.ingest import DUPLICATE, Ingest
+from esper_otel.relay.ingest import Ingest
 from esper_otel.relay.liveness import Liveness
 from esper_otel.relay.log_events import LogEventProjector
 from esper_otel.relay.metrics import MetricState
