@@ -8,6 +8,7 @@ fetch in time is forgotten here; it then reads the log itself until it has caugh
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,10 @@ MAX_LINES: Final = 8_000
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Payloads of the lines that wait: a log may have long lines."""
+
+PACE_S: Final = 0.2
+"""How long whoever is ahead waits for room, counted from when something was fetched last: a delivery that works
+fetches every few ms, and one that waits for its endpoint must not hold up the metrics."""
 
 Positions = dict[str, Position]
 
@@ -48,9 +53,15 @@ class Batch(msgspec.Struct, frozen=True):
 class Handover:
     """A short queue of batches, each beginning where the one before ended. Safe for use by two threads."""
 
-    def __init__(self, positions: Mapping[str, Position]) -> None:
-        """The first batch begins at ``positions``."""
-        self._lock = threading.Lock()
+    def __init__(self, positions: Mapping[str, Position], *, waits: bool = False) -> None:
+        """The first batch begins at ``positions``.
+
+        ``waits``: :meth:`put` lets a delivery that works catch up instead of forgetting lines, which it would have to
+        decode a second time. For finished logs, of which nobody watches the newest metrics.
+        """
+        self._waits = waits
+        self._room = threading.Condition()
+        self._fetched_at = time.monotonic()
         self._batches: deque[Batch] = deque()
         self._held = 0
         self._held_bytes = 0
@@ -59,21 +70,29 @@ class Handover:
     def put(self, end: Positions, ingest: Any, lines: list[Ingested]) -> None:
         """Add the lines between the end of the last batch and ``end``; the oldest go where there is no room."""
         size_bytes = sum(len(line.record.data) for line in lines if line.record is not None)
-        with self._lock:
+        with self._room:
+            while self._waits and not self._fits(len(lines), size_bytes):
+                if not self._room.wait(self._fetched_at + PACE_S - time.monotonic()):
+                    break
             self._batches.append(Batch(self._tail, end, ingest, lines, size_bytes))
             self._tail = end
             self._held += len(lines)
             self._held_bytes += size_bytes
-            while self._held > MAX_LINES or self._held_bytes > MAX_BYTES:
+            while not self._fits(0, 0):
                 self._drop_first()
+
+    def _fits(self, lines: int, size_bytes: int) -> bool:
+        return self._held + lines <= MAX_LINES and self._held_bytes + size_bytes <= MAX_BYTES
 
     def take(self, positions: Mapping[str, Position]) -> Batch | None:
         """The batch that begins at ``positions``, and forget those before it; None when there is none."""
-        with self._lock:
+        with self._room:
+            self._fetched_at = time.monotonic()
             for skipped, batch in enumerate(self._batches):
                 if batch.start == positions:
                     for _ in range(skipped + 1):
                         self._drop_first()
+                    self._room.notify()
                     return batch
         return None
 
@@ -84,7 +103,7 @@ class Handover:
 
     def is_at_tail(self, positions: Mapping[str, Position]) -> bool:
         """Whether whoever is at ``positions`` has everything that was put."""
-        with self._lock:
+        with self._room:
             return self._tail == positions
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -18,16 +19,13 @@ from esper_otel.log.envelope import Record
 from esper_otel.relay.attribute_plans import AttributePlans, SingleValues
 from esper_otel.relay.event_attributes import AttributeValue, attribute_value, cut_text
 from esper_otel.relay.spans_state import SpanRef
-from esper_otel.relay.wire import any_value, attribute, delimited, key_field, text_attribute
+from esper_otel.relay.wire import attribute, delimited, key_field, text_attribute, text_value
 
 UNKNOWN_EVENT: Final = "esper.unknown"
 MAX_RAW_BYTES: Final = 16_384
 MAX_ATTRIBUTES: Final = 96
 """Most attributes of a log event. Loki takes 128 by default and refuses the whole event beyond; the resource, the
 collector's Kubernetes attributes, severity, trace, scope and times are counted there too."""
-
-SUMMARY_FIELDS: Final = 5
-"""How many fields the summary of an event without a message shows."""
 
 MAX_KNOWN: Final = 1_024
 """Different identities (group, slot, seed …) whose bytes are remembered."""
@@ -42,6 +40,7 @@ SEVERITIES: Final = {
 
 _EVENT_ID: Final = key_field("esper.event.id")
 _TIMES: Final = struct.Struct("<cQcQ")  # time_unix_nano = 1, observed_time_unix_nano = 11, both fixed64
+_BODY: Final = b"\x2a"  # body = 5
 _SAMPLED_FLAG: Final = b"\x45\x01\x00\x00\x00"  # flags = 8, fixed32: the trace is sampled
 
 
@@ -78,13 +77,13 @@ class LogEventProjector:
         if not events:
             identity += attribute("esper.unknown.reason", reason or "no_event")
             body = cut_text(record.data.decode("utf-8", "replace"), MAX_RAW_BYTES)
-            return [self._log(record, UNKNOWN_EVENT, body, identity, context, observed_ns)]
+            return [self._log(record, UNKNOWN_EVENT, body, (identity,), context, observed_ns)]
         room = MAX_ATTRIBUTES - count
         logs = []
         for event in events:
-            attributes = identity + self._plans.encode(event, room)
-            body = cut_text(record.message) or _summary(event)
-            logs.append(self._log(record, event.otel_name, body, attributes, context, observed_ns))
+            attributes, summary = self._plans.encode(event, room)
+            body = cut_text(record.message) or summary
+            logs.append(self._log(record, event.otel_name, body, (identity, *attributes), context, observed_ns))
         return logs
 
     def _identity(self, record: Record) -> tuple[bytes, int]:
@@ -115,7 +114,7 @@ class LogEventProjector:
         return b"".join(present), len(present)
 
     def _log(
-        self, record: Record, name: str, body: str, attributes: bytes, context: SpanRef, observed_ns: int
+        self, record: Record, name: str, body: str, attributes: Sequence[bytes], context: SpanRef, observed_ns: int
     ) -> bytes:
         head = self._heads.get((record.severity, name))
         if head is None:
@@ -123,8 +122,7 @@ class LogEventProjector:
             if len(self._heads) < MAX_KNOWN:
                 self._heads[record.severity, name] = head
         times = _TIMES.pack(b"\x09", max(record.timestamp_ns, 0), b"\x59", observed_ns)
-        text = delimited(b"\x2a", any_value(body))
-        return b"".join((times, head, text, attributes, _context(context)))
+        return b"".join((times, head, text_value(_BODY, body), *attributes, _context(context)))
 
 
 def _head(severity: str, name: str) -> bytes:
@@ -140,19 +138,3 @@ def _context(ref: SpanRef) -> bytes:
     if ref[0] == 0:
         return b""
     return _SAMPLED_FLAG + b"\x4a\x10" + ref[0].to_bytes(16) + b"\x52\x08" + ref[1].to_bytes(8)
-
-
-def _summary(event: Event) -> str:
-    """The event's name and its first measured single values, for people."""
-    shown = [event.otel_name]
-    for name in event.__struct_fields__:
-        value = getattr(event, name)
-        if value is None:
-            continue
-        if isinstance(value, float):
-            shown.append(f"{name}={value:.6g}")
-        elif isinstance(value, (str, int)):
-            shown.append(f"{name}={value}")
-        if len(shown) > SUMMARY_FIELDS:
-            break
-    return cut_text(" ".join(shown))

@@ -56,6 +56,7 @@ class MetricsPipeline:
         """
         self.state = MetricState()
         self._directory = directory
+        self._follow = follow
         self._liveness = liveness
         self._exemplars = Exemplars(run_id)
         self._watch = watch
@@ -78,7 +79,7 @@ class MetricsPipeline:
 
     def hand_over(self) -> Handover:
         """Where the lines that are read will be found, for a delivery that keeps up; to be called before any step."""
-        self._handover = Handover(self._began_at)
+        self._handover = Handover(self._began_at, waits=not self._follow)
         return self._handover
 
     def step(self) -> int:

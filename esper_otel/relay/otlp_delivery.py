@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -107,6 +108,8 @@ class SignalExporter:
         exporter._metrics = self._attempt  # type: ignore[attr-defined]  # see AttemptLog
         self._stopped = threading.Event()
         self._in_flight: _Call | None = None
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
 
     def export(self, batch: Sequence[Any] | MetricsData, timeout_s: float | None = None) -> bool:
         """Try to deliver ``batch`` once; True when nothing is left to do for it.
@@ -131,6 +134,7 @@ class SignalExporter:
         """Make a running and every later ``export`` return False at once and close the connection."""
         if not self._stopped.is_set():
             self._stopped.set()
+            self._calls.put(None)
             self.exporter.shutdown()
 
     def probe(self) -> str:
@@ -149,15 +153,21 @@ class SignalExporter:
         if self._stopped.is_set():
             return call
 
-        def run() -> None:
+        if self._thread is None:
+            # A daemon: a receiver that hangs must not keep the relay from ending.
+            self._thread = threading.Thread(target=self._work, name=f"esper-otlp-{self.signal}", daemon=True)
+            self._thread.start()
+        self._calls.put(call)
+        return call
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
             try:
-                call.delivered = self._deliver(batch)
+                call.delivered = self._deliver(call.batch)
+            except Exception as error:  # a thread that ended would leave every later batch waiting
+                self.last_error = f"{self.endpoint}: {type(error).__name__}"
             finally:
                 call.done.set()
-
-        # A daemon: a receiver that hangs must not keep the relay from ending.
-        threading.Thread(target=run, name=f"esper-otlp-{self.signal}", daemon=True).start()
-        return call
 
     def _deliver(self, batch: Sequence[Any] | MetricsData) -> bool:
         items = _item_count(batch)
@@ -188,7 +198,7 @@ class SignalExporter:
 
 
 class _Call:
-    """One export running in its own thread."""
+    """One export on its way in the thread of its exporter."""
 
     def __init__(self, batch: Sequence[Any] | MetricsData) -> None:
         self.batch = batch

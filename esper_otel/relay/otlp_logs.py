@@ -19,7 +19,7 @@ from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 
 from esper_otel.relay.spans_build import SCOPE
-from esper_otel.relay.wire import delimited
+from esper_otel.relay.wire import varint
 
 HTTP_STATUS: Final = "http.response.status_code"
 _REQUEST_FIELD: Final = b"\x0a"  # ExportLogsServiceRequest.resource_logs = 1
@@ -42,8 +42,13 @@ class LogRequest:
 
     def encode(self, records: Sequence[bytes]) -> bytes:
         """An ``ExportLogsServiceRequest`` of ``LogRecord`` messages."""
-        scope_logs = self._scope + b"".join([delimited(_RECORD, record) for record in records])
-        return delimited(_REQUEST_FIELD, self._resource + delimited(_SCOPE_LOGS, scope_logs))
+        fields: list[bytes] = []
+        for record in records:
+            fields += (_RECORD, varint(len(record)), record)
+        size = len(self._scope) + sum(map(len, fields))
+        head = self._resource + _SCOPE_LOGS + varint(size)
+        # one join: a request has megabytes, and each level of messages would copy all of it
+        return b"".join((_REQUEST_FIELD, varint(len(head) + size), head, self._scope, *fields))
 
 
 class HttpLogBytesExporter(HttpLogExporter):

@@ -71,11 +71,16 @@ def key_field(key: str) -> bytes:
     return delimited(_KEY, key.encode("utf-8", "replace"))
 
 
-def text_attribute(key: bytes, text: str) -> bytes:
-    """:func:`attribute` for a text that is new each time; ``key`` is a :func:`key_field`."""
+def text_value(tag: bytes, text: str) -> bytes:
+    """A field that is an ``AnyValue`` with a text."""
     encoded = text.encode("utf-8", "replace")
     length = varint(len(encoded))
-    value = b"%b%b\x0a%b%b" % (_VALUE, varint(1 + len(length) + len(encoded)), length, encoded)
+    return b"%b%b\x0a%b%b" % (tag, varint(1 + len(length) + len(encoded)), length, encoded)
+
+
+def text_attribute(key: bytes, text: str) -> bytes:
+    """:func:`attribute` for a text that is new each time; ``key`` is a :func:`key_field`."""
+    value = text_value(_VALUE, text)
     return b"%b%b%b%b" % (ATTRIBUTES_TAG, varint(len(key) + len(value)), key, value)
 
 

@@ -49,7 +49,7 @@ def official(log: SdkLogRecord) -> LogRecord:
 
 
 def planned(plans: AttributePlans, event: Event, limit: int = LIMIT) -> LogRecord:
-    return by_name(LogRecord.FromString(plans.encode(event, limit)))
+    return by_name(LogRecord.FromString(b"".join(plans.encode(event, limit)[0])))
 
 
 def expected(event: Event, limit: int = LIMIT) -> LogRecord:
@@ -142,9 +142,9 @@ def test_memory_does_not_grow_with_the_number_of_shapes_and_values() -> None:
 
     [plan] = plans._plans.values()
     assert plan is not None
-    assert len(plan._texts._known) <= MAX_CACHED_VALUES
-    assert max(len(number._known) for _, number in plan._numbers) <= MAX_CACHED_VALUES
-    assert max(len(maps._known) for _, maps in plan._maps) <= MAX_PLANS
+    assert len(plan.texts._known) <= MAX_CACHED_VALUES
+    assert max(len(number._known) for _, number in plan.numbers) <= MAX_CACHED_VALUES
+    assert len(plans._layouts) <= MAX_PLANS
 
 
 def test_a_whole_log_event_equals_the_one_of_the_official_sdk() -> None:
