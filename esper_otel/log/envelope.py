@@ -28,7 +28,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """The envelope of one event.
 
     Attributes:

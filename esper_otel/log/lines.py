@@ -24,10 +24,13 @@ class LineSplitter:
         """Take the next bytes of the stream."""
         first, *rest = chunk.split(b"\n")
         self._extend(first)
-        for piece in rest:
-            self._lines.append((b"".join(self._parts), self._length + 1))
-            self._start_line()
-            self._extend(piece)
+        if not rest:
+            return
+        self._lines.append((b"".join(self._parts), self._length + 1))
+        self._start_line()
+        last = rest.pop()
+        self._lines.extend([(line[: self._max + 1], len(line) + 1) for line in rest])
+        self._extend(last)
 
     def pop(self) -> tuple[bytes, int] | None:
         """The next complete line without its newline, and its length in the stream with it; None when there is none."""

@@ -98,7 +98,9 @@ class Accumulators:
             self._add(signal, (*values, "nan" if math.isnan(value) else "inf"), 1.0)
 
     def _add(self, signal: Signal, values: AttributeValues, amount: float) -> None:
-        points = self._counters.setdefault(signal.name, {})
+        points = self._counters.get(signal.name)
+        if points is None:
+            points = self._counters[signal.name] = {}
         points[values] = points.get(values, 0.0) + amount
 
     def _total(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:

@@ -64,16 +64,19 @@ class Liveness:
         record = line.record
         if record is None or not line.events:
             return
-        status = self._ranks.setdefault(record.rank, RankStatus())
+        status = self._ranks.get(record.rank)
+        if status is None:
+            status = self._ranks[record.rank] = RankStatus()
+        now = time.monotonic()
         for event in line.events:
             if isinstance(event, RunEnded):
                 status.outcome = event.outcome if event.outcome in RUN_OUTCOMES else "failed"
             elif isinstance(event, TrainingStarted):
                 status.outcome = None
             if not isinstance(event, Heartbeat):
-                status.progress_at = time.monotonic()
+                status.progress_at = now
         status.run_id = record.run_id or status.run_id
-        status.heard_at = time.monotonic()
+        status.heard_at = now
         status.is_buried = False
 
     def snapshot(self) -> dict[str, Any]:

@@ -46,11 +46,12 @@ class MetricState:
         self._sums = Accumulators()
         self._last = LastValues(self._plans, self.limits)
         self._scopes: set[tuple[str, str]] = set()
+        self._scope_of: dict[tuple[str, int], tuple[str, str]] = {}
         self._attributes_known: dict[tuple[Any, ...], AttributeValues] = {}
 
     def apply(self, event: Event, *, group_id: str, rank: int, timestamp_ns: int) -> None:
         """Let one event act on the metrics. ``timestamp_ns`` is its Unix time."""
-        scope = (self.limits.bound("group_id", group_id), self.limits.bound("rank", rank))
+        scope = self._scope_of.get((group_id, rank)) or self._scope(group_id, rank)
         if scope not in self._scopes:
             self._create_zeros(event, scope)
         if not self.started_ns:
@@ -61,6 +62,13 @@ class MetricState:
         if plan is not None:
             self._act(plan, event, scope, timestamp_ns)
 
+    def _scope(self, group_id: str, rank: int) -> tuple[str, str]:
+        if len(self._scope_of) >= MAX_KNOWN:
+            self._scope_of.clear()
+        scope = (self.limits.bound("group_id", group_id), self.limits.bound("rank", rank))
+        self._scope_of[group_id, rank] = scope
+        return scope
+
     def _create_zeros(self, event: Event, scope: tuple[str, str]) -> None:
         """Counters begin at 0. What a run that names its groups says of itself as a whole begins no group's."""
         is_about_run = event.domain is Domain.ESPER and any(rank == scope[1] for _, rank in self._scopes)
@@ -70,7 +78,9 @@ class MetricState:
 
     def add(self, signal: own.OwnSignal, values: AttributeValues = (), amount: float = 1.0) -> None:
         """Add to one of the relay's own counters."""
-        points = self.own.setdefault(signal.name, {})
+        points = self.own.get(signal.name)
+        if points is None:
+            points = self.own[signal.name] = {}
         points[values] = points.get(values, 0.0) + amount
 
     def note_nonfinite(self, event: Event) -> None:
@@ -154,6 +164,7 @@ class MetricState:
         self.started_ns, self.last_ns = state["started_ns"], state["last_ns"]
         self.limits.restore(state["limits"])
         self._attributes_known.clear()
+        self._scope_of.clear()
         self._scopes = {(group, rank) for group, rank in state["scopes"]}
         self.own = from_pairs(state["own"], float)
         self._sums.restore(state["sums"])

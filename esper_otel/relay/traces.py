@@ -70,6 +70,7 @@ class TraceProjector:
         self._seeds = SeedSpans(self._sink)
         self._rounds = RoundSpans(self._sink, self._seeds)
         self._state = State()
+        self._active: dict[int, Lane] = {}  # what state.current says, without the texts that JSON wants
         self._last: tuple[Record | None, SpanRef] = (None, NO_CONTEXT)
         self._handlers: dict[type[Event], Handler] = {
             BatchCompleted: self._rounds.batch_completed,
@@ -135,6 +136,7 @@ class TraceProjector:
             msgspec.ValidationError: ``state`` is not a snapshot.
         """
         self._state = msgspec.convert(state, State)
+        self._active.clear()
         self._last = (None, NO_CONTEXT)
 
     def _take(self, record: Record, event: Event) -> SpanRef | None:
@@ -158,7 +160,9 @@ class TraceProjector:
     def _open_round(self, lane: Lane, record: Record) -> None:
         if lane.round is not None and lane.round.ended_ns is not None:
             self._close_round(lane, record.timestamp_ns)
-        self._state.current[str(record.rank)] = _lane_key(lane.rank, lane.group)
+        if self._active.get(record.rank) is not lane:
+            self._active[record.rank] = lane
+            self._state.current[str(record.rank)] = _lane_key(lane.rank, lane.group)
         if lane.round is None:
             self._let_others_pass(lane)
             lane.open_round(record.timestamp_ns)
@@ -200,9 +204,11 @@ class TraceProjector:
     def _close_waiting(self, record: Record) -> None:
         """Export the roots that have waited long enough for late anomalies."""
         for lane in self._state.lanes.values():
-            ended_ns = lane.round.ended_ns if lane.round is not None and lane.rank == record.rank else None
-            if ended_ns is not None and record.timestamp_ns > ended_ns + LATE_NS:
-                self._close_round(lane, ended_ns)
+            current = lane.round
+            if current is None or current.ended_ns is None or lane.rank != record.rank:
+                continue
+            if record.timestamp_ns > current.ended_ns + LATE_NS:
+                self._close_round(lane, current.ended_ns)
 
     def _close_round(self, lane: Lane, end_ns: int) -> None:
         self._state.dropped += self._rounds.close(lane, end_ns)
@@ -215,6 +221,7 @@ class TraceProjector:
         lane.world_size = event.world_size or 1
         lane.completed = (event.start_episode or 0) // max(event.n_envs or 1, 1)
         lane.previous, lane.carried, lane.boundary_ns = None, {}, record.timestamp_ns
+        self._active[record.rank] = lane
         self._state.current[str(record.rank)] = _lane_key(lane.rank, lane.group)
         if lane.rank == 0:
             attributes = {**_run_attributes(lane.run_id, record), **_scalars(event)}
@@ -237,7 +244,7 @@ class TraceProjector:
 
     def _on_env_event(self, lane: Lane, current: Round, _record: Record, event: Decision | RewardComputed) -> SpanRef:
         env = env_of(event.env_id)
-        if str(env) in current.episode_ends and str(env) not in current.episodes:
+        if current.episode_ends and str(env) in current.episode_ends and str(env) not in current.episodes:
             return lane.root(current.number)
         episode = self._rounds.episode(lane, current, env, event.episode_idx)
         return lane.root(current.number) if episode.cut else episode_ref(lane, current, episode)

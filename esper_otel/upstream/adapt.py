@@ -141,11 +141,10 @@ def _is_understood(name: str, parts: Sequence[Part]) -> bool:
 
 def _with_envelope(event: Event, record: Record) -> Event:
     """The event with what only the envelope says."""
-    missing = {
-        field: value
-        for field, name in _envelope_fields(type(event))
-        if (value := getattr(record, name)) is not None and getattr(event, field) is None
-    }
+    missing = {}
+    for field, name in _envelope_fields(type(event)):
+        if getattr(event, field) is None and (value := getattr(record, name)) is not None:
+            missing[field] = value
     return msgspec.structs.replace(event, **missing) if missing else event
 
 
