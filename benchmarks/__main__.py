@@ -37,7 +37,7 @@ class Size(msgspec.Struct, frozen=True):
     samples: int
 
 
-WHOLE: Final = Size(quads=4, ours=14, events=40_000, long=2_000_000, repeats=3, samples=150)
+WHOLE: Final = Size(quads=4, ours=14, events=40_000, long=10_000_000, repeats=3, samples=150)
 QUICK: Final = Size(quads=1, ours=2, events=5_000, long=20_000, repeats=1, samples=5)
 
 

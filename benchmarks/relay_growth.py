@@ -1,6 +1,6 @@
 """What the relay's cost of an event grows with: series, ranks on the node, length of the log; and what a scrape takes.
 
-    python -m benchmarks.relay_growth [--events 40000] [--long 2000000]
+    python -m benchmarks.relay_growth [--events 40000] [--long 10000000]
 
 CPU time is measured as in :mod:`benchmarks.relay`, with metrics, spans, log events and OTLP on. Memory is the largest
 resident size of the relay. A scrape is one request of a relay that stands still at the end of its log.
@@ -9,6 +9,7 @@ resident size of the relay. A scrape is one request of a relay that stands still
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
@@ -37,7 +38,7 @@ SERIES: Final = {"fewest": (1, 1), "1,000": (4, 28), "10,000": (16, 140)}
 RANKS: Final = (1, 4, 16)
 SCRAPES: Final = 15
 SEGMENT_LINES: Final = 100_000
-READY_S: Final = 120.0
+LOOK_S: Final = 0.05
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -112,9 +113,11 @@ def _long(run: Path, events: int) -> None:
     run.mkdir()
     lines = _encoded(run.name, 0, events, 1, 4)
     for number in range(1, -(-events // SEGMENT_LINES) + 1):
-        part = b"".join(line for line, _ in zip(lines, range(SEGMENT_LINES), strict=False))
-        packer = zstandard.ZstdCompressor(1).compressobj()  # as a stream, like the log's own: a small window
-        (run / f"events.{number:06d}.jsonl.zst").write_bytes(packer.compress(part) + packer.flush())
+        packer = zstandard.ZstdCompressor(1)
+        path = run / f"events.{number:06d}.jsonl.zst"
+        with path.open("wb") as file, packer.stream_writer(file) as packed:
+            for line in itertools.islice(lines, SEGMENT_LINES):
+                packed.write(line)
     (run / "events.jsonl").write_bytes(b"".join(lines))
 
 
@@ -139,12 +142,23 @@ def _replay(run: Path, endpoint: str, *before: str) -> tuple[float, float]:
         "--drain",
         "600",
     ]
+    peak = 0.0
     with subprocess.Popen(command, env=_environment(endpoint), stderr=subprocess.DEVNULL) as child:
-        _, status, usage = os.wait4(child.pid, 0)
+        done = 0
+        while not done:
+            peak = max(peak, _largest_resident(child.pid))
+            time.sleep(LOOK_S)
+            done, status, usage = os.wait4(child.pid, os.WNOHANG)
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         raise SystemExit(f"the relay of {run.name} ended with status {child.returncode}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    return usage.ru_utime + usage.ru_stime, peak
+
+
+def _largest_resident(pid: int) -> float:
+    """Bytes. The usage that wait4 reports counts the memory of the process that forked as well."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
 
 
 @contextmanager
@@ -194,7 +208,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=40_000)
-    parser.add_argument("--long", type=int, default=2_000_000, help="events of the longest log")
+    parser.add_argument("--long", type=int, default=10_000_000, help="events of the longest log")
     arguments = parser.parse_args()
     for name, rows in growth(arguments.events, arguments.long).items():
         for row in rows:

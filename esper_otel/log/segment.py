@@ -13,7 +13,7 @@ import zstandard
 
 from esper_otel.log.opening import open_to_read
 
-CHUNK_BYTES: Final = 256 * 1024
+CHUNK_BYTES: Final = 64 * 1024
 _HEAD_BYTES: Final = 128
 
 READ_ERRORS: Final = (OSError, EOFError, zlib.error, zstandard.ZstdError)
