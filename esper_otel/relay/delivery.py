@@ -37,6 +37,9 @@ QUIET_S: Final = 3.0
 KEPT_NOTES: Final = 1_000
 """Events of the relay itself that wait for an endpoint that is down."""
 
+STORE_S: Final = 0.25
+"""How often the position is stored while lines arrive: what a kill in between sends again has the same ids."""
+
 LONGEST_CALL_S: Final = 15.0
 """Time after which a call without an answer is said: an endpoint that answers a byte at a time never ends it."""
 
@@ -81,6 +84,8 @@ class DeliveryPipeline:
         self._stop = threading.Event()
         self._is_finishing = threading.Event()
         self._is_over = False
+        self._stored_at = time.monotonic()
+        self._has_unstored = False
         self._is_drained = threading.Event()
         self._thread = threading.Thread(target=self._run, name="esper-delivery", daemon=True)
 
@@ -128,16 +133,20 @@ class DeliveryPipeline:
             if lines:
                 self._deliver(lines)
                 quiet_since = time.monotonic()
-            elif is_finishing:
+                continue
+            if self._has_unstored:
+                self._store()
+            if is_finishing:
                 spans = self._traces.close() if self._is_over else self._traces.flush()
                 if self._send(spans, []):
                     self._store()
                     self._is_drained.set()
                 return
-            else:
-                if time.monotonic() - quiet_since > QUIET_S and (spans := self._traces.flush()):
-                    self._deliver_spans(spans)
-                self._stop.wait(IDLE_S)
+            if time.monotonic() - quiet_since > QUIET_S and (spans := self._traces.flush()):
+                self._deliver_spans(spans)
+            self._stop.wait(IDLE_S)
+        if self._has_unstored:
+            self._store()
 
     def _deliver(self, lines: Sequence[Ingested]) -> None:
         spans: list[Any] = []
@@ -149,7 +158,8 @@ class DeliveryPipeline:
             if self._exporters.logs is not None:
                 context = self._traces.trace_context(line.record)
                 logs += self._logs.project(line.record, line.events, context, line.reason)
-        if self._send(spans, logs):
+        self._has_unstored = self._send(spans, logs)
+        if self._has_unstored and time.monotonic() - self._stored_at > STORE_S:
             self._store()
 
     def _deliver_notes(self) -> None:
@@ -194,6 +204,7 @@ class DeliveryPipeline:
         return True
 
     def _store(self) -> None:
+        self._stored_at, self._has_unstored = time.monotonic(), False
         if self._directory is None:
             return
         content = {
