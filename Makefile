@@ -64,10 +64,11 @@ stack: $(STAMP)
 faults: $(STAMP) tools
 	$(BIN)/python -m tests.faults.campaign
 
-# The figures against every alternative: two runs for the spread, some 20 minutes on a machine with nothing else to do.
-# ESPER_LITE_SRC=…/src adds esper-lite's own hub; trackers that are not installed (extra 'bench') are named as absent.
+# The figures against every alternative: two runs for the spread, some 45 minutes on a machine with nothing else to do.
+# ESPER_LITE_SRC=…/src adds esper-lite's own hub.
 .PHONY: bench
 bench: $(STAMP)
+	sh scripts/bootstrap.sh $(VENV) bench
 	$(BIN)/python -m benchmarks --out out/bench-1.json
 	$(BIN)/python -m benchmarks --out out/bench-2.json
 	$(BIN)/python -m benchmarks --merge out/bench-1.json out/bench-2.json --page docs/benchmarks.md

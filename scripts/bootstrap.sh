@@ -1,5 +1,6 @@
 #!/bin/sh
 # Makes the virtual environment: the pinned installer first, then everything that constraints.txt pins.
+# The second argument, if any, names one more extra of pyproject.toml.
 set -eu
 venv="$1"
 python="${PYTHON:-python3.11}"
@@ -18,4 +19,4 @@ fi
 certificates=""
 [ ! -e /etc/ssl/certs/ca-certificates.crt ] || certificates="--system-certs"
 # shellcheck disable=SC2086
-"$venv/bin/uv" pip install -q $certificates --python "$venv/bin/python" -c constraints.txt --build-constraints constraints.txt -e '.[trainer,mcp,wandb,dev]'
+"$venv/bin/uv" pip install -q $certificates --python "$venv/bin/python" -c constraints.txt --build-constraints constraints.txt -e ".[trainer,mcp,wandb,dev${2:+,$2}]"
