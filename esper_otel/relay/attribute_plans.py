@@ -7,8 +7,6 @@ table. What no plan covers is encoded value by value, with the same result.
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
@@ -18,32 +16,20 @@ from typing import Any, Final
 import msgspec
 
 from esper_otel.events import Event
-from esper_otel.relay.event_attributes import (
-    DROPPED_KEY,
-    MAX_KEY_BYTES,
-    attribute_value,
-    cut_text,
-    event_attributes,
-    json_text,
-)
-from esper_otel.relay.wire import attribute, double_prefix
+from esper_otel.relay.attribute_tables import OF_FEW_VALUES, Floats, SingleValues, Texts, packer, table
+from esper_otel.relay.event_attributes import DROPPED_KEY, MAX_KEY_BYTES, cut_text, event_attributes
+from esper_otel.relay.wire import attribute
 
 MAX_PLANS: Final = 2_000
 """Shapes that are remembered; a log with more begins anew with none, which costs time and nothing else."""
 
-MAX_CACHED_VALUES: Final = 512
-"""Different values that one field's table holds; others are encoded each time."""
-
 SUMMARY_FIELDS: Final = 5
 """How many fields the summary of an event shows."""
 
-_OF_FEW_VALUES: Final = frozenset({str, bool})
-_SINGLE: Final = _OF_FEW_VALUES | {int, float}
+_SINGLE: Final = OF_FEW_VALUES | {int, float}
 _PLANNED: Final = _SINGLE | {dict, type(None)}
 
 _Picker = Callable[[tuple[Any, ...]], tuple[Any, ...]]
-_PLAIN_JSON: Final = frozenset({float, int, bool})
-_JSON: Final = msgspec.json.Encoder()
 
 
 class AttributePlans:
@@ -91,61 +77,6 @@ class AttributePlans:
         return layout
 
 
-class SingleValues:
-    """One field's text, flag or integer, looked up where it was met before."""
-
-    def __init__(self, key: str) -> None:
-        """``key`` is the attribute's name; all values must be of one type."""
-        self._key = key
-        self._known: dict[Any, bytes] = {}
-
-    def encode(self, value: Any) -> bytes:
-        """The attribute."""
-        found = self._known.get(value)
-        if found is None:
-            found = attribute(self._key, attribute_value(value))
-            if len(self._known) < MAX_CACHED_VALUES:
-                self._known[value] = found
-        return found
-
-
-class _Texts:
-    """Several texts and flags of one shape, looked up together where their combination was met before."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._singles = [SingleValues(key) for key in keys]
-        self._known: dict[tuple[Any, ...], bytes] = {}
-
-    def encode(self, values: tuple[Any, ...]) -> bytes:
-        found = self._known.get(values)
-        if found is None:
-            found = b"".join([single.encode(value) for single, value in zip(self._singles, values, strict=True)])
-            if len(self._known) < MAX_CACHED_VALUES:
-                self._known[values] = found
-        return found
-
-
-class _Floats:
-    """Several floats of one shape, packed in one call: each behind the bytes that name it."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        prefixes = [double_prefix(key) for key in keys]
-        self._pack = struct.Struct("<" + "".join(f"{len(prefix)}sd" for prefix in prefixes)).pack
-        self._template: list[Any] = [None] * (2 * len(keys))
-        self._template[::2] = prefixes
-
-    def encode(self, values: Sequence[float]) -> bytes | None:
-        """The attributes, or None when one of them is no finite number."""
-        try:
-            if not math.isfinite(sum(values)):
-                return None
-            arguments = self._template
-            arguments[1::2] = values
-            return self._pack(*arguments)
-        except (TypeError, OverflowError, struct.error):  # not the declared type: only in an event made in this process
-            return None
-
-
 class _Plan:
     """What the types of an event's fields tell: where its single values and its maps are, and which of them fit.
 
@@ -169,9 +100,9 @@ class _Plan:
             single = single[: limit - 1]
         self.count = len(single)
         self.floats = [at for at in single if type(values[at]) is float]
-        texts = [at for at in single if type(values[at]) in _OF_FEW_VALUES]
+        texts = [at for at in single if type(values[at]) in OF_FEW_VALUES]
         self.pick_floats, self.pick_texts = _picker(self.floats), _picker(texts)
-        self.texts = _Texts([self.keys[at] for at in texts])
+        self.texts = Texts([self.keys[at] for at in texts])
         self.numbers = [(at, SingleValues(self.keys[at])) for at in single if type(values[at]) is int]
 
     def summary(self, values: tuple[Any, ...]) -> str:
@@ -182,41 +113,38 @@ class _Plan:
 class _Layout:
     """How one shape is encoded under one limit, the keys of its maps being known."""
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: _Plan, maps: Sequence[dict[Any, Any]], fitting: Sequence[bool]) -> None:
+        """``maps`` are those that are encoded at all, ``fitting`` tells which of them get an attribute for each key."""
         self._plan = plan
-        self._keys = [plan.keys[at] for at in plan.floats]
         self._float_maps: list[int] = []
         self._others: list[tuple[int, Callable[[dict[Any, Any]], bytes]]] = []
+        keys = [plan.keys[at] for at in plan.floats]
+        for at, (mapping, fits) in enumerate(zip(maps, fitting, strict=True)):
+            key, kind = plan.keys[plan.maps[at]], plan.map_kinds[at]
+            names = [f"{key}.{cut_text(str(name), MAX_KEY_BYTES)}" for name in mapping]
+            if not fits:
+                self._others.append((at, packer(key, kind, mapping)))
+            elif kind is float:
+                self._float_maps.append(at)
+                keys += names
+            elif kind is not None and mapping:
+                self._others.append((at, table(names, kind)))
+        self._floats = Floats(keys)
 
     @classmethod
     def of(cls, plan: _Plan, maps: tuple[dict[Any, Any], ...]) -> _Layout | None:
         """The layout of events whose maps have the keys of ``maps``; None when there is none."""
-        if plan.is_cut and not all(maps):
-            return None
-        layout, count = cls(plan), plan.count
-        fitting = max(plan.limit - 1 - plan.count, 0) if plan.is_cut else len(maps)
-        for at, mapping in enumerate(maps[:fitting]):
-            fits = not plan.is_cut and count + len(mapping) + len(maps) - at - 1 <= plan.limit
-            if not layout._add(at, mapping, fits=fits):
+        if plan.is_cut:
+            kept = maps[: max(plan.limit - 1 - plan.count, 0)]
+            return cls(plan, kept, [False] * len(kept)) if all(maps) else None
+        fitting, count = [], plan.count
+        for at, mapping in enumerate(maps):
+            fits = count + len(mapping) + len(maps) - at - 1 <= plan.limit
+            if fits and mapping and plan.map_kinds[at] is None:
                 return None
             count += len(mapping) if fits else 1
-        layout._floats = _Floats(layout._keys)
-        return layout
-
-    def _add(self, at: int, mapping: dict[Any, Any], *, fits: bool) -> bool:
-        key, kind = self._plan.keys[self._plan.maps[at]], self._plan.map_kinds[at]
-        if not fits:
-            self._others.append((at, _packer(key, kind, mapping)))
-            return True
-        if kind not in _SINGLE:
-            return not mapping
-        keys = [f"{key}.{cut_text(str(name), MAX_KEY_BYTES)}" for name in mapping]
-        if kind is float:
-            self._float_maps.append(at)
-            self._keys += keys
-        elif mapping:
-            self._others.append((at, _table(keys, kind)))
-        return True
+            fitting.append(fits)
+        return cls(plan, maps, fitting)
 
     def encode(self, values: tuple[Any, ...], maps: tuple[dict[Any, Any], ...]) -> list[bytes] | None:
         """The attributes in parts; None when a number is not finite, or a value not of its field's type."""
@@ -273,30 +201,6 @@ def _map_kinds(cls: type[Event]) -> tuple[type[Any] | None, ...]:
         maps = [choice for choice in choices if isinstance(choice, msgspec.inspect.DictType)]
         found.append(kinds.get(type(maps[0].value_type)) if len(maps) == 1 else None)
     return tuple(found)
-
-
-def _table(keys: Sequence[str], kind: type[Any]) -> Callable[[dict[Any, Any]], bytes]:
-    """What encodes a map of other values than floats."""
-    if kind in _OF_FEW_VALUES:
-        texts = _Texts(keys)
-        return lambda mapping: texts.encode(tuple(mapping.values()))
-    singles = [SingleValues(key) for key in keys]
-    return lambda mapping: b"".join([single.encode(v) for single, v in zip(singles, mapping.values(), strict=True)])
-
-
-def _packer(key: str, kind: type[Any] | None, mapping: dict[Any, Any]) -> Callable[[dict[Any, Any]], bytes]:
-    """What makes one attribute of a whole map. Where JSON says it as it is, it need not be made plain first."""
-    if kind not in _PLAIN_JSON or not all(type(name) is str and name.isascii() for name in mapping):
-        return lambda mapping: attribute(key, json_text(mapping))
-
-    def pack(mapping: dict[Any, Any]) -> bytes:
-        try:
-            is_plain = math.isfinite(sum(mapping.values()))
-        except (TypeError, OverflowError):  # not the declared type: only in an event made in this process
-            is_plain = False
-        return attribute(key, cut_text(_JSON.encode(mapping).decode()) if is_plain else json_text(mapping))
-
-    return pack
 
 
 def _encode_by_value(event: Event, limit: int) -> bytes:

@@ -129,24 +129,24 @@ class DeliveryPipeline:
             if is_finishing:
                 self.feed.finish()
             self._deliver_notes()
-            lines = self.feed.read(BATCH)
-            if lines:
+            if lines := self.feed.read(BATCH):
                 self._deliver(lines)
                 quiet_since = time.monotonic()
                 continue
-            if self._has_unstored:
-                self._store()
+            self._store_rest()
             if is_finishing:
-                spans = self._traces.close() if self._is_over else self._traces.flush()
-                if self._send(spans, []):
-                    self._store()
-                    self._is_drained.set()
+                self._deliver_end()
                 return
             if time.monotonic() - quiet_since > QUIET_S and (spans := self._traces.flush()):
                 self._deliver_spans(spans)
             self._stop.wait(IDLE_S)
-        if self._has_unstored:
+        self._store_rest()
+
+    def _deliver_end(self) -> None:
+        spans = self._traces.close() if self._is_over else self._traces.flush()
+        if self._send(spans, []):
             self._store()
+            self._is_drained.set()
 
     def _deliver(self, lines: Sequence[Ingested]) -> None:
         spans: list[Any] = []
@@ -202,6 +202,10 @@ class DeliveryPipeline:
         if said:
             say(f"{exporter.signal} are delivered again")
         return True
+
+    def _store_rest(self) -> None:
+        if self._has_unstored:
+            self._store()
 
     def _store(self) -> None:
         self._stored_at, self._has_unstored = time.monotonic(), False

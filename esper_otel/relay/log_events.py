@@ -16,7 +16,8 @@ from opentelemetry._logs import SeverityNumber
 
 from esper_otel.events import Event
 from esper_otel.log.envelope import Record
-from esper_otel.relay.attribute_plans import AttributePlans, SingleValues
+from esper_otel.relay.attribute_plans import AttributePlans
+from esper_otel.relay.attribute_tables import SingleValues
 from esper_otel.relay.event_attributes import AttributeValue, attribute_value, cut_text
 from esper_otel.relay.spans_state import SpanRef
 from esper_otel.relay.wire import attribute, delimited, key_field, text_attribute, text_value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,10 +20,10 @@ from esper_otel.relay.ingest import Ingest, Ingested
 class Ahead:
     """The metrics pipeline's part."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, waits: bool = False) -> None:
         self.reader = LogReader(path, follow=True)
         self.ingest = Ingest()
-        self.handover = Handover({})
+        self.handover = Handover({}, waits=waits)
 
     def step(self, limit: int) -> int:
         lines = [self.ingest.take(item) for item in self.reader.read(limit)]
@@ -133,4 +135,48 @@ def test_the_bytes_behind_the_position_are_known_whoever_reads(tmp_path: Path) -
     feed.read(10)
     assert 0 == feed.unread_bytes()
     feed.close()
+    ahead.reader.close()
+
+
+def test_a_replay_lets_a_delivery_that_works_catch_up_so_that_no_line_is_decoded_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LINES", 20)
+    writer = Writer(tmp_path / "run")
+    writer.write(200)
+    ahead = Ahead(tmp_path / "run", waits=True)
+    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    monkeypatch.setattr(feed, "_read_here", lambda: pytest.fail("it read the log itself"))
+    found: list[int | None] = []
+
+    def deliver() -> None:
+        while len(found) < 200:
+            found.extend(numbers(feed.read(5)))
+            time.sleep(0.002)
+
+    delivery = threading.Thread(target=deliver)
+    delivery.start()
+    while ahead.step(10):
+        pass
+    delivery.join()
+
+    assert list(range(1, 201)) == found
+    ahead.reader.close()
+
+
+def test_a_delivery_that_waits_for_its_endpoint_holds_up_a_replay_for_a_moment_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LINES", 20)
+    writer = Writer(tmp_path / "run")
+    writer.write(500)
+    ahead = Ahead(tmp_path / "run", waits=True)
+    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    feed.read(10)
+    began = time.monotonic()
+    while ahead.step(10):
+        pass
+
+    assert time.monotonic() - began < 2 * module.PACE_S  # once, not for each of the 50 batches
+    assert list(range(1, 501)) == rest_of(feed)
     ahead.reader.close()

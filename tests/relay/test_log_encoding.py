@@ -20,7 +20,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from esper_otel.events import EVENT_TYPES, Decision, Event, PolicyUpdate
 from esper_otel.log.envelope import Record
-from esper_otel.relay.attribute_plans import MAX_CACHED_VALUES, MAX_PLANS, AttributePlans
+from esper_otel.relay.attribute_plans import MAX_PLANS, AttributePlans
+from esper_otel.relay.attribute_tables import MAX_CACHED_VALUES
 from esper_otel.relay.event_attributes import attribute_value, event_attributes
 from esper_otel.relay.log_events import LogEventProjector
 from esper_otel.relay.otlp_logs import LogRequest
@@ -96,18 +97,39 @@ def test_any_value_becomes_an_attribute_that_decodes(value: object) -> None:
 
 
 FIELD_VALUES = st.none() | st.floats() | st.integers() | st.booleans() | st.text(max_size=5)
-MAPS = st.dictionaries(st.sampled_from(["op", "slot", "é"]), FIELD_VALUES.filter(lambda value: value is not None))
+KEYS = st.sampled_from(["op", "slot", "é"])
+MAPS = st.dictionaries(KEYS, FIELD_VALUES.filter(lambda value: value is not None))
+MAP_FIELDS = {
+    "head_confidence": st.floats(),
+    "head_choice_entropy": st.floats(),
+    "head_forced": st.booleans(),
+    "head_choice": st.text(max_size=5),
+    "slot_states": st.text(max_size=5),
+}
+"""Maps hold what they are declared to hold: a line that does not is decoded to one that does."""
+DECISIONS = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(Decision.__struct_fields__, FIELD_VALUES | MAPS | ARRAYS)
+    | {name: FIELD_VALUES | ARRAYS | st.dictionaries(KEYS, kind) for name, kind in MAP_FIELDS.items()},
+)
 PLANS = AttributePlans()
 
 
-@given(
-    st.dictionaries(st.sampled_from(Decision.__struct_fields__), FIELD_VALUES | MAPS | ARRAYS, max_size=12),
-    st.integers(1, 14) | st.just(LIMIT),
-)
+@given(DECISIONS, st.integers(1, 14) | st.just(LIMIT))
 def test_a_planned_event_has_the_attributes_of_one_encoded_value_by_value(fields: dict[str, Any], limit: int) -> None:
     event = Decision(**fields)
 
     assert expected(event, limit) == planned(PLANS, event, limit)
+
+
+@given(st.lists(MAPS, min_size=1))
+def test_whatever_a_map_holds_it_has_an_attribute_for_each_key(maps: list[dict[str, Any]]) -> None:
+    plans = AttributePlans()
+    for mapping in maps:
+        encoded = planned(plans, Decision(head_confidence=mapping, head_forced=mapping))
+
+        names = {f"tamiyo.{field}.{key}" for field in ("head_confidence", "head_forced") for key in mapping}
+        assert names == {pair.key for pair in encoded.attributes}
 
 
 @pytest.mark.parametrize("cls", EVENT_TYPES.values(), ids=lambda cls: cls.__name__)

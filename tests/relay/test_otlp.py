@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -13,6 +14,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from esper_otel.relay.otlp import Exporters, otlp_protocol, resource_from_env
@@ -294,3 +296,25 @@ def test_resource_variables_override_the_defaults(monkeypatch: pytest.MonkeyPatc
     assert ("my-run", "lab", "r1") == tuple(
         resource.attributes[key] for key in ("service.name", "deployment.environment.name", "esper.run.id")
     )
+
+
+class Odd:
+    """An exporter whose first answer is none of the official ones."""
+
+    def __init__(self) -> None:
+        self.answers: list[Any] = [None, SpanExportResult.SUCCESS]
+
+    def export(self, _: Any) -> Any:
+        return self.answers.pop(0)
+
+    def shutdown(self) -> None:
+        pass
+
+
+def test_an_exporter_that_misbehaves_delivers_the_same_batch_at_the_next_attempt() -> None:
+    exporter = SignalExporter("traces", "http://nowhere", Odd())
+
+    assert not exporter.export(["span"], 5.0)
+    assert "AttributeError" in exporter.last_error
+    assert exporter.export(["span"], 5.0)
+    exporter.stop()

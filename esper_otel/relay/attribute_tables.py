@@ -1,0 +1,103 @@
+"""What encodes the attributes of one field, or of several at once, when their names are known.
+
+Texts, flags and small numbers come out of a table, floats are packed by one call.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from esper_otel.relay.event_attributes import attribute_value, cut_text, json_text
+from esper_otel.relay.wire import attribute, double_prefix
+
+MAX_CACHED_VALUES: Final = 512
+"""Different values that one field's table holds; others are encoded each time."""
+
+OF_FEW_VALUES: Final = frozenset({str, bool})
+_PLAIN_JSON: Final = frozenset({float, int, bool})
+_JSON: Final = msgspec.json.Encoder()
+
+
+class SingleValues:
+    """One field's text, flag or integer, looked up where it was met before."""
+
+    def __init__(self, key: str) -> None:
+        """``key`` is the attribute's name; all values must be of one type."""
+        self._key = key
+        self._known: dict[Any, bytes] = {}
+
+    def encode(self, value: Any) -> bytes:
+        """The attribute."""
+        found = self._known.get(value)
+        if found is None:
+            found = attribute(self._key, attribute_value(value))
+            if len(self._known) < MAX_CACHED_VALUES:
+                self._known[value] = found
+        return found
+
+
+class Texts:
+    """Several texts and flags of one shape, looked up together where their combination was met before."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._singles = [SingleValues(key) for key in keys]
+        self._known: dict[tuple[Any, ...], bytes] = {}
+
+    def encode(self, values: tuple[Any, ...]) -> bytes:
+        """The attributes, one for each key."""
+        found = self._known.get(values)
+        if found is None:
+            found = b"".join([single.encode(value) for single, value in zip(self._singles, values, strict=True)])
+            if len(self._known) < MAX_CACHED_VALUES:
+                self._known[values] = found
+        return found
+
+
+class Floats:
+    """Several floats of one shape, packed in one call: each behind the bytes that name it."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        prefixes = [double_prefix(key) for key in keys]
+        self._pack = struct.Struct("<" + "".join(f"{len(prefix)}sd" for prefix in prefixes)).pack
+        self._template: list[Any] = [None] * (2 * len(keys))
+        self._template[::2] = prefixes
+
+    def encode(self, values: Sequence[float]) -> bytes | None:
+        """The attributes, or None when one of them is no finite number."""
+        try:
+            if not math.isfinite(sum(values)):
+                return None
+            arguments = self._template
+            arguments[1::2] = values
+            return self._pack(*arguments)
+        except (TypeError, OverflowError, struct.error):  # not the declared type: only in an event made in this process
+            return None
+
+
+def table(keys: Sequence[str], kind: type[Any]) -> Callable[[dict[Any, Any]], bytes]:
+    """What encodes a map of other values than floats."""
+    if kind in OF_FEW_VALUES:
+        texts = Texts(keys)
+        return lambda mapping: texts.encode(tuple(mapping.values()))
+    singles = [SingleValues(key) for key in keys]
+    return lambda mapping: b"".join([single.encode(v) for single, v in zip(singles, mapping.values(), strict=True)])
+
+
+def packer(key: str, kind: type[Any] | None, mapping: dict[Any, Any]) -> Callable[[dict[Any, Any]], bytes]:
+    """What makes one attribute of a whole map. Where JSON says it as it is, it need not be made plain first."""
+    if kind not in _PLAIN_JSON or not all(type(name) is str and name.isascii() for name in mapping):
+        return lambda mapping: attribute(key, json_text(mapping))
+
+    def pack(mapping: dict[Any, Any]) -> bytes:
+        try:
+            is_plain = math.isfinite(sum(mapping.values()))
+        except (TypeError, OverflowError):  # not the declared type: only in an event made in this process
+            is_plain = False
+        return attribute(key, cut_text(_JSON.encode(mapping).decode()) if is_plain else json_text(mapping))
+
+    return pack
