@@ -50,6 +50,10 @@ class Duplicates:
         self._last_seq[series] = record.seq
         return False
 
+    def greatest_seq(self, rank: int) -> int:
+        """The greatest number of ``rank`` that was seen, in any run; 0 for none."""
+        return max((seq for series, seq in self._last_seq.items() if series.endswith(f"/{rank}")), default=0)
+
     def _is_known_id(self, event_id: str) -> bool:
         if not event_id:
             return False

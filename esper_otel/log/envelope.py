@@ -38,7 +38,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         group_id: A/B group; ``default`` when the line has none.
         rank: rank of the process that emitted it; 0 when the line does not say.
         run_id: run that it belongs to; None in logs that do not say.
-        seq: position in the rank's own series of events, counted from 1; None in logs that do not count.
+        seq: position in the rank's own series of events, counted from 1, from the time of day in µs where a run was
+            continued; None in logs that do not count.
         epoch: the envelope's epoch, whose meaning depends on the event type.
         seed_id: seed that it concerns.
         slot_id: slot that it concerns.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 from esper_otel.log.codec import decode, excerpt
 from esper_otel.log.envelope import BadLine, Reason, Record
+from esper_otel.log.last_seq import Numbered
 from esper_otel.log.layout import COMPRESSED, Source
 from esper_otel.log.lines import MAX_LINE_BYTES, LineSplitter
+from esper_otel.log.marks import Mark, Place, is_marked, last_of, mark_of, place_behind, told
 from esper_otel.log.segment import READ_ERRORS, OpenSegment
 
 MAX_READ_BYTES: Final = 32 * 1024 * 1024
@@ -15,18 +17,20 @@ MAX_READ_BYTES: Final = 32 * 1024 * 1024
 
 
 class Position(TypedDict):
-    """Where reading goes on: a segment's number, and the byte in its uncompressed content."""
+    """Where reading goes on: a segment's number, the byte in its uncompressed content, and the line in front of it."""
 
     segment: int
     offset: int
+    last: NotRequired[Mark]
 
 
 class Follower:
     """The records of one source in the order of the log.
 
     Survives what happens to a growing file: rotation, compression of a closed segment, truncation, removal and
-    re-creation, and not being there yet. ``follow`` says whether more may come; cleared, an unfinished last line is
-    given as torn.
+    re-creation, and not being there yet. Lines that were read and are gone, with others in their place or not, are
+    noticed by the mark of the last one; reading then goes on behind what is left of them. ``follow`` says whether
+    more may come; cleared, an unfinished last line is given as torn.
     """
 
     def __init__(self, source: Source, position: Position | None, *, follow: bool) -> None:
@@ -37,13 +41,24 @@ class Follower:
         self._file: OpenSegment | None = None
         self._lines = LineSplitter()
         self._is_abandoned = False
+        self._stored = position.get("last") if position else None
+        self._is_checked = self._stored is None
+        self._last_line: tuple[bytes, bytes, int, int] | None = None
+        self._known = last_of(self._stored) if self._stored is not None else None
+        self._record: Record | None = None
         self.taken_bytes = 0
         self.follow = follow
 
     @property
     def position(self) -> Position:
         """Right behind the last line that was returned."""
-        return {"segment": max(self._segment, 1), "offset": self._offset}
+        position: Position = {"segment": max(self._segment, 1), "offset": self._offset}
+        if self._last_line is not None:
+            line, newline, segment, end = self._last_line
+            position["last"] = mark_of(line + newline, segment, end, self._last_number())
+        elif self._stored is not None:
+            position["last"] = self._stored
+        return position
 
     def read(self, limit: int, max_bytes: int = MAX_READ_BYTES) -> list[Record | BadLine]:
         """Up to ``limit`` records that are there now; empty when there is nothing new. Does not wait.
@@ -85,7 +100,7 @@ class Follower:
         self._lines = LineSplitter()
 
     def _open(self, found: list[Record | BadLine]) -> bool:
-        if self._is_abandoned or not self._choose_segment(found):
+        if self._is_abandoned or not self._check_mark(found) or not self._choose_segment(found):
             return False
         located = self._source.locate(self._segment)
         if located is None:
@@ -102,7 +117,19 @@ class Follower:
             return self._open(found)
         self._file = opened
         self._lines = LineSplitter()
-        self._notice_truncation(found)
+        return True
+
+    def _check_mark(self, found: list[Record | BadLine]) -> bool:
+        """Before the first read: see whether the stored position still means anything; False when it is too early."""
+        if self._is_checked or self._stored is None:
+            return True
+        try:
+            is_there = is_marked(self._source, self._stored)
+        except FileNotFoundError:
+            return False
+        self._is_checked = True
+        if not is_there:
+            self._find_place(found)
         return True
 
     def _choose_segment(self, found: list[Record | BadLine]) -> bool:
@@ -112,8 +139,9 @@ class Follower:
         self._segment = self._segment or numbers[0]
         if self._source.locate(self._segment) is None:
             found.append(self._bad(Reason.MISSING, f"segment {self._segment} is gone"))
-            self._segment = min((number for number in numbers if number > self._segment), default=numbers[0])
-            self._offset = 0
+            following = min((number for number in numbers if number > self._segment), default=numbers[0])
+            place = place_behind(self._source, self._last_number()) or Place(following, 0)
+            self._segment, self._offset = place.segment, place.offset
         return True
 
     def _take_line(self, found: list[Record | BadLine]) -> bool:
@@ -126,11 +154,18 @@ class Follower:
         if len(line) > MAX_LINE_BYTES:
             found.append(self._bad(Reason.TOO_LONG, excerpt(line)))
         elif line.strip():
-            found.append(decode(line, source=self._source.name, offset=self._offset, segment=self._segment))
+            item = decode(line, source=self._source.name, offset=self._offset, segment=self._segment)
+            self._last_line = (line, b"\n", self._segment, self._offset)
+            if isinstance(item, Record):
+                self._record = item
+            found.append(item)
         return True
 
     def _read_chunk(self, found: list[Record | BadLine]) -> bool:
         assert self._file is not None
+        if not self._file.is_as_read():
+            self._find_place(found)
+            return True
         try:
             chunk = self._file.read()
         except READ_ERRORS as error:
@@ -149,8 +184,6 @@ class Follower:
             return self._leave(found, self._segment + 1)
         if located is not None and (self._file.is_at(located.path) or not located.path.exists()):
             # still growing; or removed, or between the two steps of a rotation, and the open file may still grow
-            if self._notice_truncation(found):
-                return True
             if not self.follow:
                 self._take_rest(found)
             return False
@@ -174,20 +207,49 @@ class Follower:
         if rest is None:
             return
         line, length = rest
+        item = decode(line, source=self._source.name, offset=self._offset + length, segment=self._segment)
+        if not isinstance(item, Record):
+            # The position stays in front of it: whoever writes may yet write the rest.
+            found.append(self._bad(Reason.TORN, excerpt(line)))
+            return
         self._offset += length
-        decoded = decode(line, source=self._source.name, offset=self._offset, segment=self._segment)
-        found.append(decoded if isinstance(decoded, Record) else self._bad(Reason.TORN, excerpt(line)))
+        self._last_line = (line, b"", self._segment, self._offset)
+        self._record = item
+        found.append(item)
 
-    def _notice_truncation(self, found: list[Record | BadLine]) -> bool:
-        assert self._file is not None
-        reached = self._offset + self._lines.pending_bytes
-        if self._file.compressed or (size := self._file.size()) >= reached:
-            return False
-        self._lines = LineSplitter()
-        self._offset = size if self._file.begins_as_before() else 0
-        self._file.restart_at(self._offset)
-        found.append(self._bad(Reason.TRUNCATED, f"{reached} bytes were read, {size} are left"))
-        return True
+    def _find_place(self, found: list[Record | BadLine]) -> None:
+        """Go on behind what is left of the lines that were read: others may stand where reading stopped."""
+        known = self._last_number()
+        place = place_behind(self._source, known)
+        if place is None:
+            is_same = self._file is None or self._file.begins_as_before()
+            place = Place(self._segment, min(self._offset, self._size()) if is_same else 0)
+        if known is not None:
+            text = told(known, place.last)
+        else:
+            text = f"{self._offset} bytes were read, {place.offset} of them are left"
+        self.close()
+        self._segment, self._offset = place.segment, place.offset
+        self._stored, self._record = None, None
+        self._known = place.last or known
+        self._last_line = (place.line, b"", place.segment, place.offset)
+        found.append(self._bad(Reason.TRUNCATED, text))
+
+    def _size(self) -> int:
+        """Bytes of the segment in hand, uncompressed; the offset where that cannot be told."""
+        if self._file is not None:
+            return self._file.size()
+        located = self._source.locate(self._segment)
+        if located is None or located.path.suffix in COMPRESSED:
+            return self._offset
+        try:
+            return located.path.stat().st_size
+        except OSError:
+            return self._offset
+
+    def _last_number(self) -> Numbered | None:
+        record = self._record
+        return Numbered(record.seq, record.run_id) if record is not None and record.seq is not None else self._known
 
     def _give_up(self, found: list[Record | BadLine], error: str) -> None:
         """Leave a file that cannot be read. Only a growing one could become readable, and retrying would never end."""

@@ -1,7 +1,15 @@
-"""Where the numbering of a rank's events stands, so that a run that goes on counts on."""
+"""Where the numbering of a rank's events stands, so that a run that goes on never gives a number twice.
+
+The log alone does not tell: a power loss, or the loss of a node that wrote to a network file system, takes lines that a
+relay had counted and sent already. An event of another session under a number of theirs would pass for a repetition,
+here and wherever they were sent. What was given last stands nowhere for certain, as everything that could say it may be
+lost in the same way. So whoever goes on with a log counts from the time of day: that is beyond every earlier session,
+since none had a million events a second.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from pathlib import Path
 from typing import Final
@@ -16,11 +24,41 @@ _TAIL_BYTES: Final = 64 * 1024
 _TAIL_LINES: Final = 8
 
 
-class _Seq(msgspec.Struct):
+class Numbered(msgspec.Struct, frozen=True):
+    """What of a line says which event it is, within its rank."""
+
     seq: int
+    run_id: str | None = None
+
+    def is_known(self, known: Numbered) -> bool:
+        """Whether somebody who read up to ``known`` has read this as well."""
+        return self.run_id == known.run_id and self.seq <= known.seq
 
 
-_DECODER: Final = msgspec.json.Decoder(_Seq)
+_DECODER: Final = msgspec.json.Decoder(Numbered)
+
+
+def numbered(line: bytes) -> Numbered | None:
+    """The number of ``line``; None for one that is torn or does not count."""
+    try:
+        return _DECODER.decode(line)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def resumed_seq(series: Series, seen: int | None = None) -> int:
+    """The number behind which a rank's log goes on: 0 for a new log.
+
+    Args:
+        series: the log.
+        seen: the greatest number that anybody has read, where that is known: as long as the log has it, nothing was
+            lost, and counting goes on without a gap.
+    """
+    last = last_seq(series)
+    if seen is not None and last >= seen:
+        return last
+    has_lines = last or seen or series.active.exists() or series.closed()  # an empty file may be all that is left
+    return max(last, time.time_ns() // 1000) if has_lines else 0
 
 
 def last_seq(series: Series) -> int:
@@ -28,10 +66,8 @@ def last_seq(series: Series) -> int:
     segments = [series.active, *(path for _, path in sorted(series.closed().items(), reverse=True))]
     for path in segments:
         for line in reversed(_last_lines(path)):
-            try:
-                return _DECODER.decode(line).seq
-            except msgspec.MsgspecError:
-                continue  # torn, or not ours: the line before it may tell
+            if (found := numbered(line)) is not None:  # else torn, or not ours: the line before it may tell
+                return found.seq
     return 0
 
 

@@ -63,6 +63,11 @@ class LogReader:
         return self._positions | {name: follower.position for name, follower in self._followers.items()}
 
     @property
+    def has_begun(self) -> bool:
+        """Whether anything was read yet, by this reader or in front of the position that it began at."""
+        return any(position["offset"] > 0 or position["segment"] > 1 for position in self.positions.values())
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Names of the logs found so far."""
         return tuple(self._followers)

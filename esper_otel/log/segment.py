@@ -15,6 +15,8 @@ from esper_otel.log.opening import open_to_read
 
 CHUNK_BYTES: Final = 64 * 1024
 _HEAD_BYTES: Final = 128
+_BEHIND_BYTES: Final = 256
+"""How much of what was read is looked at again before reading goes on: the end of a line, with its number."""
 
 READ_ERRORS: Final = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 """What reading a file that was cut or overwritten may raise."""
@@ -35,6 +37,7 @@ class OpenSegment:
             self._stream = _uncompressed(self._raw, path.suffix)
             self.compressed = self._stream is not self._raw
             self._go_to(offset)
+            self._behind = b""
             self._head = (
                 b"" if self.compressed else os.pread(self._raw.fileno(), min(_HEAD_BYTES, offset or _HEAD_BYTES), 0)
             )
@@ -44,7 +47,27 @@ class OpenSegment:
 
     def read(self) -> bytes:
         """Up to 256 KiB of what comes next, empty at the present end."""
-        return self._stream.read(CHUNK_BYTES) or b""
+        chunk = self._stream.read(CHUNK_BYTES) or b""
+        if chunk:
+            self._behind = (self._behind + chunk if len(chunk) < _BEHIND_BYTES else chunk)[-_BEHIND_BYTES:]
+        return chunk
+
+    def read_exactly(self, length: int) -> bytes:
+        """The next ``length`` bytes; fewer where the file ends before."""
+        parts = []
+        while length > 0 and (part := self._stream.read(length)):
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def is_as_read(self) -> bool:
+        """Whether what was read last still stands in front of where reading goes on; yes for a compressed file."""
+        if self.compressed:
+            return True
+        reached, length = self._raw.tell(), len(self._behind)
+        if not length:
+            return reached <= self.size()
+        return os.pread(self._raw.fileno(), length, reached - length) == self._behind
 
     def is_at(self, path: Path) -> bool:
         """Whether ``path`` is still this file, by inode."""
@@ -62,10 +85,6 @@ class OpenSegment:
     def begins_as_before(self) -> bool:
         """Whether the first bytes are those that were there when it was opened: cut at its end, not written anew."""
         return os.pread(self._raw.fileno(), len(self._head), 0) == self._head != b""
-
-    def restart_at(self, offset: int) -> None:
-        """Go on reading at ``offset``; for uncompressed files."""
-        self._raw.seek(offset)
 
     def close(self) -> None:
         """Close the file."""

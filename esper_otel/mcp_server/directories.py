@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from esper_otel.log.layout import Series, resolve
+from esper_otel.log.layout import RUN_FILE, Series, resolve
 from esper_otel.sql.runs import MANIFEST, PARQUET, run_of
 
 _LOGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -73,7 +73,7 @@ def _is_run(path: Path) -> bool:
 
 def _stays_in(path: Path, root: Path) -> bool:
     inside = root.resolve() if root.is_dir() else root.resolve().parent
-    return all(each.resolve().is_relative_to(inside) for each in (path, *files_of(path)))
+    return all(each.resolve().is_relative_to(inside) for each in (path, path / RUN_FILE, *files_of(path)))
 
 
 def _name(path: Path) -> str:

@@ -19,7 +19,9 @@ import msgspec
 from esper_otel.mcp_server.directories import files_of
 from esper_otel.mcp_server.messages import Answer, Question, Rows, Statement
 from esper_otel.sql import QueryError, connect, select
+from esper_otel.sql.bounded import bounded_memory
 from esper_otel.sql.output import plain
+from esper_otel.sql.select import out_of_memory
 from esper_otel.sql.workers import read_frame, write_frame
 
 MAX_CELL: Final = 8000
@@ -44,9 +46,10 @@ class Worker:
         """The rows that ``question`` asks for, or the reason why there are none."""
         try:
             connection = self._connected(question)
-            return Answer({name: rows_of(connection, each) for name, each in question.statements.items()})
+            with bounded_memory(connection):
+                return Answer({name: rows_of(connection, each) for name, each in question.statements.items()})
         except (QueryError, OSError, ValueError, RuntimeError, duckdb.Error) as error:
-            return Answer(error=_explained(str(error)))
+            return Answer(error=out_of_memory(str(error)))
 
     def _connected(self, question: Question) -> duckdb.DuckDBPyConnection:
         key = (tuple(question.runs), question.memory_limit, _state_of(question.runs))
@@ -87,12 +90,6 @@ def rows_of(connection: duckdb.DuckDBPyConnection, statement: Statement) -> Rows
             )
         rows.append(cells)
     return Rows(columns, rows)
-
-
-def _explained(message: str) -> str:
-    """DuckDB's advice on memory is to change settings, which are locked."""
-    said, advice, _ = message.partition("\n\nPossible solutions:")
-    return f"{said}: ask for less, or start the server with a larger --memory-limit" if advice else said
 
 
 def _cut(value: Any) -> Any:

@@ -11,8 +11,10 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from esper_otel.log.opening import create
 from esper_otel.relay.backfill import Backfilled, EmptyRunError
 from esper_otel.relay.backfill import backfill as write_backfill
+from esper_otel.terminal import printable
 
 DEFAULT_STEP: Final = "15s"
 """The scrape interval that alert windows and dashboards are made for."""
@@ -55,7 +57,7 @@ def _write(run: Path, out: Path, step_ms: int, run_id: str | None) -> Backfilled
     """Write to a draft beside ``out`` first: nobody imports half a run."""
     draft = out.with_name(f".{out.name}.{os.getpid()}.new")
     try:
-        with draft.open("wb") as file:
+        with create(draft) as file:
             done = write_backfill(run, file, step_ms=step_ms, run_id=run_id, spool_directory=draft.parent)
         draft.replace(out)
     finally:
@@ -72,5 +74,5 @@ def _report(done: Backfilled, out: Path) -> None:
 
 
 def _fail(text: str) -> NoReturn:
-    print(f"esper-otel backfill: {text}", file=sys.stderr)
+    print(f"esper-otel backfill: {printable(text)}", file=sys.stderr)
     raise typer.Exit(2)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from esper_otel.log.duplicates import Duplicates
 from esper_otel.log.opening import create, open_to_change, open_to_read
 from esper_otel.relay.console import say
 
@@ -53,6 +54,15 @@ class StateDirectory:
             return None
         return stored if isinstance(stored, dict) and stored.get("version") == VERSION else None
 
+    def greatest_seq(self, rank: int) -> int:
+        """The greatest number of an event of ``rank`` that any part of the relay had read when it was stored."""
+        greatest = 0
+        for path in self.path.glob("*.json"):
+            stored = self.load(path.stem)
+            if stored is not None:
+                greatest = max(greatest, _greatest_seq(stored, rank))
+        return greatest
+
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Replace the stored state in one step. When it cannot be written the old one stands, and this is said once."""
         target = self.path / f"{name}.json"
@@ -71,3 +81,10 @@ class StateDirectory:
     def close(self) -> None:
         """Let another relay have it."""
         os.close(self._lock)
+
+
+def _greatest_seq(stored: dict[str, Any], rank: int) -> int:
+    try:
+        return Duplicates(stored["ingest"]).greatest_seq(rank)
+    except (KeyError, TypeError, AttributeError):  # another kind of state, or a damaged one
+        return 0

@@ -28,7 +28,8 @@ def relay(
         float, typer.Option(help="Seconds without progress that count as stalled.")
     ] = DEFAULT_STALL_S,
     idle_exit: Annotated[
-        float | None, typer.Option(help="With --follow: end after so many seconds without a new line.")
+        float | None,
+        typer.Option(help="With --follow: end so many seconds after the last line; the first is waited for."),
     ] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Where to keep position and state.")] = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="Forget the stored position.")] = False,

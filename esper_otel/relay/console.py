@@ -10,6 +10,11 @@ from esper_otel.terminal import printable, write_line
 _WAIT_S: Final = 0.5
 """How long a message may take: standard error may be a pipe that nobody reads."""
 
+_MAX_CAUSES: Final = 30
+"""Different things that :func:`say_once` says."""
+
+_said: set[str] = set()
+
 _printing = threading.Lock()
 """Held by the thread that prints; for as long as it is stuck, further messages are left out."""
 
@@ -24,6 +29,14 @@ def say(text: str) -> None:
         printer.join(_WAIT_S)
     except RuntimeError:  # no thread can be started while the interpreter ends
         _print(text)
+
+
+def say_once(cause: str, text: str) -> None:
+    """As :func:`say`, unless ``cause`` was named before; several parts of a relay may notice one thing."""
+    if cause in _said or len(_said) >= _MAX_CAUSES:
+        return
+    _said.add(cause)
+    say(text)
 
 
 def _print(text: str) -> None:

@@ -8,7 +8,8 @@ import msgspec
 
 from esper_otel.events import Event
 from esper_otel.log.duplicates import DUPLICATE, Duplicates
-from esper_otel.log.envelope import BadLine, Record
+from esper_otel.log.envelope import BadLine, Reason, Record
+from esper_otel.relay.console import say_once
 from esper_otel.upstream.adapt import adapt
 from esper_otel.upstream.arms import Arms
 
@@ -42,12 +43,26 @@ class Ingest:
         """To be stored with the reader's positions; plain JSON."""
         return {**self._duplicates.state, "arms": self._arms.state}
 
+    def greatest_seq(self, rank: int) -> int:
+        """The greatest number of an event of ``rank`` that was taken; 0 for none."""
+        return self._duplicates.greatest_seq(rank)
+
     def take(self, item: Record | BadLine) -> Ingested:
-        """Account for one line. Never raises."""
+        """Account for one line. Never raises. Lines that were read and then lost are said once in a process."""
         if isinstance(item, BadLine):
+            if item.reason is Reason.TRUNCATED:
+                _tell_loss(item)
             return Ingested(None, reason=item.reason.value)
         if self._duplicates.is_repeated(item):
             return Ingested(item, reason=DUPLICATE)
         record = self._arms.attributed(item)
         adapted = adapt(record)
         return Ingested(record, adapted.events, adapted.reason, adapted.unknown_fields, adapted.mistyped)
+
+
+def _tell_loss(gap: BadLine) -> None:
+    say_once(
+        f"{gap.source} {gap.segment} {gap.offset}",  # where the log was cut is the same for whoever reads it
+        f"{gap.source} lost lines, as after a power loss: {gap.excerpt}. What was counted and sent of them stays so; "
+        f"reading goes on behind what is left, at byte {gap.offset} of segment {gap.segment}",
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from esper_otel.events.vocabulary import RUN_OUTCOMES
 from esper_otel.log import manifest
 from esper_otel.log.append import AppendFile
 from esper_otel.log.codec import Envelope, LineEncoder
-from esper_otel.log.last_seq import last_seq
+from esper_otel.log.last_seq import resumed_seq
 from esper_otel.log.layout import Series, ranks_with_lock
 from esper_otel.log.lock import LockHeldError, WriterLock, known_holder
 from esper_otel.relay.ingest import Ingested
@@ -113,10 +114,11 @@ class Liveness:
         current = self.state
         return {(name,): float(name == current) for name in ATTRIBUTES["esper.run.state"].values}
 
-    def report_dead(self) -> list[int]:
+    def report_dead(self, seen: Callable[[int], int]) -> list[int]:
         """Append RUN_ENDED for every rank whose process is gone; to be called when all of the log was read.
 
-        Returns the ranks that were found dead.
+        ``seen`` tells the greatest number of a rank's events that this relay has read. Returns the ranks that were
+        found dead.
         """
         if self._directory is None:
             return []
@@ -126,7 +128,7 @@ class Liveness:
         dead = []
         for rank, status in self._ranks.items():
             if status.outcome is None and not status.is_buried and self._is_abandoned(rank):
-                self._bury(rank, status)
+                self._bury(rank, status, seen(rank))
                 dead.append(rank)
         return dead
 
@@ -153,7 +155,7 @@ class Liveness:
         status = self._ranks.get(rank)
         return status is not None and time.monotonic() - status.heard_at > SILENCE_S
 
-    def _bury(self, rank: int, status: RankStatus) -> None:
+    def _bury(self, rank: int, status: RankStatus, seen: int) -> None:
         """Say in the log that the process died; where the log cannot be written, know it all the same."""
         assert self._directory is not None
         series = Series(self._directory, rank)
@@ -169,7 +171,7 @@ class Liveness:
             status.outcome = DIED
             return
         try:
-            _append(series, event, status.run_id or self._directory.name)
+            _append(series, event, status.run_id or self._directory.name, seen)
             status.is_buried = True
         except OSError:
             status.outcome = DIED
@@ -188,13 +190,13 @@ def _is_gone(directory: Path) -> bool:
     return process_start(written["pid"]) != written.get("pid_start")
 
 
-def _append(series: Series, event: RunEnded, run_id: str) -> None:
+def _append(series: Series, event: RunEnded, run_id: str, seen: int) -> None:
     envelope = Envelope(
         timestamp_ns=time.time_ns(),
         group_id="default",
         severity="critical",
         message=event.detail,
-        seq=last_seq(series) + 1,
+        seq=resumed_seq(series, seen) + 1,
     )
     line, _ = LineEncoder(run_id, series.rank).encode(event, envelope)
     log = AppendFile(series, NO_SEGMENT_LIMIT)

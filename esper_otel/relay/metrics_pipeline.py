@@ -106,6 +106,10 @@ class MetricsPipeline:
         with self._lock:
             self.state.own[signal.name] = points
 
+    def greatest_seq(self, rank: int) -> int:
+        """The greatest number of an event of ``rank`` that was read; 0 for none."""
+        return self._ingest.greatest_seq(rank)
+
     def store(self) -> None:
         """Store state and position together."""
         if self._directory is None:

@@ -27,7 +27,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         linger_s: how long it stays scrapable after the end.
         drain_s: how long it goes on delivering to an OTLP endpoint after the end.
         stall_after_s: time without progress after which a run counts as stalled.
-        idle_exit_s: time without a new line after which a followed log counts as ended; None waits for RUN_ENDED.
+        idle_exit_s: time without a new line, counted from the first one, after which a followed log counts as ended;
+            None waits for RUN_ENDED.
         state_dir: where position and state are kept; None means the run directory, nowhere for a lone file.
         from_start: forget the stored position.
         run_id: name of the run, for logs that have none.

@@ -199,11 +199,16 @@ class Relay:
     def _is_over(self, last_line_at: float) -> bool:
         """Whether a followed run has ended; all of its log was read."""
         idle = self._options.idle_exit_s
-        if idle is not None and time.monotonic() - last_line_at > idle:
+        if idle is not None and time.monotonic() - last_line_at > idle and self._metrics.reader.has_begun:
             return True
-        for rank in self._liveness.report_dead():
+        for rank in self._liveness.report_dead(self._seen):
             say(f"the training process of rank {rank} died without ending the run")
         return self._subject.is_ours and self._liveness.has_ended
+
+    def _seen(self, rank: int) -> int:
+        """The greatest number of an event of ``rank`` that this relay, or the one before it, has read."""
+        stored = self._directory.greatest_seq(rank) if self._directory is not None else 0
+        return max(stored, self._metrics.greatest_seq(rank))
 
     def _export_replayed(self, exported_ns: int) -> int:
         """While replaying, export the metrics as they were at each interval of the log's own time."""

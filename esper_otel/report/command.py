@@ -9,6 +9,8 @@ from typing import Annotated
 import duckdb
 import typer
 
+from esper_otel.terminal import printable
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="Run directory, log file (also .gz, .zst) or telemetry directory.")],
@@ -23,6 +25,6 @@ def report(
     try:
         write_report(run, out)
     except (OSError, ValueError, RuntimeError, duckdb.Error) as error:
-        print(f"esper-otel report: {error}", file=sys.stderr)
+        print(f"esper-otel report: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(2) from None
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB; open it in a browser: {out.resolve().as_uri()}")

@@ -20,6 +20,7 @@ import msgspec
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # Plotly ships no types
 
+from esper_otel.log.opening import create
 from esper_otel.report import tables
 from esper_otel.report.chart import Chart
 from esper_otel.report.header import header_of
@@ -60,7 +61,9 @@ def write_report(run: str | PathLike[str], out: str | PathLike[str]) -> None:
     target = Path(out)
     draft = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        draft.write_text(report(Path(run)), encoding="utf-8", errors="replace")
+        page = report(Path(run))
+        with create(draft) as file:
+            file.write(page.encode("utf-8", "replace"))
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from esper_otel.sql import catalogue, output
+from esper_otel.sql.bounded import bounded_memory
 from esper_otel.sql.compact import compact as compact_run
 from esper_otel.sql.connect import MEMORY_LIMIT, connect
-from esper_otel.sql.select import QueryError, check, near_names, select
+from esper_otel.sql.select import QueryError, check, near_names, out_of_memory, select
 from esper_otel.terminal import printable
 
 Memory = Annotated[str, typer.Option("--memory-limit", help="Memory that DuckDB may take, for instance 512MB.")]
@@ -48,10 +49,11 @@ def sql(
     try:
         with duckdb.connect() as parser:
             check(parser, query)
-        with connect(runs, memory_limit, views=catalogue.views_in(query) or None) as connection:
+        wanted = catalogue.views_in(query) or None
+        with connect(runs, memory_limit, views=wanted) as connection, bounded_memory(connection):
             output.write(select(connection, query), form, sys.stdout)
     except (QueryError, OSError, ValueError, RuntimeError, duckdb.Error) as error:
-        _fail(str(error))
+        _fail(out_of_memory(str(error)))
 
 
 def views(

@@ -15,7 +15,11 @@ import msgspec
 from esper_otel.log.duplicates import DuplicatesState
 from esper_otel.log.follower import Position
 from esper_otel.log.manifest import replace_file
+from esper_otel.log.opening import read_whole
 from esper_otel.sql.runs import MANIFEST
+
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""A manifest has some 100 bytes for each 200,000 lines of a run, and the sizes of its logs."""
 
 _FILE: Final = re.compile(r"[a-z0-9_]+\.\d{6,18}\.parquet")
 """A name in the directory itself: nobody's manifest leads to files elsewhere."""
@@ -64,7 +68,7 @@ def load(directory: Path) -> Manifest | None:
     """
     path = directory / MANIFEST
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode(read_whole(path, MAX_BYTES), type=Manifest)
     except FileNotFoundError:
         return None
     except (msgspec.MsgspecError, RecursionError) as error:

@@ -55,6 +55,14 @@ def near_names(name: str) -> list[str]:
     return difflib.get_close_matches(name.lower(), VIEWS, n=3, cutoff=0.5)
 
 
+def out_of_memory(message: str) -> str:
+    """``message`` of DuckDB; where it is one about memory, without advice on settings, which are locked."""
+    said, _, _ = message.partition("\n\nPossible solutions:")
+    if not said.startswith("Out of Memory Error"):
+        return message
+    return f"{said}: ask for less, or start with a larger --memory-limit"
+
+
 def _explained(message: str) -> str:
     missing = re.search(r"Table with name (\S+) does not exist", message)
     if missing is None:

@@ -14,9 +14,7 @@ from esper_otel.log.envelope import BadLine, Record
 from esper_otel.log.reader import LogReader
 from esper_otel.log.writer import Writer
 from tests.faults.ledger import WHOLE, Figures, fault
-from tests.faults.runs import delivered, ids_in, train
-from tests.otlp_receiver import OtlpReceiver
-from tests.relay.processes import relay
+from tests.faults.runs import train
 
 LINES = 3 if WHOLE else 1
 """How many of the last lines are cut at every byte."""
@@ -49,7 +47,10 @@ def test_a_log_cut_at_any_byte_is_read_and_continued(tmp_path: Path, log: bytes,
         with LogReader(run) as reader:
             found = reader.read(1_000_000)
 
-        assert [*whole, max(whole) + 1] == [item.seq for item in found if isinstance(item, Record)]
+        *left, new = [item.seq for item in found if isinstance(item, Record)]
+        assert whole == left
+        assert new is not None
+        assert new > max(json_lines(log))
         assert len([item for item in found if isinstance(item, BadLine)]) <= 1
         figures.add(lost=len(json_lines(log)) - len(whole))
         shutil.rmtree(run)
@@ -64,39 +65,3 @@ def json_lines(content: bytes) -> list[int]:
         except ValueError:
             continue
     return found
-
-
-@fault(
-    "power loss: the log lost lines that its relay had counted, and the same run id goes on (a limit)",
-    holds="NOT all: as many new events as were lost, and the one at the old position, are in the log but not "
-    "delivered; a relay with --from-start delivers all of them",
-)
-def test_events_where_lost_lines_had_been_counted_are_passed_over_until_a_relay_starts_anew(
-    tmp_path: Path, figures: Figures
-) -> None:
-    with train(tmp_path, steps=40, pause=0.0) as trainer:
-        trainer.finish()
-    run = trainer.run
-    log = run / "events.jsonl"
-    with OtlpReceiver() as receiver:
-        relayed(run, receiver)
-        counted = len(ids_in(run))
-        assert counted == len(receiver.logs)
-        log.write_bytes(log.read_bytes()[: log.stat().st_size * 9 // 10])
-        kept = len(ids_in(run))
-        with train(tmp_path, steps=40, pause=0.0) as again:
-            again.finish()
-        relayed(run, receiver)
-        lost = len(ids_in(run)) - kept - (len(receiver.logs) - counted)
-        assert counted - kept <= lost <= counted - kept + 1
-        figures.add(lost=lost)
-    with OtlpReceiver() as receiver:
-        relayed(run, receiver, "--from-start")
-        assert dict.fromkeys(ids_in(run), 1) == delivered(receiver)
-
-
-def relayed(run: Path, receiver: OtlpReceiver, *options: str) -> None:
-    """Let a relay read the log to its end."""
-    with relay(run, "--linger", "0", *options, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint) as reading:
-        _, errors = reading.communicate(timeout=60)
-    assert reading.returncode == 0, errors

@@ -207,6 +207,17 @@ def test_a_torn_last_line_is_reported_when_nothing_more_will_come(run: Path) -> 
     assert [1, "torn"] == read_all(run)
 
 
+def test_a_line_that_was_half_written_when_a_reader_stopped_is_whole_to_the_next_one(run: Path) -> None:
+    log = run / "events.jsonl"
+    log.write_bytes(lines(1) + line(2)[:-9])
+    with LogReader(run) as reader:
+        assert [1, "torn"] == seqs(reader.read())
+        assert [] == reader.read()
+    append(log, line(2)[-9:] + lines(3))
+
+    assert [2, 3] == read_all(run, positions=reader.positions)
+
+
 def test_a_last_line_that_lacks_only_its_newline_counts(run: Path) -> None:
     (run / "events.jsonl").write_bytes(lines(1) + line(2)[:-1])
 

@@ -117,11 +117,11 @@ def test_a_question_that_needs_too_much_memory_is_refused(tmp_path: Path) -> Non
     run_at(tmp_path / "a")
 
     with assistant(tmp_path, "--memory-limit", "200MB") as session:
-        said = session.fails("query_sql", query="SELECT list(range || 'text') FROM range(10000000)")
-
-        assert "Out of Memory" in said
-        assert "larger --memory-limit" in said
-        assert "SET" not in said
+        for query in ("SELECT list(range || 'text') FROM range(10000000)", "SELECT repeat('a', 4000000000)"):
+            said = session.fails("query_sql", query=query)
+            assert "Out of Memory" in said
+            assert "larger --memory-limit" in said
+            assert "SET" not in said
         assert [[1]] == session.rows("SELECT count(*) FROM raw_events")
 
 
@@ -148,6 +148,8 @@ def test_what_reaches_outside_by_a_link_is_not_there(tmp_path: Path) -> None:
     (runs / "linked").symlink_to(tmp_path / "secret" / "outside")
     (runs / "of_links").mkdir()
     (runs / "of_links" / "events.jsonl").symlink_to(tmp_path / "secret" / "outside" / "events.jsonl")
+    (tmp_path / "secret" / "status.json").write_text('{"status": "secret"}')
+    (run_at(runs / "said_elsewhere") / "run.json").symlink_to(tmp_path / "secret" / "status.json")
 
     with assistant(runs) as session:
         assert ["inside"] == [found["run"] for found in session.asks("list_runs")["runs"]]

@@ -3,6 +3,8 @@
 import json
 import re
 import socket
+import subprocess
+import time
 
 import pytest
 
@@ -157,3 +159,22 @@ def test_a_stored_state_of_another_version_is_said_and_the_log_is_read_anew(fini
         _, errors = second.communicate(timeout=30)
 
     assert "the stored metrics are unusable" in errors
+
+
+def test_a_relay_that_ends_when_idle_waits_for_the_first_line_however_long_that_takes(tmp_path):
+    run = tmp_path / "run"
+    with relay(run, "--follow", "--idle-exit", "1", "--linger", "0") as server:
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.wait(timeout=3)
+        run.mkdir(exist_ok=True)
+        (run / "events.jsonl").write_bytes(b'{"event_type": "A", "timestamp": "2026-11-22T19:40:00Z"}\n')
+        began = time.monotonic()
+        assert server.wait(timeout=30) == 0
+        assert time.monotonic() - began >= 1
+
+
+def test_a_relay_that_ends_when_idle_counts_what_an_earlier_relay_read_as_lines(finished_run, tmp_path):
+    (finished_run / "run.json").unlink()
+    for _ in range(2):
+        with relay(finished_run, "--follow", "--idle-exit", "1", "--linger", "0") as server:
+            assert server.wait(timeout=30) == 0

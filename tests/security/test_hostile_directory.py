@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import esper_otel
+from esper_otel.cli import app
 from esper_otel.log import manifest
 from esper_otel.log.envelope import BadLine, Reason
 from esper_otel.log.reader import LogReader
@@ -93,6 +95,19 @@ def test_a_trainer_does_not_append_to_what_its_log_links_to(
     assert "it is a symbolic link, and the log is not written through links; remove it" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["report", "backfill"])
+def test_the_draft_of_what_a_command_writes_does_not_go_through_a_link(
+    tmp_path: Path, precious: Path, command: str
+) -> None:
+    run, out = ended_run(tmp_path / "run"), tmp_path / "out"
+    (tmp_path / f".out.{os.getpid()}.new").symlink_to(precious)
+    done = CliRunner().invoke(app, [command, str(run), "-o", str(out)])
+
+    assert 0 == done.exit_code, done.output
+    assert out.stat().st_size > 0
+    assert PRECIOUS == precious.read_text()
+
+
 @pytest.mark.parametrize(
     "run_id", ["..", "../other", "/etc/run", ".hidden", "a/b", "a\nb", "a" * 129, "a\0b", "\u2044"]
 )
@@ -164,6 +179,13 @@ def test_a_parquet_manifest_does_not_lead_to_files_elsewhere(tmp_path: Path, nam
     (tmp_path / MANIFEST).write_text(json.dumps({"fingerprint": "", "files": {"heartbeat": [name]}}))
 
     with pytest.raises(ValueError, match="which 'esper-otel compact' never writes"):
+        parts.load(tmp_path)
+
+
+def test_a_parquet_manifest_that_is_no_file_is_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / MANIFEST)
+
+    with pytest.raises(OSError, match="is no regular file"):
         parts.load(tmp_path)
 
 

@@ -59,6 +59,20 @@ def test_an_error_of_a_query_does_not_send_them_either(tmp_path: Path) -> None:
     assert b"\x1b" not in asked.stderr
 
 
+@pytest.mark.parametrize("command", ["report", "backfill"])
+def test_an_error_of_a_command_that_writes_a_file_does_not_send_them_either(tmp_path: Path, command: str) -> None:
+    (tmp_path / "a \x1b]0;owned\x07").mkdir()
+    asked = subprocess.run(
+        [tool("esper-otel"), command, tmp_path / "a \x1b]0;owned\x07", "-o", tmp_path / "out"],
+        env=python_environment(),
+        capture_output=True,
+    )
+
+    assert 2 == asked.returncode
+    assert b"owned" in asked.stderr
+    assert b"\x1b" not in asked.stderr
+
+
 def test_a_relay_does_not_send_what_an_endpoint_or_a_name_says_to_the_terminal(tmp_path: Path) -> None:
     run = ended_run(tmp_path / f"run{ESCAPE[:12]}")
     with relay(run, "--linger", "0") as server:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from esper_otel.sql import VIEWS, QueryError, connect, select
 from tests.sql.made_logs import line
+from tests.tools import python_environment, tool
 
 
 @pytest.fixture
@@ -111,6 +114,37 @@ def test_a_query_that_needs_more_memory_than_allowed_is_finished_on_disk(run: Pa
     with connect(run, memory_limit="100MB") as connection:
         query = "SELECT count(*) FROM (SELECT hash(i) AS h, repeat('x', 20) || i FROM range(4000000) t(i) ORDER BY h)"
         assert [(4_000_000,)] == select(connection, query).fetchall()
+
+
+MEASURED = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+print(done.stderr)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process in this way")
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT repeat('a', 4000000000)",
+        "SELECT repeat('a', 400000000)",
+        "SELECT length(printf('%02000000000d', 1))",
+        "SELECT range(60000000)",
+    ],
+)
+def test_a_value_that_duckdb_does_not_count_does_not_take_more_memory_than_allowed(run: Path, query: str) -> None:
+    asked = [sys.executable, "-c", MEASURED, tool("esper-otel"), "sql", "--memory-limit", "200MB", str(run), query]
+    text = subprocess.run(asked, env=python_environment(), capture_output=True, text=True, check=True).stdout
+    figures, _, said = text.partition("\n")
+    code, peak_mb = map(int, figures.split())
+
+    assert 2 == code
+    assert peak_mb < 1000
+    assert "Out of Memory" in said
+    assert "ask for less, or start with a larger --memory-limit" in said
+    assert "SET" not in said
 
 
 def test_no_log_is_one_clear_message(tmp_path: Path) -> None:
