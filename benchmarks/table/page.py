@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.table.behind import behind
 from benchmarks.table.cells import Row, both, figure, found, ratio, table
+
+PROFILED: Final = Path(__file__).with_name("profiled.md")
+"""What profiling found: measured by hand when it was changed."""
 
 Run = dict[str, Any]
 RATES: Final = (100, 1_000, 10_000)
@@ -67,6 +71,7 @@ def page(runs: Sequence[Run]) -> str:
         _growth(runs),
         _scrape(runs),
         _footprint(runs),
+        PROFILED.read_text(),
     ]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
 
