@@ -59,7 +59,7 @@ down:
 stack: $(STAMP)
 	$(BIN)/python -m deploy.stack $(OPTIONS)
 
-# The whole fault campaign (about half an hour on 4 cores); it writes the table in docs/faults.md.
+# The whole fault campaign (some 20 minutes on 4 cores); it writes the table in docs/faults.md.
 .PHONY: faults
 faults: $(STAMP) tools
 	$(BIN)/python -m tests.faults.campaign
