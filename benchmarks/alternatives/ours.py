@@ -14,6 +14,7 @@ from benchmarks.alternatives.payloads import Numbers, Payload
 from benchmarks.alternatives.way import Record, UnavailableError
 
 RELAY_STARTS_S = 60.0
+RELAY_ENDS_S = 60.0
 SETTLES_S = 5.0
 LOOK_EVERY_S = 0.05
 
@@ -69,10 +70,14 @@ class Ours:
         return sum(count for name, count in self._telemetry.counters.items() if name.startswith("dropped"))
 
     def close(self) -> None:
-        """End the run; its relay ends by itself."""
+        """End the run, and wait for the end of its relay: it must not work on beside what is measured next."""
         if self._scraper is not None:
             end(self._scraper)
+        relay = self._telemetry.relay_pid if self._telemetry is not None else None
         esper_otel.shutdown()
+        deadline = time.monotonic() + RELAY_ENDS_S
+        while relay is not None and not _has_ended(relay) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_S)
 
 
 def scrape(url: str) -> subprocess.Popen[bytes]:
@@ -84,6 +89,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
     """End a process that was started here."""
     process.terminate()
     process.wait()
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process is gone, or waits for nothing but its parent's look at its status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def _ticks(pid: int | None) -> int:
