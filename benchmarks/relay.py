@@ -26,7 +26,7 @@ import msgspec
 
 from benchmarks.emit import decision
 from esper_otel.events import EpochCompleted, Event, RunEnded, TrainingStarted
-from esper_otel.log.codec import Envelope, LineEncoder
+from esper_otel.log.encode import Envelope, LineEncoder
 
 MODES = {
     "metrics": {"OTEL_METRICS_EXPORTER": "prometheus"},

@@ -29,7 +29,7 @@ from benchmarks.alternatives.sink import sink
 from benchmarks.emit import decision, percentile
 from benchmarks.relay import EVENT_NS, MODES, write_log
 from esper_otel.events import RunEnded
-from esper_otel.log.codec import Envelope, LineEncoder
+from esper_otel.log.encode import Envelope, LineEncoder
 
 EVERYTHING: Final = "metrics, spans, logs, OTLP metrics"
 SERIES: Final = {"fewest": (1, 1), "1,000": (4, 28), "10,000": (16, 140)}

@@ -22,7 +22,7 @@ from opentelemetry.sdk.resources import Resource
 
 from benchmarks.alternatives.payloads import PAYLOADS, Payload
 from benchmarks.relay import EVENT_NS
-from esper_otel.log.codec import Envelope, LineEncoder
+from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.reader import LogReader
 from esper_otel.relay.accounting import account
 from esper_otel.relay.exemplars import Exemplars

@@ -34,7 +34,7 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
-from esper_otel.log.codec import Envelope, LineEncoder
+from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
 from esper_otel.sql import VIEWS, connect

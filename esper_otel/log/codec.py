@@ -1,9 +1,9 @@
-"""One event to one line and back.
+"""Lines back to events.
 
 Non-finite numbers are observations and survive as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, as in
 protobuf's JSON. On reading, bare ``NaN`` tokens (Python's json module, esper-lite) are understood as well. A line of
-ours that holds such a number says so (``nonfinite``). The usual event takes a fast path in msgspec both ways; what
-that path refuses is decoded or encoded value by value. Encoding lives in :mod:`esper_otel.log.encode`.
+ours that holds such a number says so (``nonfinite``). The usual line is decoded by msgspec in one step; what that
+refuses is decoded value by value. The way from events to lines is :mod:`esper_otel.log.encode`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.log.encode import SCHEMA_VERSION, Envelope, LineEncoder, holds_nonfinite
+from esper_otel.log.encode import holds_nonfinite
 from esper_otel.log.envelope import BadLine, Reason, Record
 from esper_otel.log.salvage import plain
-
-__all__ = ["SCHEMA_VERSION", "Envelope", "LineEncoder", "decode", "excerpt"]
 
 EXCERPT_CHARACTERS: Final = 200
 LATEST_NS: Final = 2**63

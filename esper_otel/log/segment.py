@@ -46,7 +46,7 @@ class OpenSegment:
             raise
 
     def read(self) -> bytes:
-        """Up to 256 KiB of what comes next, empty at the present end."""
+        """Up to 64 KiB of what comes next, empty at the present end."""
         chunk = self._stream.read(CHUNK_BYTES) or b""
         if chunk:
             self._behind = (self._behind + chunk if len(chunk) < _BEHIND_BYTES else chunk)[-_BEHIND_BYTES:]

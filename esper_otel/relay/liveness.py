@@ -18,7 +18,7 @@ from esper_otel.events import Heartbeat, RunEnded, TrainingStarted
 from esper_otel.events.vocabulary import RUN_OUTCOMES
 from esper_otel.log import manifest
 from esper_otel.log.append import AppendFile
-from esper_otel.log.codec import Envelope, LineEncoder
+from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.last_seq import resumed_seq
 from esper_otel.log.layout import Series, ranks_with_lock
 from esper_otel.log.lock import LockHeldError, WriterLock, known_holder

@@ -160,12 +160,16 @@ class TraceProjector:
     def _open_round(self, lane: Lane, record: Record) -> None:
         if lane.round is not None and lane.round.ended_ns is not None:
             self._close_round(lane, record.timestamp_ns)
-        if self._active.get(record.rank) is not lane:
-            self._active[record.rank] = lane
-            self._state.current[str(record.rank)] = _lane_key(lane.rank, lane.group)
+        self._activate(lane)
         if lane.round is None:
             self._let_others_pass(lane)
             lane.open_round(record.timestamp_ns)
+
+    def _activate(self, lane: Lane) -> None:
+        """From now on ``lane`` is the one that its rank trains; for nearly every event it was so before."""
+        if self._active.get(lane.rank) is not lane:
+            self._active[lane.rank] = lane
+            self._state.current[str(lane.rank)] = _lane_key(lane.rank, lane.group)
 
     def _lane(self, record: Record, event: Event | None) -> Lane | None:
         """The lane of an event; made for one that opens rounds, else the one that is there, or None."""
@@ -221,8 +225,7 @@ class TraceProjector:
         lane.world_size = event.world_size or 1
         lane.completed = (event.start_episode or 0) // max(event.n_envs or 1, 1)
         lane.previous, lane.carried, lane.boundary_ns = None, {}, record.timestamp_ns
-        self._active[record.rank] = lane
-        self._state.current[str(record.rank)] = _lane_key(lane.rank, lane.group)
+        self._activate(lane)
         if lane.rank == 0:
             attributes = {**_run_attributes(lane.run_id, record), **_scalars(event)}
             self._sink.add("esper.run", lane.run_span(), (record.timestamp_ns, record.timestamp_ns), attributes)

@@ -29,7 +29,7 @@ from esper_otel.events import (
     UpdateSkipped,
     ValueCollapse,
 )
-from esper_otel.log.codec import Envelope, LineEncoder
+from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.reader import LogReader
 from esper_otel.relay.accounting import account
 from esper_otel.relay.exposition import to_prometheus

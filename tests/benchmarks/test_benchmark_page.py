@@ -12,7 +12,8 @@ from benchmarks.alternatives.payloads import PAYLOADS
 from benchmarks.slowdown import interval
 from benchmarks.table.behind import behind
 from benchmarks.table.cells import both, figure, ratio, table
-from esper_otel.log.codec import Envelope, LineEncoder, decode
+from esper_otel.log.codec import decode
+from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.upstream.adapt import adapt
 
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_otel.events import EVENT_TYPES, Decision, Event, PolicyUpdate, SeedGerminated
-from esper_otel.log.codec import Envelope, LineEncoder, decode
+from esper_otel.log.codec import decode
+from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.envelope import BadLine, Reason, Record
 from tests.log.arbitrary_events import TEXT, as_json, events, structs
 

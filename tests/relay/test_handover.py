@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from esper_otel.events import Heartbeat
-from esper_otel.log.codec import Envelope, LineEncoder
+from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.reader import LogReader
 from esper_otel.relay import handover as module
 from esper_otel.relay.handover import Handover, LineFeed
@@ -31,6 +31,11 @@ class Ahead:
             self.handover.put(self.reader.positions, self.ingest.state, lines)
         return len(lines)
 
+    def go_on(self, limit: int) -> None:
+        """Take steps until there is nothing new."""
+        while self.step(limit):
+            pass
+
 
 class Writer:
     """A log that grows."""
@@ -47,6 +52,12 @@ class Writer:
             for _ in range(lines):
                 self.written += 1
                 log.write(self._encoder.encode(Heartbeat(uptime_s=1.0), Envelope(1, "g", None, None, self.written))[0])
+
+
+def pipelines(run: Path, *, waits: bool = False) -> tuple[Writer, Ahead, LineFeed]:
+    """A new log with the pipeline that is ahead, and the delivery's feed, which begins where that one does."""
+    writer, ahead = Writer(run), Ahead(run, waits=waits)
+    return writer, ahead, LineFeed(run, follow=True, stored=None, handover=ahead.handover)
 
 
 def numbers(lines: list[Ingested]) -> list[int | None]:
@@ -68,9 +79,8 @@ def test_every_line_comes_once_and_in_order_however_the_two_take_turns(
 ) -> None:
     monkeypatch.setattr(module, "MAX_LINES", 30)
     chance = random.Random(seed)
-    writer, found = Writer(tmp_path / "run"), []
-    ahead = Ahead(tmp_path / "run")
-    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    writer, ahead, feed = pipelines(tmp_path / "run")
+    found: list[int | None] = []
     for _ in range(60):
         writer.write(chance.randrange(12))
         for _ in range(chance.randrange(3)):
@@ -88,9 +98,7 @@ def test_every_line_comes_once_and_in_order_however_the_two_take_turns(
 
 
 def test_lines_that_were_handed_over_are_not_read_again(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "run")
-    ahead = Ahead(tmp_path / "run")
-    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    writer, ahead, feed = pipelines(tmp_path / "run")
     writer.write(40)
     ahead.step(30)
     (tmp_path / "run" / "events.jsonl").rename(tmp_path / "run" / "gone")
@@ -105,12 +113,9 @@ def test_one_that_fell_behind_reads_the_log_itself_and_is_handed_lines_again_onc
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_LINES", 10)
-    writer = Writer(tmp_path / "run")
-    ahead = Ahead(tmp_path / "run")
-    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    writer, ahead, feed = pipelines(tmp_path / "run")
     writer.write(40)
-    while ahead.step(5):
-        pass
+    ahead.go_on(5)
     assert list(range(1, 21)) == numbers(feed.read(20))
 
     assert list(range(21, 41)) == numbers(feed.read(20))
@@ -124,9 +129,7 @@ def test_one_that_fell_behind_reads_the_log_itself_and_is_handed_lines_again_onc
 
 
 def test_the_bytes_behind_the_position_are_known_whoever_reads(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "run")
-    ahead = Ahead(tmp_path / "run")
-    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    writer, ahead, feed = pipelines(tmp_path / "run")
     writer.write(10)
     size = (tmp_path / "run" / "events.jsonl").stat().st_size
     ahead.step(10)
@@ -142,10 +145,8 @@ def test_a_replay_lets_a_delivery_that_works_catch_up_so_that_no_line_is_decoded
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_LINES", 20)
-    writer = Writer(tmp_path / "run")
+    writer, ahead, feed = pipelines(tmp_path / "run", waits=True)
     writer.write(200)
-    ahead = Ahead(tmp_path / "run", waits=True)
-    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
     monkeypatch.setattr(feed, "_read_here", lambda: pytest.fail("it read the log itself"))
     found: list[int | None] = []
 
@@ -156,8 +157,7 @@ def test_a_replay_lets_a_delivery_that_works_catch_up_so_that_no_line_is_decoded
 
     delivery = threading.Thread(target=deliver)
     delivery.start()
-    while ahead.step(10):
-        pass
+    ahead.go_on(10)
     delivery.join()
 
     assert list(range(1, 201)) == found
@@ -168,14 +168,11 @@ def test_a_delivery_that_waits_for_its_endpoint_holds_up_a_replay_for_a_moment_o
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_LINES", 20)
-    writer = Writer(tmp_path / "run")
+    writer, ahead, feed = pipelines(tmp_path / "run", waits=True)
     writer.write(500)
-    ahead = Ahead(tmp_path / "run", waits=True)
-    feed = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
     feed.read(10)
     began = time.monotonic()
-    while ahead.step(10):
-        pass
+    ahead.go_on(10)
 
     assert time.monotonic() - began < 2 * module.PACE_S  # once, not for each of the 50 batches
     assert list(range(1, 501)) == rest_of(feed)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from esper_otel.events import EVENT_TYPES, Event, MorphologyCausalLog, TrainingStarted
-from esper_otel.log.codec import Envelope, LineEncoder
+from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.sql import VIEWS, connect
 from esper_otel.sql.view import view_name
 from esper_otel.upstream.legacy import LegacyWriter
