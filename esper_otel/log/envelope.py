@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
+from esper_otel.events.declare import Event
+
 
 class Reason(StrEnum):
     """Why a stretch of a log gave no record.
@@ -46,7 +48,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         message: text for people, may be empty.
         severity: lower-case name of the severity.
         schema_version: version of the contract that it was written under; None in logs of other producers.
-        data: the payload as JSON, empty when there is none.
+        data: the payload as JSON, empty when there is none or when it was decoded.
+        event: the payload decoded, where a reader was to decode and the line is one of ours with nothing odd about it.
         nonfinite: the line holds NaN or an infinity (a text that says so counts too).
         source: name of the log that it came from, relative to the run.
         offset: byte offset of the end of its line in the uncompressed segment.
@@ -71,6 +74,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     source: str = ""
     offset: int = 0
     segment: int = 1
+    event: Event | None = None
 
 
 class BadLine(msgspec.Struct, frozen=True):

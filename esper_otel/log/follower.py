@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NotRequired, TypedDict
 
-from esper_otel.log.codec import decode, excerpt
+from esper_otel.log.codec import decode, decode_with_event, excerpt
 from esper_otel.log.envelope import BadLine, Reason, Record
 from esper_otel.log.last_seq import Numbered
 from esper_otel.log.layout import COMPRESSED, Source
@@ -33,8 +33,12 @@ class Follower:
     more may come; cleared, an unfinished last line is given as torn.
     """
 
-    def __init__(self, source: Source, position: Position | None, *, follow: bool) -> None:
-        """Nothing is opened before the first read. Without a position, reading begins with the oldest segment."""
+    def __init__(self, source: Source, position: Position | None, *, follow: bool, decode_events: bool = False) -> None:
+        """Nothing is opened before the first read. Without a position, reading begins with the oldest segment.
+
+        ``decode_events``: whether records of ours come with their event decoded (:attr:`Record.event`).
+        """
+        self._decode_events = decode_events
         self._source = source
         self._segment = position["segment"] if position else 0
         self._offset = position["offset"] if position else 0
@@ -70,7 +74,7 @@ class Follower:
         while len(found) < limit and self.taken_bytes < max_bytes:
             if self._file is None and not self._open(found):
                 break
-            if self._take_line(found):
+            if self._take_lines(found, limit, max_bytes):
                 continue
             if not self._read_chunk(found) and not self._pass_end(found):
                 break
@@ -144,22 +148,28 @@ class Follower:
             self._segment, self._offset = place.segment, place.offset
         return True
 
-    def _take_line(self, found: list[Record | BadLine]) -> bool:
-        taken = self._lines.pop()
-        if taken is None:
-            return False
-        line, length = taken
-        self._offset += length
-        self.taken_bytes += length
-        if len(line) > MAX_LINE_BYTES:
-            found.append(self._bad(Reason.TOO_LONG, excerpt(line)))
-        elif line.strip():
-            item = decode(line, source=self._source.name, offset=self._offset, segment=self._segment)
-            self._last_line = (line, b"\n", self._segment, self._offset)
-            if isinstance(item, Record):
-                self._record = item
-            found.append(item)
-        return True
+    def _take_lines(self, found: list[Record | BadLine], limit: int, max_bytes: int) -> bool:
+        """Take the complete lines that were read, within the limits; whether there was any."""
+        is_any = False
+        while len(found) < limit and self.taken_bytes < max_bytes and (taken := self._lines.pop()) is not None:
+            is_any = True
+            line, length = taken
+            self._offset += length
+            self.taken_bytes += length
+            if len(line) > MAX_LINE_BYTES:
+                found.append(self._bad(Reason.TOO_LONG, excerpt(line)))
+            elif line.strip():
+                found.append(self._decoded(line))
+        return is_any
+
+    def _decoded(self, line: bytes) -> Record | BadLine:
+        """What ``line`` holds, whose newline stands in front of the offset."""
+        decode_line = decode_with_event if self._decode_events else decode
+        item = decode_line(line, self._source.name, self._offset, self._segment)
+        self._last_line = (line, b"\n", self._segment, self._offset)
+        if isinstance(item, Record):
+            self._record = item
+        return item
 
     def _read_chunk(self, found: list[Record | BadLine]) -> bool:
         assert self._file is not None
@@ -207,7 +217,7 @@ class Follower:
         if rest is None:
             return
         line, length = rest
-        item = decode(line, source=self._source.name, offset=self._offset + length, segment=self._segment)
+        item = decode(line, self._source.name, self._offset + length, self._segment)
         if not isinstance(item, Record):
             # The position stays in front of it: whoever writes may yet write the rest.
             found.append(self._bad(Reason.TORN, excerpt(line)))

@@ -28,6 +28,9 @@ class LogReader:
                     ...
 
     Memory does not grow with the size of the log. Not safe for use by several threads.
+
+    Attributes:
+        taken_bytes: length of the lines that the last :meth:`read` returned.
     """
 
     def __init__(
@@ -35,6 +38,8 @@ class LogReader:
         path: str | PathLike[str],
         follow: bool = False,
         positions: Mapping[str, Position] | None = None,
+        *,
+        decode_events: bool = False,
     ) -> None:
         """Find the logs that ``path`` means (:func:`esper_otel.log.layout.resolve`).
 
@@ -42,6 +47,8 @@ class LogReader:
             path: run directory, log file or telemetry directory.
             follow: whether more may come. A path that does not exist yet is then waited for.
             positions: what :attr:`positions` was, to go on exactly there.
+            decode_events: whether records of ours come with their event decoded (:attr:`Record.event`), which is faster
+                than to decode it later and of no use to who wants the payload's text.
 
         Raises:
             FileNotFoundError: there is nothing to read and ``follow`` is off.
@@ -52,6 +59,8 @@ class LogReader:
         self._followers: dict[str, Follower] = {}
         self._scanned_at = -RESCAN_S
         self._turn = 0
+        self._decode_events = decode_events
+        self.taken_bytes = 0
         if follow:
             self._rescan()
         else:
@@ -81,14 +90,14 @@ class LogReader:
             self._rescan()
         found: list[Record | BadLine] = []
         followers = list(self._followers.values())
-        left_bytes = MAX_READ_BYTES
+        self.taken_bytes = 0
         for step in range(len(followers)):
-            if len(found) >= max_records or left_bytes <= 0:
+            if len(found) >= max_records or self.taken_bytes >= MAX_READ_BYTES:
                 break
             share = -(-(max_records - len(found)) // (len(followers) - step))
             follower = followers[(self._turn + step) % len(followers)]
-            found += follower.read(share, left_bytes)
-            left_bytes -= follower.taken_bytes
+            found += follower.read(share, MAX_READ_BYTES - self.taken_bytes)
+            self.taken_bytes += follower.taken_bytes
         self._turn += 1
         return found
 
@@ -133,4 +142,7 @@ class LogReader:
             if isinstance(source, Series):
                 self._path = source.directory  # stay with this run when `latest` moves on
             if source.name not in self._followers:
-                self._followers[source.name] = Follower(source, self._positions.get(source.name), follow=self._follow)
+                position = self._positions.get(source.name)
+                self._followers[source.name] = Follower(
+                    source, position, follow=self._follow, decode_events=self._decode_events
+                )

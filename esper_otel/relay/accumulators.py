@@ -85,19 +85,20 @@ class Accumulators:
     def _count(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
         number = finite(value, signal.scale)
         if number is not None and number >= 0:
-            self._add(signal, values, number)
+            self.add(signal, values, number)
 
     def _violation(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
         number = finite(value)
         severity = signal.threshold.severity_of(number) if signal.threshold and number is not None else None
         if severity is not None:
-            self._add(signal, (*values, severity.value), 1.0)
+            self.add(signal, (*values, severity.value), 1.0)
 
     def _nonfinite(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
         if isinstance(value, float) and not math.isfinite(value):
-            self._add(signal, (*values, "nan" if math.isnan(value) else "inf"), 1.0)
+            self.add(signal, (*values, "nan" if math.isnan(value) else "inf"), 1.0)
 
-    def _add(self, signal: Signal, values: AttributeValues, amount: float) -> None:
+    def add(self, signal: Signal, values: AttributeValues, amount: float) -> None:
+        """Add to a counter; ``amount`` is finite and not negative."""
         points = self._counters.get(signal.name)
         if points is None:
             points = self._counters[signal.name] = {}

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import chain
-from operator import itemgetter
+from operator import getitem, itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -38,7 +37,7 @@ class AttributePlans:
     def __init__(self) -> None:
         """Knows no shape yet."""
         self._plans: dict[tuple[Any, ...], _Plan | None] = {}
-        self._layouts: dict[tuple[Any, ...], _Layout | None] = {}
+        self._layouts = 0
 
     def encode(self, event: Event, limit: int) -> tuple[Sequence[bytes], str]:
         """The attributes of :func:`event_attributes` as the fields of a log record, in any order, and a summary.
@@ -54,9 +53,9 @@ class AttributePlans:
         if plan is None:
             return (_encode_by_value(event, limit),), summary(event)
         maps = plan.pick_maps(values)
-        keys = (plan, *map(len, maps), *chain.from_iterable(maps))
+        keys = (*map(tuple, maps),)
         try:
-            layout = self._layouts[keys]
+            layout = plan.layouts[keys]
         except KeyError:
             layout = self._lay_out(keys, plan, maps)
         encoded = None if layout is None else layout.encode(values, maps)
@@ -64,17 +63,21 @@ class AttributePlans:
 
     def _learn(self, shape: tuple[Any, ...], event: Event, values: tuple[Any, ...]) -> _Plan | None:
         if len(self._plans) >= MAX_PLANS:
-            self._plans.clear()
-            self._layouts.clear()
+            self._forget()
         plan = _Plan(event, values, limit=shape[0]) if _PLANNED.issuperset(shape[2:]) else None
         self._plans[shape] = plan
         return plan
 
     def _lay_out(self, keys: tuple[Any, ...], plan: _Plan, maps: tuple[dict[Any, Any], ...]) -> _Layout | None:
-        if len(self._layouts) >= MAX_PLANS:
-            self._layouts.clear()
-        layout = self._layouts[keys] = _Layout.of(plan, maps)
+        if self._layouts >= MAX_PLANS:
+            self._forget()
+        self._layouts += 1
+        layout = plan.layouts[keys] = _Layout.of(plan, maps)
         return layout
+
+    def _forget(self) -> None:
+        self._plans.clear()
+        self._layouts = 0
 
 
 class _Plan:
@@ -103,7 +106,9 @@ class _Plan:
         texts = [at for at in single if type(values[at]) in OF_FEW_VALUES]
         self.pick_floats, self.pick_texts = _picker(self.floats), _picker(texts)
         self.texts = Texts([self.keys[at] for at in texts])
-        self.numbers = [(at, SingleValues(self.keys[at])) for at in single if type(values[at]) is int]
+        numbers = [at for at in single if type(values[at]) is int]
+        self.pick_numbers, self.numbers = _picker(numbers), [SingleValues(self.keys[at]) for at in numbers]
+        self.layouts: dict[tuple[tuple[Any, ...], ...], _Layout | None] = {}
 
     def summary(self, values: tuple[Any, ...]) -> str:
         """:func:`summary` of an event of this shape."""
@@ -155,8 +160,8 @@ class _Layout:
         floats = self._floats.encode(numbers)
         if floats is None:
             return None
-        parts = [plan.texts.encode(plan.pick_texts(values)), floats, plan.dropped]
-        parts += [number.encode(values[at]) for at, number in plan.numbers]
+        parts = [plan.texts[plan.pick_texts(values)], floats, plan.dropped]
+        parts += map(getitem, plan.numbers, plan.pick_numbers(values))
         parts += [encode(maps[at]) for at, encode in self._others]
         return parts
 

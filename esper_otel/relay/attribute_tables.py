@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
+from operator import getitem
 from typing import Any, Final
 
 import msgspec
@@ -23,39 +24,39 @@ _PLAIN_JSON: Final = frozenset({float, int, bool})
 _JSON: Final = msgspec.json.Encoder()
 
 
-class SingleValues:
-    """One field's text, flag or integer, looked up where it was met before."""
+class SingleValues(dict[Any, bytes]):
+    """The attributes of one field's texts, flags or integers, by value; one that was not met before is encoded.
+
+    All values must be of one type.
+    """
 
     def __init__(self, key: str) -> None:
-        """``key`` is the attribute's name; all values must be of one type."""
+        """``key`` is the attribute's name."""
+        super().__init__()
         self._key = key
-        self._known: dict[Any, bytes] = {}
 
-    def encode(self, value: Any) -> bytes:
-        """The attribute."""
-        found = self._known.get(value)
-        if found is None:
-            found = attribute(self._key, attribute_value(value))
-            if len(self._known) < MAX_CACHED_VALUES:
-                self._known[value] = found
-        return found
+    def __missing__(self, value: Any) -> bytes:
+        """Encode ``value`` and remember it where there is room."""
+        encoded = attribute(self._key, attribute_value(value))
+        if len(self) < MAX_CACHED_VALUES:
+            self[value] = encoded
+        return encoded
 
 
-class Texts:
-    """Several texts and flags of one shape, looked up together where their combination was met before."""
+class Texts(dict[tuple[Any, ...], bytes]):
+    """The attributes of several texts and flags of one shape, by their combination."""
 
     def __init__(self, keys: Sequence[str]) -> None:
+        """``keys`` are the attributes' names."""
+        super().__init__()
         self._singles = [SingleValues(key) for key in keys]
-        self._known: dict[tuple[Any, ...], bytes] = {}
 
-    def encode(self, values: tuple[Any, ...]) -> bytes:
-        """The attributes, one for each key."""
-        found = self._known.get(values)
-        if found is None:
-            found = b"".join([single.encode(value) for single, value in zip(self._singles, values, strict=True)])
-            if len(self._known) < MAX_CACHED_VALUES:
-                self._known[values] = found
-        return found
+    def __missing__(self, values: tuple[Any, ...]) -> bytes:
+        """Encode ``values``, one for each key, and remember them where there is room."""
+        encoded = b"".join([single[value] for single, value in zip(self._singles, values, strict=True)])
+        if len(self) < MAX_CACHED_VALUES:
+            self[values] = encoded
+        return encoded
 
 
 class Floats:
@@ -83,9 +84,9 @@ def table(keys: Sequence[str], kind: type[Any]) -> Callable[[dict[Any, Any]], by
     """What encodes a map of other values than floats."""
     if kind in OF_FEW_VALUES:
         texts = Texts(keys)
-        return lambda mapping: texts.encode(tuple(mapping.values()))
+        return lambda mapping: texts[tuple(mapping.values())]
     singles = [SingleValues(key) for key in keys]
-    return lambda mapping: b"".join([single.encode(v) for single, v in zip(singles, mapping.values(), strict=True)])
+    return lambda mapping: b"".join(map(getitem, singles, mapping.values()))
 
 
 def packer(key: str, kind: type[Any] | None, mapping: dict[Any, Any]) -> Callable[[dict[Any, Any]], bytes]:

@@ -51,7 +51,7 @@ def _time_ns(item: Record | BadLine, otherwise_ns: int) -> int:
 
 
 def _lines(source: Source) -> Iterator[Record | BadLine]:
-    follower = Follower(source, None, follow=False)
+    follower = Follower(source, None, follow=False, decode_events=True)
     try:
         while batch := follower.read(BATCH):
             yield from batch

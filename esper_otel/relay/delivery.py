@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,13 @@ from esper_otel.relay.otlp_delivery import SignalExporter
 from esper_otel.relay.traces import TraceProjector
 
 CHECKPOINT: Final = "delivery"
-BATCH: Final = 500
+BATCH: Final = 2_000
+"""Lines that are taken at a time."""
+
+REQUEST_SPANS: Final = 500
+REQUEST_LOG_BYTES: Final = 3 * 1024 * 1024
+"""Most that one request holds: gRPC receivers take 4 MiB by default. Each request costs half a millisecond, though."""
+
 IDLE_S: Final = 0.1
 QUIET_S: Final = 3.0
 """Silence after which a round whose batch is complete counts as complete itself: late events follow within 2 s."""
@@ -182,8 +188,10 @@ class DeliveryPipeline:
             self._store()
 
     def _send(self, spans: list[Any], logs: list[Any]) -> bool:
-        return self._until_delivered(self._exporters.traces, spans) and self._until_delivered(
-            self._exporters.logs, logs
+        """Deliver spans and log events, several requests where they are many; whether all went out."""
+        of_spans = (spans[at : at + REQUEST_SPANS] for at in range(0, len(spans), REQUEST_SPANS))
+        return all(self._until_delivered(self._exporters.traces, batch) for batch in of_spans) and all(
+            self._until_delivered(self._exporters.logs, batch) for batch in parts_of(logs, REQUEST_LOG_BYTES)
         )
 
     def _until_delivered(self, exporter: SignalExporter | None, batch: list[Any]) -> bool:
@@ -216,3 +224,15 @@ class DeliveryPipeline:
             "traces": self._traces.snapshot(),
         }
         self._directory.save(CHECKPOINT, content)
+
+
+def parts_of(records: list[bytes], most_bytes: int) -> Iterator[list[bytes]]:
+    """``records`` in lists of at most ``most_bytes`` bytes; one that is longer stands alone."""
+    begin = size = 0
+    for at, record in enumerate(records):
+        size += len(record)
+        if size > most_bytes and at > begin:
+            yield records[begin:at]
+            begin, size = at, len(record)
+    if records:
+        yield records[begin:]

@@ -24,7 +24,7 @@ MAX_LINES: Final = 8_000
 """Lines that wait: some 20 MB of decisions, a second of the fastest training."""
 
 MAX_BYTES: Final = 64 * 1024 * 1024
-"""Payloads of the lines that wait: a log may have long lines."""
+"""Length of the lines that wait: a log may have long ones."""
 
 PACE_S: Final = 0.2
 """How long whoever is ahead waits for room, counted from when something was fetched last: a delivery that works
@@ -40,7 +40,7 @@ class Batch(msgspec.Struct, frozen=True):
         start: position in front of the first line.
         end: position behind the last one.
         ingest: state of the ingest behind the last one.
-        size_bytes: size of the payloads.
+        size_bytes: length of the lines in the log.
     """
 
     start: Positions
@@ -67,9 +67,11 @@ class Handover:
         self._held_bytes = 0
         self._tail: Positions = dict(positions)
 
-    def put(self, end: Positions, ingest: Any, lines: list[Ingested]) -> None:
-        """Add the lines between the end of the last batch and ``end``; the oldest go where there is no room."""
-        size_bytes = sum(len(line.record.data) for line in lines if line.record is not None)
+    def put(self, end: Positions, ingest: Any, lines: list[Ingested], size_bytes: int) -> None:
+        """Add the lines between the end of the last batch and ``end``; the oldest go where there is no room.
+
+        ``size_bytes`` is their length in the log.
+        """
         with self._room:
             while self._waits and not self._fits(len(lines), size_bytes):
                 if not self._room.wait(self._fetched_at + PACE_S - time.monotonic()):
@@ -176,7 +178,7 @@ class LineFeed:
 
     def _read_here(self) -> LogReader:
         if self._reader is None:
-            self._reader = LogReader(self._path, follow=self._follow, positions=self._positions)
+            self._reader = LogReader(self._path, follow=self._follow, positions=self._positions, decode_events=True)
             self._ingest = Ingest(self._ingest_state)
             if self._is_finishing:
                 self._reader.finish()

@@ -10,7 +10,7 @@ from esper_otel.events import Event
 from esper_otel.log.duplicates import DUPLICATE, Duplicates
 from esper_otel.log.envelope import BadLine, Reason, Record
 from esper_otel.relay.console import say_once
-from esper_otel.upstream.adapt import adapt
+from esper_otel.upstream.adapt import adapt, with_envelope
 from esper_otel.upstream.arms import Arms
 
 
@@ -55,6 +55,8 @@ class Ingest:
             return Ingested(None, reason=item.reason.value)
         if self._duplicates.is_repeated(item):
             return Ingested(item, reason=DUPLICATE)
+        if item.event is not None:  # a line of ours with nothing odd about it
+            return Ingested(item, (with_envelope(item.event, item),))
         record = self._arms.attributed(item)
         adapted = adapt(record)
         return Ingested(record, adapted.events, adapted.reason, adapted.unknown_fields, adapted.mistyped)

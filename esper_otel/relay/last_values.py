@@ -17,6 +17,7 @@ from esper_otel.signals.attributes import ATTRIBUTES
 from esper_otel.signals.registry import Signal
 
 Gauges = dict[str, dict[AttributeValues, float]]
+Latest = dict[AttributeValues, tuple[Event, int]]
 
 
 class LastValues:
@@ -31,11 +32,11 @@ class LastValues:
         self._plans = plans
         self._limits = limits
         self._held: Gauges = {}
-        self._latest: dict[tuple[type[Event], tuple[str, ...]], dict[AttributeValues, tuple[Event, int]]] = {}
+        self._latest: dict[tuple[type[Event], tuple[str, ...]], Latest] = {}
 
-    def keep(self, event: Event, fields: tuple[str, ...], values: AttributeValues, timestamp_ns: int) -> None:
-        """Keep the event as the latest one at ``values``, the attributes that ``fields`` give."""
-        self._latest.setdefault((type(event), fields), {})[values] = (event, timestamp_ns)
+    def latest(self, event_class: type[Event], fields: tuple[str, ...]) -> Latest:
+        """Where the latest event of a class is kept, with its Unix time in ns, by its attributes ``fields``."""
+        return self._latest.setdefault((event_class, fields), {})
 
     def hold(self, signal: Signal, values: AttributeValues, value: Any) -> None:
         """Hold a value until it is measured again."""
@@ -96,7 +97,7 @@ class LastValues:
         self._held = from_pairs(state["held"], float)
         for event_type, fields, values, timestamp_ns, data in state["latest"]:
             event = msgspec.convert(data, EVENT_TYPES[event_type])
-            self.keep(event, tuple(fields), tuple(values), timestamp_ns)
+            self.latest(type(event), tuple(fields))[tuple(values)] = (event, timestamp_ns)
 
 
 _LEFT_OUT: Final = object()

@@ -70,11 +70,11 @@ class Liveness:
             status = self._ranks[record.rank] = RankStatus()
         now = time.monotonic()
         for event in line.events:
-            if isinstance(event, RunEnded):
+            if type(event) is RunEnded:
                 status.outcome = event.outcome if event.outcome in RUN_OUTCOMES else "failed"
-            elif isinstance(event, TrainingStarted):
+            elif type(event) is TrainingStarted:
                 status.outcome = None
-            if not isinstance(event, Heartbeat):
+            if type(event) is not Heartbeat:
                 status.progress_at = now
         status.run_id = record.run_id or status.run_id
         status.heard_at = now

@@ -20,7 +20,7 @@ from esper_otel.relay.attribute_plans import AttributePlans
 from esper_otel.relay.attribute_tables import SingleValues
 from esper_otel.relay.event_attributes import AttributeValue, attribute_value, cut_text
 from esper_otel.relay.spans_state import SpanRef
-from esper_otel.relay.wire import attribute, delimited, key_field, text_attribute, text_value
+from esper_otel.relay.wire import TextAttributes, TextFields, attribute, delimited
 
 UNKNOWN_EVENT: Final = "esper.unknown"
 MAX_RAW_BYTES: Final = 16_384
@@ -39,9 +39,9 @@ SEVERITIES: Final = {
     "critical": SeverityNumber.FATAL,
 }
 
-_EVENT_ID: Final = key_field("esper.event.id")
 _TIMES: Final = struct.Struct("<cQcQ")  # time_unix_nano = 1, observed_time_unix_nano = 11, both fixed64
-_BODY: Final = b"\x2a"  # body = 5
+_BODY_HEADS: Final = TextFields(b"\x2a")  # body = 5
+_EVENT_ID_HEADS: Final = TextAttributes("esper.event.id")
 _SAMPLED_FLAG: Final = b"\x45\x01\x00\x00\x00"  # flags = 8, fixed32: the trace is sampled
 
 
@@ -76,19 +76,19 @@ class LogEventProjector:
         observed_ns = time.time_ns() if observed_ns is None else observed_ns
         identity, count = self._identity(record)
         if not events:
-            identity += attribute("esper.unknown.reason", reason or "no_event")
             body = cut_text(record.data.decode("utf-8", "replace"), MAX_RAW_BYTES)
-            return [self._log(record, UNKNOWN_EVENT, body, (identity,), context, observed_ns)]
+            attributes: Sequence[bytes] = (attribute("esper.unknown.reason", reason or "no_event"),)
+            return [self._log(record, UNKNOWN_EVENT, body, (identity, attributes), context, observed_ns)]
         room = MAX_ATTRIBUTES - count
         logs = []
         for event in events:
             attributes, summary = self._plans.encode(event, room)
             body = cut_text(record.message) or summary
-            logs.append(self._log(record, event.otel_name, body, (identity, *attributes), context, observed_ns))
+            logs.append(self._log(record, event.otel_name, body, (identity, attributes), context, observed_ns))
         return logs
 
-    def _identity(self, record: Record) -> tuple[bytes, int]:
-        """The attributes that say which event it is, and how many they are."""
+    def _identity(self, record: Record) -> tuple[Sequence[bytes], int]:
+        """The attributes that say which event it is, in parts, and how many they are."""
         key = (record.event_type, record.run_id, record.rank, record.group_id, record.seed_id, record.slot_id)
         known = self._identities.get(key)
         if known is None:
@@ -97,10 +97,11 @@ class LogEventProjector:
                 self._identities.clear()
             self._identities[key] = known
         encoded, count = known
-        event_id = text_attribute(_EVENT_ID, cut_text(record.event_id))
+        event_id = cut_text(record.event_id).encode("utf-8", "replace")
+        head = _EVENT_ID_HEADS[len(event_id)]
         if record.epoch is None:
-            return encoded + event_id, count + 1
-        return encoded + event_id + self._epochs.encode(record.epoch), count + 2
+            return (encoded, head, event_id), count + 1
+        return (encoded, head, event_id, self._epochs[record.epoch]), count + 2
 
     def _rarely_new(self, record: Record) -> tuple[bytes, int]:
         named: dict[str, AttributeValue | None] = {
@@ -115,7 +116,13 @@ class LogEventProjector:
         return b"".join(present), len(present)
 
     def _log(
-        self, record: Record, name: str, body: str, attributes: Sequence[bytes], context: SpanRef, observed_ns: int
+        self,
+        record: Record,
+        name: str,
+        body: str,
+        attributes: tuple[Sequence[bytes], Sequence[bytes]],
+        context: SpanRef,
+        observed_ns: int,
     ) -> bytes:
         head = self._heads.get((record.severity, name))
         if head is None:
@@ -123,7 +130,9 @@ class LogEventProjector:
             if len(self._heads) < MAX_KNOWN:
                 self._heads[record.severity, name] = head
         times = _TIMES.pack(b"\x09", max(record.timestamp_ns, 0), b"\x59", observed_ns)
-        return b"".join((times, head, text_value(_BODY, body), *attributes, _context(context)))
+        text = body.encode("utf-8", "replace")
+        identity, own = attributes
+        return b"".join((times, head, _BODY_HEADS[len(text)], text, *identity, *own, _context(context)))
 
 
 def _head(severity: str, name: str) -> bytes:

@@ -13,15 +13,19 @@ import msgspec
 
 from esper_otel.events.declare import Domain, Event, Instrument
 from esper_otel.relay.accumulators import Accumulators, Points, from_pairs, to_pairs
+from esper_otel.relay.bound_plans import Act, BoundPlans
 from esper_otel.relay.families import AttributeValues, Family
 from esper_otel.relay.last_values import LastValues
 from esper_otel.relay.limits import AttributeLimits
-from esper_otel.relay.projection import Plan, Projected, compile_plans
+from esper_otel.relay.projection import compile_plans
 from esper_otel.signals import own
 from esper_otel.signals.registry import SIGNALS, Signal
 
-MAX_KNOWN: Final = 20_000
-"""Combinations of attribute values whose bounded form is remembered."""
+MAX_BOUND: Final = 20_000
+"""Groups and ranks times classes of events whose actions are remembered."""
+
+_Bound = tuple[tuple[str, str], AttributeValues, tuple[Act, ...]]
+"""Scope of an event, the attributes under which it is counted, and what it does."""
 
 _LAST_VALUES = {Instrument.GAUGE, Instrument.STATE, Instrument.TIMESTAMP}
 
@@ -42,32 +46,34 @@ class MetricState:
         self.own: dict[str, dict[AttributeValues, float]] = {}
         self.started_ns = 0
         self.last_ns = 0
-        self._plans = compile_plans()
+        plans = compile_plans()
         self._sums = Accumulators()
-        self._last = LastValues(self._plans, self.limits)
+        self._last = LastValues(plans, self.limits)
+        self._bound_plans = BoundPlans(plans, self.limits, self._sums, self._last)
         self._scopes: set[tuple[str, str]] = set()
-        self._scope_of: dict[tuple[str, int], tuple[str, str]] = {}
-        self._attributes_known: dict[tuple[Any, ...], AttributeValues] = {}
+        self._bound: dict[tuple[str, int, type[Event]], _Bound] = {}
 
     def apply(self, event: Event, *, group_id: str, rank: int, timestamp_ns: int) -> None:
         """Let one event act on the metrics. ``timestamp_ns`` is its Unix time."""
-        scope = self._scope_of.get((group_id, rank)) or self._scope(group_id, rank)
+        bound = self._bound.get((group_id, rank, type(event))) or self._bind(group_id, rank, type(event))
+        scope, counted, actions = bound
         if scope not in self._scopes:
             self._create_zeros(event, scope)
         if not self.started_ns:
             self.started_ns = timestamp_ns
-        self.last_ns = max(self.last_ns, timestamp_ns)
-        self.add(own.EVENTS, (*scope, event.event_type))
-        plan = self._plans.get(type(event))
-        if plan is not None:
-            self._act(plan, event, scope, timestamp_ns)
+        if timestamp_ns > self.last_ns:
+            self.last_ns = timestamp_ns
+        self.add(own.EVENTS, counted)
+        for act in actions:
+            act(event, timestamp_ns)
 
-    def _scope(self, group_id: str, rank: int) -> tuple[str, str]:
-        if len(self._scope_of) >= MAX_KNOWN:
-            self._scope_of.clear()
+    def _bind(self, group_id: str, rank: int, event_class: type[Event]) -> _Bound:
+        if len(self._bound) >= MAX_BOUND:
+            self._bound.clear()
         scope = (self.limits.bound("group_id", group_id), self.limits.bound("rank", rank))
-        self._scope_of[group_id, rank] = scope
-        return scope
+        actions = self._bound_plans.bind(event_class, scope)
+        bound = self._bound[group_id, rank, event_class] = (scope, (*scope, event_class.event_type), actions)
+        return bound
 
     def _create_zeros(self, event: Event, scope: tuple[str, str]) -> None:
         """Counters begin at 0. What a run that names its groups says of itself as a whole begins no group's."""
@@ -89,41 +95,6 @@ class MetricState:
             bad = _nonfinite_values(getattr(event, name))
             if bad:
                 self.add(own.NONFINITE, (event.event_type, self.limits.bound("field", name)), bad)
-
-    def _act(self, plan: Plan, event: Event, scope: tuple[str, str], timestamp_ns: int) -> None:
-        for projected in plan.immediate:
-            signal = projected.signal
-            values = self._attributes(projected, event, scope)
-            action = self._sums.actions[signal.instrument]
-            for key, value in projected.read(event):
-                action(signal, self.limits.with_key(signal.key, values, key), value, timestamp_ns)
-        for projected in plan.held:
-            signal = projected.signal
-            values = self._attributes(projected, event, scope)
-            for key, value in projected.read(event):
-                self._last.hold(signal, self.limits.with_key(signal.key, values, key), value)
-        for fields, group in plan.latest.items():
-            self._last.keep(event, fields, self._attributes(group[0], event, scope), timestamp_ns)
-
-    def _attributes(self, projected: Projected, event: Event, scope: tuple[str, str]) -> AttributeValues:
-        if not projected.fields:
-            return scope
-        raw = projected.get(event)
-        # With the types, since True == 1 and 1 == 1.0 print differently.
-        key = (scope, projected.names, raw, *map(type, raw))
-        try:
-            known = self._attributes_known.get(key)
-        except TypeError:
-            return self._bounded(projected, raw, scope)
-        if known is None:
-            if len(self._attributes_known) >= MAX_KNOWN:
-                self._attributes_known.clear()
-            known = self._attributes_known[key] = self._bounded(projected, raw, scope)
-        return known
-
-    def _bounded(self, projected: Projected, raw: tuple[Any, ...], scope: tuple[str, str]) -> AttributeValues:
-        bound = self.limits.bound
-        return (*scope, *[bound(name, value) for name, value in zip(projected.names, raw, strict=True)])
 
     def collect(self, now_ns: int) -> list[Family]:
         """Every family with its points. ``now_ns`` decides what the last minute is."""
@@ -163,8 +134,8 @@ class MetricState:
         """
         self.started_ns, self.last_ns = state["started_ns"], state["last_ns"]
         self.limits.restore(state["limits"])
-        self._attributes_known.clear()
-        self._scope_of.clear()
+        self._bound_plans.forget()
+        self._bound.clear()
         self._scopes = {(group, rank) for group, rank in state["scopes"]}
         self.own = from_pairs(state["own"], float)
         self._sums.restore(state["sums"])

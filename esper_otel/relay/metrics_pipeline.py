@@ -70,7 +70,8 @@ class MetricsPipeline:
             except Exception as error:  # whatever is wrong with it, the log can give it again
                 say(f"the stored metrics are unusable ({error}); reading the log anew")
                 stored, self.state, self._exemplars = None, MetricState(), Exemplars(run_id)
-        self.reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
+        positions = stored["positions"] if stored else None
+        self.reader = LogReader(path, follow=follow, positions=positions, decode_events=True)
         self._ingest = Ingest(stored["ingest"] if stored else None)
         self._began_at = stored["positions"] if stored else {}
         self._handover: Handover | None = None
@@ -91,7 +92,7 @@ class MetricsPipeline:
         if lines:
             self._is_dirty = True
             if self._handover is not None:
-                self._handover.put(self.reader.positions, self._ingest.state, lines)
+                self._handover.put(self.reader.positions, self._ingest.state, lines, self.reader.taken_bytes)
         if self._is_dirty and time.monotonic() - self._stored_at > CHECKPOINT_S:
             self.store()
         return len(lines)

@@ -8,7 +8,6 @@ dearer tier are measured every N batches only; their last measured value is kept
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -70,13 +69,6 @@ def _struct_map_reader(name: str, inner: str) -> Reader:
     return read
 
 
-def _getter(fields: list[str]) -> Callable[[Event], tuple[Any, ...]]:
-    if len(fields) == 1:
-        one = attrgetter(fields[0])
-        return lambda event: (one(event),)
-    return attrgetter(*fields) if fields else lambda event: ()
-
-
 class Projected(msgspec.Struct, frozen=True):
     """A signal with the way to read it."""
 
@@ -87,9 +79,6 @@ class Projected(msgspec.Struct, frozen=True):
 
     names: tuple[str, ...]
     """The attributes' names for those fields."""
-
-    get: Callable[[Event], tuple[Any, ...]]
-    """Reads those fields."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -126,7 +115,6 @@ def compile_plans(signals: tuple[Signal, ...] = SIGNALS) -> dict[type[Event], Pl
             reader_of(signal.path),
             tuple(field for field, _ in signal.attribute_fields),
             tuple(name for _, name in signal.attribute_fields),
-            _getter([field for field, _ in signal.attribute_fields]),
         )
         grouped.setdefault(signal.event, []).append(projected)
     return {event: _plan(group) for event, group in grouped.items()}

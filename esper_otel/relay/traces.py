@@ -71,6 +71,8 @@ class TraceProjector:
         self._rounds = RoundSpans(self._sink, self._seeds)
         self._state = State()
         self._active: dict[int, Lane] = {}  # what state.current says, without the texts that JSON wants
+        self._lanes: dict[tuple[int, str], Lane] = {}  # the same of state.lanes, as far as it was asked for
+        self._may_wait = False  # whether a round may have ended whose root was not yet exported
         self._last: tuple[Record | None, SpanRef] = (None, NO_CONTEXT)
         self._handlers: dict[type[Event], Handler] = {
             BatchCompleted: self._rounds.batch_completed,
@@ -95,7 +97,8 @@ class TraceProjector:
 
     def feed(self, record: Record, events: tuple[Event, ...]) -> list[ReadableSpan]:
         """Take one record with the events made of it; returns the spans that it finishes, oldest end first."""
-        self._close_waiting(record)
+        if self._may_wait:
+            self._close_waiting(record)
         context: SpanRef | None = None
         for event in events:
             own = self._take(record, event)
@@ -137,17 +140,20 @@ class TraceProjector:
         """
         self._state = msgspec.convert(state, State)
         self._active.clear()
+        self._lanes.clear()
+        self._may_wait = True
         self._last = (None, NO_CONTEXT)
 
     def _take(self, record: Record, event: Event) -> SpanRef | None:
-        if isinstance(event, TrainingStarted):
+        if type(event) is TrainingStarted:
             return self._on_training_started(record, event)
-        if isinstance(event, RunEnded):
+        if type(event) is RunEnded:
             return self._on_run_ended(record, event)
         lane = self._lane(record, event)
         if lane is None:
             return None
-        if opens_round(lane, event):
+        is_in_round = lane.round is not None and lane.round.ended_ns is None and self._active.get(lane.rank) is lane
+        if not is_in_round and opens_round(lane, event):
             self._open_round(lane, record)
         anomaly = anomaly_name(event)
         if anomaly is not None:
@@ -155,6 +161,7 @@ class TraceProjector:
         handler = self._handlers.get(type(event))
         if handler is None or lane.round is None:
             return None
+        self._may_wait = self._may_wait or type(event) is BatchCompleted
         return handler(lane, lane.round, record, event)
 
     def _open_round(self, lane: Lane, record: Record) -> None:
@@ -173,8 +180,12 @@ class TraceProjector:
 
     def _lane(self, record: Record, event: Event | None) -> Lane | None:
         """The lane of an event; made for one that opens rounds, else the one that is there, or None."""
+        found = self._lanes.get((record.rank, record.group_id))
+        if found is not None:
+            return found
         found = self._state.lanes.get(_lane_key(record.rank, record.group_id))
         if found is not None:
+            self._lanes[record.rank, record.group_id] = found
             return found
         current = self._state.lanes.get(self._state.current.get(str(record.rank), ""))
         if current is not None and (record.group_id == "" or isinstance(event, OUTSIDE_GROUP) or event is None):
@@ -207,12 +218,15 @@ class TraceProjector:
 
     def _close_waiting(self, record: Record) -> None:
         """Export the roots that have waited long enough for late anomalies."""
+        self._may_wait = False
         for lane in self._state.lanes.values():
             current = lane.round
-            if current is None or current.ended_ns is None or lane.rank != record.rank:
+            if current is None or current.ended_ns is None:
                 continue
-            if record.timestamp_ns > current.ended_ns + LATE_NS:
+            if lane.rank == record.rank and record.timestamp_ns > current.ended_ns + LATE_NS:
                 self._close_round(lane, current.ended_ns)
+            else:
+                self._may_wait = True
 
     def _close_round(self, lane: Lane, end_ns: int) -> None:
         self._state.dropped += self._rounds.close(lane, end_ns)

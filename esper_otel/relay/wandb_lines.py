@@ -26,7 +26,8 @@ class WandbLines:
         Raises:
             FileNotFoundError: there is nothing to read and ``follow`` is off.
         """
-        self._reader = LogReader(path, follow=follow, positions=stored["positions"] if stored else None)
+        positions = stored["positions"] if stored else None
+        self._reader = LogReader(path, follow=follow, positions=positions, decode_events=True)
         self._ingest = Ingest(stored["ingest"] if stored else None)
 
     @property

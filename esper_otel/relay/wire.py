@@ -71,17 +71,40 @@ def key_field(key: str) -> bytes:
     return delimited(_KEY, key.encode("utf-8", "replace"))
 
 
-def text_value(tag: bytes, text: str) -> bytes:
-    """A field that is an ``AnyValue`` with a text."""
-    encoded = text.encode("utf-8", "replace")
-    length = varint(len(encoded))
-    return b"%b%b\x0a%b%b" % (tag, varint(1 + len(length) + len(encoded)), length, encoded)
+def text_head(tag: bytes, length: int) -> bytes:
+    """All of a field that is an ``AnyValue`` with a text but the text, which has ``length`` bytes."""
+    inner = b"\x0a" + varint(length)
+    return tag + varint(len(inner) + length) + inner
 
 
-def text_attribute(key: bytes, text: str) -> bytes:
-    """:func:`attribute` for a text that is new each time; ``key`` is a :func:`key_field`."""
-    value = text_value(_VALUE, text)
-    return b"%b%b%b%b" % (ATTRIBUTES_TAG, varint(len(key) + len(value)), key, value)
+class TextAttributes(dict[int, bytes]):
+    """What stands in front of an attribute's text that is new each time, by the text's length in bytes."""
+
+    def __init__(self, key: str) -> None:
+        """``key`` is the attribute's name."""
+        super().__init__()
+        self._key = key_field(key)
+
+    def __missing__(self, length: int) -> bytes:
+        """Work it out; texts are cut, so that there are few lengths."""
+        value = text_head(_VALUE, length)
+        head = self._key + value
+        head = self[length] = ATTRIBUTES_TAG + varint(len(head) + length) + head
+        return head
+
+
+class TextFields(dict[int, bytes]):
+    """The same for a field that is an ``AnyValue`` with a text."""
+
+    def __init__(self, tag: bytes) -> None:
+        """``tag`` is the field's."""
+        super().__init__()
+        self._tag = tag
+
+    def __missing__(self, length: int) -> bytes:
+        """Work it out."""
+        head = self[length] = text_head(self._tag, length)
+        return head
 
 
 def double_prefix(key: str) -> bytes:

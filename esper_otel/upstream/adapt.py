@@ -48,10 +48,12 @@ _UNDECODABLE: Final = Adapted(reason=UNDECODABLE)
 
 def adapt(record: Record) -> Adapted:
     """The events that ``record`` holds, and what of it could not be understood."""
+    if record.event is not None:
+        return Adapted((with_envelope(record.event, record),))
     decoder = _DECODERS.get(record.event_type)
     if decoder is not None and record.schema_version is not None and not record.nonfinite:
         try:
-            return Adapted((_with_envelope(decoder.decode(record.data or b"{}"), record),))
+            return Adapted((with_envelope(decoder.decode(record.data or b"{}"), record),))
         except (msgspec.MsgspecError, ValueError, RecursionError):
             pass  # the payload is spelled or typed otherwise: read it field by field
     return _adapt_by_field(record)
@@ -107,7 +109,7 @@ def _read_part(
     values = {**part.fill, **reader.read(payload, prefix, findings)}
     event = reader.build(values) if part.when(payload) else None
     if event is not None:
-        reading.events.append(_with_envelope(cast(Event, event), record))
+        reading.events.append(with_envelope(cast(Event, event), record))
     reading.mistyped += findings.mistyped
     if report_unknown:
         reading.unknown += findings.unknown
@@ -139,7 +141,7 @@ def _is_understood(name: str, parts: Sequence[Part]) -> bool:
     return any(name == part.nested or spelling_of(part.cls).find(name) is not None for part in parts[1:])
 
 
-def _with_envelope(event: Event, record: Record) -> Event:
+def with_envelope(event: Event, record: Record) -> Event:
     """The event with what only the envelope says."""
     missing = {}
     for field, name in _envelope_fields(type(event)):

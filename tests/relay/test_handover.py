@@ -28,7 +28,7 @@ class Ahead:
     def step(self, limit: int) -> int:
         lines = [self.ingest.take(item) for item in self.reader.read(limit)]
         if lines:
-            self.handover.put(self.reader.positions, self.ingest.state, lines)
+            self.handover.put(self.reader.positions, self.ingest.state, lines, self.reader.taken_bytes)
         return len(lines)
 
     def go_on(self, limit: int) -> None:

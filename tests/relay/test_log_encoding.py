@@ -26,7 +26,7 @@ from esper_otel.relay.event_attributes import attribute_value, event_attributes
 from esper_otel.relay.log_events import LogEventProjector
 from esper_otel.relay.otlp_logs import LogRequest
 from esper_otel.relay.spans_build import SCOPE
-from esper_otel.relay.wire import attribute, key_field, text_attribute
+from esper_otel.relay.wire import TextAttributes, attribute
 from tests.otlp_receiver import attributes
 
 LIMIT = 100
@@ -74,7 +74,9 @@ def test_every_kind_of_attribute_is_encoded_as_opentelemetry_encodes_it(key: str
 
 @given(st.text(min_size=1), st.text(st.characters()))
 def test_a_text_is_encoded_alike_with_its_key_prepared(key: str, text: str) -> None:
-    assert attribute(key, text) == text_attribute(key_field(key), text)
+    encoded = text.encode("utf-8", "replace")
+
+    assert attribute(key, text) == TextAttributes(key)[len(encoded)] + encoded
 
 
 VALUES = st.recursive(
@@ -164,9 +166,9 @@ def test_memory_does_not_grow_with_the_number_of_shapes_and_values() -> None:
 
     [plan] = plans._plans.values()
     assert plan is not None
-    assert len(plan.texts._known) <= MAX_CACHED_VALUES
-    assert max(len(number._known) for _, number in plan.numbers) <= MAX_CACHED_VALUES
-    assert len(plans._layouts) <= MAX_PLANS
+    assert len(plan.texts) <= MAX_CACHED_VALUES
+    assert max(map(len, plan.numbers)) <= MAX_CACHED_VALUES
+    assert len(plan.layouts) <= MAX_PLANS
 
 
 def test_a_whole_log_event_equals_the_one_of_the_official_sdk() -> None:

@@ -1,0 +1,59 @@
+"""Lines that we wrote, decoded with their payload in one step.
+
+That takes two thirds of the time of decoding the envelope and then the payload. Whatever is odd about a line (another
+producer's, an older version's, a number that is not finite, a payload under its old name) is left to
+:mod:`esper_otel.log.codec`, which takes every line.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import reduce
+from operator import or_
+from typing import Any, Final
+
+import msgspec
+
+from esper_otel.events import EVENT_TYPES, Event
+from esper_otel.log.encode import SCHEMA_VERSION
+
+_ENDING: Final = f'"schema_version":{SCHEMA_VERSION}}}'.encode()
+"""How a line of ours ends unless it holds a number that is not finite."""
+
+
+class OwnLine(msgspec.Struct, kw_only=True):
+    """A line of ours as it is read; ``data`` is declared for each type of event as what it holds."""
+
+    timestamp: datetime
+    data: Any
+    event_id: str
+    rank: int
+    seq: int
+    run_id: str
+    severity: str
+    group_id: str
+    message: str = ""
+    seed_id: str | None = None
+    slot_id: str | None = None
+    epoch: int | None = None
+
+
+def _line_of(name: str, event: type[Event]) -> type[msgspec.Struct]:
+    return msgspec.defstruct(
+        f"{event.__name__}Line", [("data", event)], bases=(OwnLine,), tag_field="event_type", tag=name, kw_only=True
+    )
+
+
+_LINES: Final[Any] = reduce(or_, [_line_of(name, event) for name, event in EVENT_TYPES.items()])
+_DECODER: Final = msgspec.json.Decoder(_LINES)
+
+
+def decode_own(line: bytes) -> OwnLine | None:
+    """The line, without its newline, with its event; None where that needs more than one step. Never raises."""
+    if not line.endswith(_ENDING):
+        return None
+    try:
+        decoded: OwnLine = _DECODER.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return decoded
