@@ -60,6 +60,10 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     nonfinite: bool = False
 
 
+_BY_VALUE_LAST: Final = ("data", "nonfinite")
+"""What is looked at when the rest of a line is known."""
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """What the producer says of an event beside its payload.
 
@@ -180,7 +184,7 @@ class LineEncoder:
 
     def _encode_by_value(self, line: _Line) -> tuple[bytes, tuple[str, ...]]:
         salvage = Salvage()
-        fields = {name: getattr(line, name) for name in line.__struct_fields__ if name != "data"}
+        fields = {name: getattr(line, name) for name in line.__struct_fields__ if name not in _BY_VALUE_LAST}
         kept = {name: salvage.value(value, name) for name, value in fields.items() if value is not None}
         kept["data"] = salvage.payload(line.data)
         ordered = {name: kept[name] for name in line.__struct_fields__ if name in kept}

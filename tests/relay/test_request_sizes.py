@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,5 +27,5 @@ def test_a_request_is_empty_never_and_too_long_only_where_one_record_is(records:
 def test_no_two_requests_would_have_fitted_into_one(records: list[bytes], most: int) -> None:
     parts = list(parts_of(records, most))
 
-    for part, following in zip(parts, parts[1:], strict=False):
+    for part, following in itertools.pairwise(parts):
         assert sum(map(len, part)) + len(following[0]) > most
