@@ -150,26 +150,21 @@ class Follower:
 
     def _take_lines(self, found: list[Record | BadLine], limit: int, max_bytes: int) -> bool:
         """Take the complete lines that were read, within the limits; whether there was any."""
-        is_any = False
-        while len(found) < limit and self.taken_bytes < max_bytes and (taken := self._lines.pop()) is not None:
-            is_any = True
-            line, length = taken
+        lines = self._lines.take(limit - len(found), max_bytes - self.taken_bytes)
+        decode_line = decode_with_event if self._decode_events else decode
+        source, segment, began_at = self._source.name, self._segment, self._offset
+        for line, length in lines:
             self._offset += length
-            self.taken_bytes += length
             if len(line) > MAX_LINE_BYTES:
                 found.append(self._bad(Reason.TOO_LONG, excerpt(line)))
             elif line.strip():
-                found.append(self._decoded(line))
-        return is_any
-
-    def _decoded(self, line: bytes) -> Record | BadLine:
-        """What ``line`` holds, whose newline stands in front of the offset."""
-        decode_line = decode_with_event if self._decode_events else decode
-        item = decode_line(line, self._source.name, self._offset, self._segment)
-        self._last_line = (line, b"\n", self._segment, self._offset)
-        if isinstance(item, Record):
-            self._record = item
-        return item
+                item = decode_line(line, source, self._offset, segment)
+                self._last_line = (line, b"\n", segment, self._offset)
+                if type(item) is Record:
+                    self._record = item
+                found.append(item)
+        self.taken_bytes += self._offset - began_at
+        return bool(lines)
 
     def _read_chunk(self, found: list[Record | BadLine]) -> bool:
         assert self._file is not None

@@ -36,6 +36,16 @@ class LineSplitter:
         """The next complete line without its newline, and its length in the stream with it; None when there is none."""
         return self._lines.popleft() if self._lines else None
 
+    def take(self, limit: int, max_bytes: int) -> list[tuple[bytes, int]]:
+        """What :meth:`pop` would give, ``limit`` lines at most and no more once they have ``max_bytes``."""
+        popped: list[tuple[bytes, int]] = []
+        lines, size = self._lines, 0
+        while lines and len(popped) < limit and size < max_bytes:
+            line = lines.popleft()
+            size += line[1]
+            popped.append(line)
+        return popped
+
     def pop_rest(self) -> tuple[bytes, int] | None:
         """The unfinished line and its length in the stream; None when the stream ended with a newline."""
         if not self._length:

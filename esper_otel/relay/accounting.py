@@ -16,9 +16,11 @@ def account(state: MetricState, line: Ingested) -> None:
     if record is None:
         return
     for event in line.events:
-        state.apply(event, group_id=record.group_id, rank=record.rank, timestamp_ns=record.timestamp_ns)
+        state.apply(event, record.group_id, record.rank, record.timestamp_ns)
         if record.nonfinite:
             state.note_nonfinite(event)
+    if not (line.unknown_fields or line.mistyped):
+        return
     for signal, names in ((own.UNKNOWN_FIELDS, line.unknown_fields), (own.MISTYPED_FIELDS, line.mistyped)):
         if names:
             state.add(signal, (state.limits.bound("event_type", record.event_type),), len(names))

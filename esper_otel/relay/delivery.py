@@ -29,12 +29,15 @@ from esper_otel.relay.otlp_delivery import SignalExporter
 from esper_otel.relay.traces import TraceProjector
 
 CHECKPOINT: Final = "delivery"
-BATCH: Final = 2_000
+BATCH: Final = 500
 """Lines that are taken at a time."""
 
 REQUEST_SPANS: Final = 500
 REQUEST_LOG_BYTES: Final = 3 * 1024 * 1024
-"""Most that one request holds: gRPC receivers take 4 MiB by default. Each request costs half a millisecond, though."""
+"""Most that one request holds: gRPC receivers take 4 MiB by default."""
+
+ENOUGH_LOG_BYTES: Final = 2 * 1024 * 1024
+"""Log events that are sent without looking for more: each request costs half a millisecond, however small."""
 
 IDLE_S: Final = 0.1
 QUIET_S: Final = 3.0
@@ -92,6 +95,9 @@ class DeliveryPipeline:
         self._is_over = False
         self._stored_at = time.monotonic()
         self._has_unstored = False
+        self._spans: list[Any] = []
+        self._log_events: list[bytes] = []
+        self._log_bytes = 0
         self._is_drained = threading.Event()
         self._thread = threading.Thread(target=self._run, name="esper-delivery", daemon=True)
 
@@ -136,9 +142,13 @@ class DeliveryPipeline:
                 self.feed.finish()
             self._deliver_notes()
             if lines := self.feed.read(BATCH):
-                self._deliver(lines)
+                self._project(lines)
                 quiet_since = time.monotonic()
-                continue
+                if self._is_short_of_a_request() or self._deliver():
+                    continue
+                return
+            if not self._deliver():
+                return
             self._store_rest()
             if is_finishing:
                 self._deliver_end()
@@ -154,9 +164,10 @@ class DeliveryPipeline:
             self._store()
             self._is_drained.set()
 
-    def _deliver(self, lines: Sequence[Ingested]) -> None:
-        spans: list[Any] = []
-        logs: list[Any] = []
+    def _project(self, lines: Sequence[Ingested]) -> None:
+        """Make spans and log events of ``lines``, to be delivered with those that already wait."""
+        spans, logs = self._spans, self._log_events
+        before = len(logs)
         for line in lines:
             if line.record is None or line.reason == DUPLICATE:
                 continue
@@ -164,9 +175,21 @@ class DeliveryPipeline:
             if self._exporters.logs is not None:
                 context = self._traces.trace_context(line.record)
                 logs += self._logs.project(line.record, line.events, context, line.reason)
-        self._has_unstored = self._send(spans, logs)
+        self._log_bytes += sum(map(len, logs[before:]))
+        self._has_unstored = True
+
+    def _is_short_of_a_request(self) -> bool:
+        return self._log_bytes < ENOUGH_LOG_BYTES and len(self._spans) < REQUEST_SPANS
+
+    def _deliver(self) -> bool:
+        """Deliver what waits, and store the position behind it now and then; False when stopped before it was done."""
+        spans, logs = self._spans, self._log_events
+        self._spans, self._log_events, self._log_bytes = [], [], 0
+        if not self._send(spans, logs):
+            return False  # the stored position lies in front of them: a later relay sends them
         if self._has_unstored and time.monotonic() - self._stored_at > STORE_S:
             self._store()
+        return True
 
     def _deliver_notes(self) -> None:
         logs: list[Any] = []
@@ -212,7 +235,8 @@ class DeliveryPipeline:
         return True
 
     def _store_rest(self) -> None:
-        if self._has_unstored:
+        """Store the position unless it is behind what was not delivered."""
+        if self._has_unstored and not (self._spans or self._log_events):
             self._store()
 
     def _store(self) -> None:

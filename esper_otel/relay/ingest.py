@@ -14,7 +14,7 @@ from esper_otel.upstream.adapt import adapt, with_envelope
 from esper_otel.upstream.arms import Arms
 
 
-class Ingested(msgspec.Struct, frozen=True):
+class Ingested(msgspec.Struct, frozen=True, gc=False):
     """What one line turned out to be.
 
     Attributes:

@@ -83,7 +83,7 @@ class LogEventProjector:
         logs = []
         for event in events:
             attributes, summary = self._plans.encode(event, room)
-            body = cut_text(record.message) or summary
+            body = cut_text(record.message) if record.message else summary
             logs.append(self._log(record, event.otel_name, body, (identity, attributes), context, observed_ns))
         return logs
 

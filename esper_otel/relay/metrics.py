@@ -53,7 +53,7 @@ class MetricState:
         self._scopes: set[tuple[str, str]] = set()
         self._bound: dict[tuple[str, int, type[Event]], _Bound] = {}
 
-    def apply(self, event: Event, *, group_id: str, rank: int, timestamp_ns: int) -> None:
+    def apply(self, event: Event, group_id: str, rank: int, timestamp_ns: int) -> None:
         """Let one event act on the metrics. ``timestamp_ns`` is its Unix time."""
         bound = self._bound.get((group_id, rank, type(event))) or self._bind(group_id, rank, type(event))
         scope, counted, actions = bound

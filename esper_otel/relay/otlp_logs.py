@@ -19,12 +19,12 @@ from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 
 from esper_otel.relay.spans_build import SCOPE
-from esper_otel.relay.wire import varint
+from esper_otel.relay.wire import Heads, varint
 
 HTTP_STATUS: Final = "http.response.status_code"
 _REQUEST_FIELD: Final = b"\x0a"  # ExportLogsServiceRequest.resource_logs = 1
 _SCOPE_LOGS: Final = b"\x12"  # ResourceLogs.scope_logs = 2
-_RECORD: Final = b"\x12"  # ScopeLogs.log_records = 2
+_RECORD_HEADS: Final = Heads(b"\x12")  # ScopeLogs.log_records = 2
 
 
 class LogRequest:
@@ -42,9 +42,7 @@ class LogRequest:
 
     def encode(self, records: Sequence[bytes]) -> bytes:
         """An ``ExportLogsServiceRequest`` of ``LogRecord`` messages."""
-        fields: list[bytes] = []
-        for record in records:
-            fields += (_RECORD, varint(len(record)), record)
+        fields = [part for record in records for part in (_RECORD_HEADS[len(record)], record)]
         size = len(self._scope) + sum(map(len, fields))
         head = self._resource + _SCOPE_LOGS + varint(size)
         # one join: a request has megabytes, and each level of messages would copy all of it

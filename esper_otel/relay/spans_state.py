@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.relay.trace_ids import round_trace_id, run_trace_id, span_id
+from esper_otel.relay.trace_ids import child_ref, round_trace_id, run_trace_id, span_id
 
 MAX_SPANS: Final = 1_000
 """Most spans of one trace, over all ranks; backends drop the rest of a trace that is too big, root included."""
@@ -132,8 +132,7 @@ class Lane(msgspec.Struct, kw_only=True):
 
     def child(self, number: int, kind: str, *key: str | int) -> SpanRef:
         """A span of this rank in the trace of round ``number``."""
-        trace = round_trace_id(self.run_key, self.group, number)
-        return trace, span_id(trace, kind, self.rank, *key)
+        return child_ref(self.run_key, self.group, number, kind, self.rank, *key)
 
     def open_round(self, now_ns: int) -> Round:
         """The open round, begun now if there is none; it starts where the one before ended."""

@@ -40,6 +40,13 @@ def span_id(trace_id: int, kind: str, *key: str | int) -> int:
     return _digest(SPAN_ID_BYTES, f"{trace_id:032x}", kind, *(str(part) for part in key))
 
 
+@lru_cache(MAX_KNOWN)
+def child_ref(run_id: str, group: str, round_index: int, kind: str, *key: str | int) -> tuple[int, int]:
+    """:func:`round_trace_id` and :func:`span_id` of a span within that round."""
+    trace_id = round_trace_id(run_id, group, round_index)
+    return trace_id, span_id(trace_id, kind, *key)
+
+
 def _digest(size: int, *parts: str) -> int:
     # Each part carries its length, so that ("ab", "c") and ("a", "bc") differ.
     text = "".join(f"{len(part)}:{part}" for part in parts)

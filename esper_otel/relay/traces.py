@@ -104,7 +104,7 @@ class TraceProjector:
             own = self._take(record, event)
             context = context or own
         self._last = (record, context or self._ambient(record))
-        return self._sink.take_finished()
+        return self._sink.take_finished() if self._sink.finished else []
 
     def flush(self) -> list[ReadableSpan]:
         """Finish the rounds whose batch has completed: for a silent log, or a relay that stops and comes back."""

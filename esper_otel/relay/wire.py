@@ -77,6 +77,22 @@ def text_head(tag: bytes, length: int) -> bytes:
     return tag + varint(len(inner) + length) + inner
 
 
+class Heads(dict[int, bytes]):
+    """Tag and length of a field, by its length in bytes: for fields of few lengths."""
+
+    def __init__(self, tag: bytes) -> None:
+        """``tag`` is the field's."""
+        super().__init__()
+        self._tag = tag
+
+    def __missing__(self, length: int) -> bytes:
+        """Work it out; remembered are lengths up to 16 KiB."""
+        head = self._tag + varint(length)
+        if length < len(_SHORT):
+            self[length] = head
+        return head
+
+
 class TextAttributes(dict[int, bytes]):
     """What stands in front of an attribute's text that is new each time, by the text's length in bytes."""
 
