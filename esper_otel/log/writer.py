@@ -184,6 +184,8 @@ class Writer:
                 return
             self._hand_over([self._queue.popleft() for _ in range(count)])
             self._encoded_events += count
+            if not self._queue:
+                return
             if len(self._queue) < self._queue_limit // 2:
                 time.sleep(SLICE_PAUSE_S)
 

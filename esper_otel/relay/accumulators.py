@@ -99,10 +99,10 @@ class Accumulators:
 
     def add(self, signal: Signal, values: AttributeValues, amount: float) -> None:
         """Add to a counter; ``amount`` is finite and not negative."""
-        points = self._counters.get(signal.name)
-        if points is None:
-            points = self._counters[signal.name] = {}
-        points[values] = points.get(values, 0.0) + amount
+        try:
+            self._counters[signal.name][values] += amount
+        except KeyError:
+            self._counters.setdefault(signal.name, {})[values] = amount
 
     def _total(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
         number = finite(value, signal.scale)

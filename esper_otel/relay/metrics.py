@@ -84,10 +84,10 @@ class MetricState:
 
     def add(self, signal: own.OwnSignal, values: AttributeValues = (), amount: float = 1.0) -> None:
         """Add to one of the relay's own counters."""
-        points = self.own.get(signal.name)
-        if points is None:
-            points = self.own[signal.name] = {}
-        points[values] = points.get(values, 0.0) + amount
+        try:
+            self.own[signal.name][values] += amount
+        except KeyError:
+            self.own.setdefault(signal.name, {})[values] = amount
 
     def note_nonfinite(self, event: Event) -> None:
         """Count the NaN and infinite values of an event that is known to hold some."""
