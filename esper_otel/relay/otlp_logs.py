@@ -24,7 +24,7 @@ from esper_otel.relay.wire import Heads, varint
 HTTP_STATUS: Final = "http.response.status_code"
 _REQUEST_FIELD: Final = b"\x0a"  # ExportLogsServiceRequest.resource_logs = 1
 _SCOPE_LOGS: Final = b"\x12"  # ResourceLogs.scope_logs = 2
-_RECORD_HEADS: Final = Heads(b"\x12")  # ScopeLogs.log_records = 2
+_RECORD_HEADS: Final = Heads(lambda length: b"\x12" + varint(length))  # ScopeLogs.log_records = 2
 
 
 class LogRequest:

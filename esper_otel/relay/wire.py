@@ -8,6 +8,7 @@ OpenTelemetry's own encoder.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from esper_otel.relay.event_attributes import AttributeValue
@@ -78,49 +79,25 @@ def text_head(tag: bytes, length: int) -> bytes:
 
 
 class Heads(dict[int, bytes]):
-    """Tag and length of a field, by its length in bytes: for fields of few lengths."""
+    """What stands in front of the content of a field, by the content's length in bytes: for fields of few lengths."""
 
-    def __init__(self, tag: bytes) -> None:
-        """``tag`` is the field's."""
+    def __init__(self, head_of: Callable[[int], bytes]) -> None:
+        """``head_of`` makes it."""
         super().__init__()
-        self._tag = tag
+        self._head_of = head_of
 
     def __missing__(self, length: int) -> bytes:
-        """Work it out; remembered are lengths up to 16 KiB."""
-        head = self._tag + varint(length)
+        """Make it; remembered are lengths up to 16 KiB."""
+        head = self._head_of(length)
         if length < len(_SHORT):
             self[length] = head
         return head
 
 
-class TextAttributes(dict[int, bytes]):
-    """What stands in front of an attribute's text that is new each time, by the text's length in bytes."""
-
-    def __init__(self, key: str) -> None:
-        """``key`` is the attribute's name."""
-        super().__init__()
-        self._key = key_field(key)
-
-    def __missing__(self, length: int) -> bytes:
-        """Work it out; texts are cut, so that there are few lengths."""
-        value = text_head(_VALUE, length)
-        head = self._key + value
-        head = self[length] = ATTRIBUTES_TAG + varint(len(head) + length) + head
-        return head
-
-
-class TextFields(dict[int, bytes]):
-    """The same for a field that is an ``AnyValue`` with a text."""
-
-    def __init__(self, tag: bytes) -> None:
-        """``tag`` is the field's."""
-        super().__init__()
-        self._tag = tag
-
-    def __missing__(self, length: int) -> bytes:
-        """Work it out."""
-        head = self[length] = text_head(self._tag, length)
-        return head
+def text_attribute_head(key: bytes, length: int) -> bytes:
+    """All of :func:`attribute` but its text, which has ``length`` bytes; ``key`` is a :func:`key_field`."""
+    head = key + text_head(_VALUE, length)
+    return ATTRIBUTES_TAG + varint(len(head) + length) + head
 
 
 def double_prefix(key: str) -> bytes:
