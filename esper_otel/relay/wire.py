@@ -62,9 +62,9 @@ def any_value(value: AttributeValue) -> bytes:
             return delimited(b"\x2a", b"".join(delimited(b"\x0a", any_value(item)) for item in value))
 
 
-def attribute(key: str, value: AttributeValue) -> bytes:
-    """One attribute of a log record, tag included."""
-    return delimited(ATTRIBUTES_TAG, key_field(key) + delimited(_VALUE, any_value(value)))
+def attribute(key: str, value: AttributeValue, tag: bytes = ATTRIBUTES_TAG) -> bytes:
+    """One attribute, tag included; that of a log record if nothing else is said."""
+    return delimited(tag, key_field(key) + delimited(_VALUE, any_value(value)))
 
 
 def key_field(key: str) -> bytes:
@@ -100,7 +100,7 @@ def text_attribute_head(key: bytes, length: int) -> bytes:
     return ATTRIBUTES_TAG + varint(len(head) + length) + head
 
 
-def double_prefix(key: str) -> bytes:
+def double_prefix(key: str, tag: bytes = ATTRIBUTES_TAG) -> bytes:
     """All of a floating-point attribute but its last 8 bytes, the number."""
     content = key_field(key) + _DOUBLE_VALUE
-    return ATTRIBUTES_TAG + varint(len(content) + DOUBLE.size) + content
+    return tag + varint(len(content) + DOUBLE.size) + content
