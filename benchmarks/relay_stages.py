@@ -30,7 +30,7 @@ from esper_otel.relay.ingest import Ingest, Ingested
 from esper_otel.relay.liveness import Liveness
 from esper_otel.relay.log_events import LogEventProjector
 from esper_otel.relay.metrics import MetricState
-from esper_otel.relay.otlp_logs import LogRequest
+from esper_otel.relay.otlp_bytes import OtlpRequest
 from esper_otel.relay.traces import TraceProjector
 
 BATCH: Final = 500
@@ -87,7 +87,7 @@ def _pass_through(run: Path, stages: Stages) -> None:
     stages.take("exemplars", lambda: _each(lines, exemplars.observe))
     contexts = stages.take("spans", lambda: [_context(traces, line) for line in lines])
     records = stages.take("log events", lambda: _records(logs, lines, contexts))
-    request = LogRequest(Resource({}))
+    request = OtlpRequest(Resource({}))
     stages.take("request", lambda: [request.encode(records[at : at + BATCH]) for at in range(0, len(records), BATCH)])
 
 

@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -68,8 +69,7 @@ def _worker(name: str, endpoint: str, quads: int) -> Result:
 
 
 def _row(cell: Cell, step_s: float) -> dict[str, Any]:
-    quiet = [quad for quad in cell.quads if 1 / DISTURBED < quad[0] / quad[3] < DISTURBED] or cell.quads
-    ratios = [(second + third) / (first + fourth) for first, second, third, fourth in quiet]
+    ratios = undisturbed_ratios(cell.quads)
     low, high = interval(ratios)
     usual = statistics.median(cell.without)
     return {
@@ -91,6 +91,12 @@ def _row(cell: Cell, step_s: float) -> dict[str, Any]:
         "events": cell.events,
         "lost": cell.lost,
     }
+
+
+def undisturbed_ratios(quads: Sequence[tuple[float, float, float, float]]) -> list[float]:
+    """With to without of each A B B A at which nothing else was at work; of all where something was at each."""
+    quiet = [quad for quad in quads if 1 / DISTURBED < quad[0] / quad[3] < DISTURBED] or quads
+    return [(second + third) / (first + fourth) for first, second, third, fourth in quiet]
 
 
 def _share(times: list[float], usual: float) -> float:

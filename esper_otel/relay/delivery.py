@@ -179,7 +179,9 @@ class DeliveryPipeline:
         self._has_unstored = True
 
     def _is_short_of_a_request(self) -> bool:
-        return self._log_bytes < ENOUGH_LOG_BYTES and len(self._spans) < REQUEST_SPANS
+        """Whether to look for more lines first; not for long, since the position is to be stored."""
+        is_due = time.monotonic() - self._stored_at > STORE_S
+        return self._log_bytes < ENOUGH_LOG_BYTES and len(self._spans) < REQUEST_SPANS and not is_due
 
     def _deliver(self) -> bool:
         """Deliver what waits, and store the position behind it now and then; False when stopped before it was done."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from opentelemetry._logs import SeverityNumber
@@ -20,7 +20,7 @@ from esper_otel.relay.attribute_plans import AttributePlans
 from esper_otel.relay.attribute_tables import SingleValues
 from esper_otel.relay.event_attributes import AttributeValue, attribute_value, cut_text
 from esper_otel.relay.spans_state import SpanRef
-from esper_otel.relay.wire import TextAttributes, TextFields, attribute, delimited
+from esper_otel.relay.wire import Heads, attribute, delimited, key_field, text_attribute_head, text_head
 
 UNKNOWN_EVENT: Final = "esper.unknown"
 MAX_RAW_BYTES: Final = 16_384
@@ -40,8 +40,8 @@ SEVERITIES: Final = {
 }
 
 _TIMES: Final = struct.Struct("<cQcQ")  # time_unix_nano = 1, observed_time_unix_nano = 11, both fixed64
-_BODY_HEADS: Final = TextFields(b"\x2a")  # body = 5
-_EVENT_ID_HEADS: Final = TextAttributes("esper.event.id")
+_BODY_HEADS: Final = Heads(partial(text_head, b"\x2a"))  # body = 5
+_EVENT_ID_HEADS: Final = Heads(partial(text_attribute_head, key_field("esper.event.id")))
 _SAMPLED_FLAG: Final = b"\x45\x01\x00\x00\x00"  # flags = 8, fixed32: the trace is sampled
 
 

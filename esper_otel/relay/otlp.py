@@ -15,19 +15,23 @@ from typing import Any, Final
 import msgspec
 import requests
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from esper_otel.redaction import redacted_text, redacted_url
+from esper_otel.relay.otlp_bytes import (
+    GrpcLogBytesExporter,
+    GrpcSpanBytesExporter,
+    HttpLogBytesExporter,
+    HttpSpanBytesExporter,
+    OtlpRequest,
+)
 from esper_otel.relay.otlp_delivery import SignalExporter
 from esper_otel.relay.otlp_headers import BadHeaders
 from esper_otel.relay.otlp_http import OtlpSession
-from esper_otel.relay.otlp_logs import GrpcLogBytesExporter, HttpLogBytesExporter, LogRequest
 
 HTTP: Final = "http/protobuf"
 GRPC: Final = "grpc"
@@ -38,8 +42,8 @@ SIGNALS: Final = ("traces", "metrics", "logs")
 
 _EXPORTER_NAMES: Final = {"otlp": None, "otlp_proto_http": HTTP, "otlp_proto_grpc": GRPC}
 _CLASSES: Final[dict[tuple[str, str], Callable[..., Any]]] = {
-    ("traces", HTTP): HttpSpanExporter,
-    ("traces", GRPC): GrpcSpanExporter,
+    ("traces", HTTP): HttpSpanBytesExporter,
+    ("traces", GRPC): GrpcSpanBytesExporter,
     ("metrics", HTTP): HttpMetricExporter,
     ("metrics", GRPC): GrpcMetricExporter,
     ("logs", HTTP): HttpLogBytesExporter,
@@ -140,8 +144,8 @@ def _build(signal: str, env: Mapping[str, str], problems: list[str], resource: R
         return None
     session = _session(signal, env) if protocol == HTTP else None
     arguments = _arguments(session, protocol, env)
-    if signal == "logs":
-        arguments["request"] = LogRequest(resource)
+    if signal != "metrics":
+        arguments["request"] = OtlpRequest(resource)
     try:
         exporter = _CLASSES[signal, protocol](**arguments)
     except Exception as error:  # the exporters raise their own types for a bad variable

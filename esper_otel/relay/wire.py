@@ -8,6 +8,7 @@ OpenTelemetry's own encoder.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from esper_otel.relay.event_attributes import AttributeValue
@@ -61,9 +62,9 @@ def any_value(value: AttributeValue) -> bytes:
             return delimited(b"\x2a", b"".join(delimited(b"\x0a", any_value(item)) for item in value))
 
 
-def attribute(key: str, value: AttributeValue) -> bytes:
-    """One attribute of a log record, tag included."""
-    return delimited(ATTRIBUTES_TAG, key_field(key) + delimited(_VALUE, any_value(value)))
+def attribute(key: str, value: AttributeValue, tag: bytes = ATTRIBUTES_TAG) -> bytes:
+    """One attribute, tag included; that of a log record if nothing else is said."""
+    return delimited(tag, key_field(key) + delimited(_VALUE, any_value(value)))
 
 
 def key_field(key: str) -> bytes:
@@ -78,52 +79,28 @@ def text_head(tag: bytes, length: int) -> bytes:
 
 
 class Heads(dict[int, bytes]):
-    """Tag and length of a field, by its length in bytes: for fields of few lengths."""
+    """What stands in front of the content of a field, by the content's length in bytes: for fields of few lengths."""
 
-    def __init__(self, tag: bytes) -> None:
-        """``tag`` is the field's."""
+    def __init__(self, head_of: Callable[[int], bytes]) -> None:
+        """``head_of`` makes it."""
         super().__init__()
-        self._tag = tag
+        self._head_of = head_of
 
     def __missing__(self, length: int) -> bytes:
-        """Work it out; remembered are lengths up to 16 KiB."""
-        head = self._tag + varint(length)
+        """Make it; remembered are lengths up to 16 KiB."""
+        head = self._head_of(length)
         if length < len(_SHORT):
             self[length] = head
         return head
 
 
-class TextAttributes(dict[int, bytes]):
-    """What stands in front of an attribute's text that is new each time, by the text's length in bytes."""
-
-    def __init__(self, key: str) -> None:
-        """``key`` is the attribute's name."""
-        super().__init__()
-        self._key = key_field(key)
-
-    def __missing__(self, length: int) -> bytes:
-        """Work it out; texts are cut, so that there are few lengths."""
-        value = text_head(_VALUE, length)
-        head = self._key + value
-        head = self[length] = ATTRIBUTES_TAG + varint(len(head) + length) + head
-        return head
+def text_attribute_head(key: bytes, length: int) -> bytes:
+    """All of :func:`attribute` but its text, which has ``length`` bytes; ``key`` is a :func:`key_field`."""
+    head = key + text_head(_VALUE, length)
+    return ATTRIBUTES_TAG + varint(len(head) + length) + head
 
 
-class TextFields(dict[int, bytes]):
-    """The same for a field that is an ``AnyValue`` with a text."""
-
-    def __init__(self, tag: bytes) -> None:
-        """``tag`` is the field's."""
-        super().__init__()
-        self._tag = tag
-
-    def __missing__(self, length: int) -> bytes:
-        """Work it out."""
-        head = self[length] = text_head(self._tag, length)
-        return head
-
-
-def double_prefix(key: str) -> bytes:
+def double_prefix(key: str, tag: bytes = ATTRIBUTES_TAG) -> bytes:
     """All of a floating-point attribute but its last 8 bytes, the number."""
     content = key_field(key) + _DOUBLE_VALUE
-    return ATTRIBUTES_TAG + varint(len(content) + DOUBLE.size) + content
+    return tag + varint(len(content) + DOUBLE.size) + content

@@ -24,9 +24,9 @@ from esper_otel.relay.attribute_plans import MAX_PLANS, AttributePlans
 from esper_otel.relay.attribute_tables import MAX_CACHED_VALUES
 from esper_otel.relay.event_attributes import attribute_value, event_attributes
 from esper_otel.relay.log_events import LogEventProjector
-from esper_otel.relay.otlp_logs import LogRequest
+from esper_otel.relay.otlp_bytes import OtlpRequest
 from esper_otel.relay.spans_build import SCOPE
-from esper_otel.relay.wire import TextAttributes, attribute
+from esper_otel.relay.wire import attribute, key_field, text_attribute_head
 from tests.otlp_receiver import attributes
 
 LIMIT = 100
@@ -76,7 +76,7 @@ def test_every_kind_of_attribute_is_encoded_as_opentelemetry_encodes_it(key: str
 def test_a_text_is_encoded_alike_with_its_key_prepared(key: str, text: str) -> None:
     encoded = text.encode("utf-8", "replace")
 
-    assert attribute(key, text) == TextAttributes(key)[len(encoded)] + encoded
+    assert attribute(key, text) == text_attribute_head(key_field(key), len(encoded)) + encoded
 
 
 VALUES = st.recursive(
@@ -200,7 +200,7 @@ def test_a_whole_log_event_equals_the_one_of_the_official_sdk() -> None:
 def test_a_request_names_resource_and_scope_and_holds_every_record() -> None:
     resource = Resource({"service.name": "esper", "process.pid": 7})
     records = [LogRecord(time_unix_nano=number).SerializeToString() for number in range(300)]
-    request = ExportLogsServiceRequest.FromString(LogRequest(resource).encode(records))
+    request = ExportLogsServiceRequest.FromString(OtlpRequest(resource).encode(records))
     theirs = encode_logs([ReadableLogRecord(SdkLogRecord(), resource, SCOPE)])
     [scope_logs] = request.resource_logs[0].scope_logs
 
