@@ -78,10 +78,10 @@ def _write(run: Path, payload: Payload, events: int) -> None:
 
 
 def _pass_through(run: Path, stages: Stages) -> None:
-    items = stages.take("read the log, decode the envelope", lambda: _read(run))
+    items = stages.take("read the log, decode lines with their events", lambda: _read(run))
     ingest, state, liveness = Ingest(), MetricState(), Liveness(None, stall_after_s=300)
     exemplars, traces, logs = Exemplars(run.name), TraceProjector(run.name, Resource({})), LogEventProjector(run.name)
-    lines = stages.take("decode the payload", lambda: [ingest.take(item) for item in items])
+    lines = stages.take("look for repetitions", lambda: [ingest.take(item) for item in items])
     stages.take("metrics", lambda: _each(lines, lambda line: account(state, line)))
     stages.take("liveness", lambda: _each(lines, liveness.observe))
     stages.take("exemplars", lambda: _each(lines, exemplars.observe))
@@ -92,7 +92,7 @@ def _pass_through(run: Path, stages: Stages) -> None:
 
 
 def _read(run: Path) -> list[Any]:
-    with LogReader(run, follow=False) as reader:
+    with LogReader(run, follow=False, decode_events=True) as reader:
         return list(itertools.chain.from_iterable(iter(lambda: reader.read(BATCH), [])))
 
 

@@ -21,7 +21,7 @@ EVERYTHING: Final = "metrics, spans, logs, OTLP metrics"
 def behind(runs: Sequence[dict[str, Any]]) -> str:
     """The aims with what was reached, then every alternative that did better."""
     lines = [_slowdown_aim(runs, way, payload) for payload in PAYLOADS for way in (OURS, OURS_BUILT)]
-    lines += [_stall_aim(runs), _relay_aim(runs), *_better(runs), *_lighter(runs)]
+    lines += [_stall_aim(runs), _relay_aim(runs), _core_aim(runs), *_better(runs), *_lighter(runs)]
     return "\n".join(f"* {line}" for line in lines)
 
 
@@ -48,11 +48,17 @@ def _stall_aim(runs: Sequence[dict[str, Any]]) -> str:
 def _relay_aim(runs: Sequence[dict[str, Any]]) -> str:
     rows = [found(run["relay"], exported=EVERYTHING) for run in runs]
     held = [row is not None and row["cpu_us"] <= AIM_RELAY_US for row in rows]
-    rate = both(rows, lambda row: f"{1e6 / row['cpu_us']:,.0f}")
     cost = both(rows, lambda row: figure(row["cpu_us"]))
+    return f"A decision in the relay with everything on: {cost} µs; aim: {AIM_RELAY_US:g} µs. {_verdict(held)}"
+
+
+def _core_aim(runs: Sequence[dict[str, Any]]) -> str:
+    rows = [run["growth"]["core"][0] for run in runs]
+    held = [row["events_per_s"] >= AIM_EVENTS_PER_S for row in rows]
+    rate = both(rows, lambda row: f"{row['events_per_s']:,.0f}")
     return (
-        f"A decision in the relay with everything on: {cost} µs, {rate} a second "
-        f"on one core; aim: {AIM_RELAY_US:g} µs and {AIM_EVENTS_PER_S:,} a second. {_verdict(held)}"
+        f"The same relay bound to one core, by the clock: {rate} events a second; aim: {AIM_EVENTS_PER_S:,}. "
+        f"{_verdict(held)}"
     )
 
 
