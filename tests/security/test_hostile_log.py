@@ -160,9 +160,9 @@ from esper_otel.log.reader import LogReader
 from esper_otel.relay.handover import Handover
 from esper_otel.relay.ingest import Ingest
 ingest, handover, lines = Ingest(), Handover({}), 0
-with LogReader(sys.argv[1]) as reader:
+with LogReader(sys.argv[1], decode_events=True) as reader:
     while items := reader.read(1000):
-        handover.put(reader.positions, ingest.state, [ingest.take(item) for item in items])
+        handover.put(reader.positions, ingest.state, [ingest.take(item) for item in items], reader.taken_bytes)
         lines += len(items)
 # not ru_maxrss, which begins with the size of the parent
 print(lines, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
@@ -187,9 +187,10 @@ def test_a_log_that_unpacks_to_a_gigabyte_is_read_in_bounded_memory(tmp_path: Pa
 
 def test_what_waits_for_delivery_is_bounded_in_bytes() -> None:
     handover, ingest = Handover({}), Ingest()
-    long_line = ingest.take(decode(line("HEARTBEAT", data={"x": "a" * 1_000_000})))
+    encoded = line("HEARTBEAT", data={"x": "a" * 1_000_000})
+    long_line = ingest.take(decode(encoded))
     for number in range(200):
-        handover.put({"events.jsonl": {"segment": 1, "offset": number}}, None, [long_line])
+        handover.put({"events.jsonl": {"segment": 1, "offset": number}}, None, [long_line], len(encoded))
 
     waiting = sum(batch.size_bytes for batch in handover._batches)
     assert 0 < waiting <= MAX_BYTES
