@@ -23,6 +23,9 @@ MAXIMUM_WINDOW_NS: Final = 60_000_000_000
 ZERO_COMBINATIONS: Final = 64
 """A counter is created at 0 for every combination of its attributes' values, up to this many."""
 
+LARGEST_TERM: Final = 1e300
+"""What a larger number adds to a sum: 100 million of them still make a finite one, which a checkpoint can hold."""
+
 Points = dict[AttributeValues, float | HistogramPoint]
 Action = Callable[[Signal, AttributeValues, Any, int], None]
 
@@ -34,6 +37,10 @@ def finite(value: Any, scale: float = 1.0) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _term(number: float) -> float:
+    return number if -LARGEST_TERM <= number <= LARGEST_TERM else math.copysign(LARGEST_TERM, number)
 
 
 class Running(msgspec.Struct):
@@ -85,7 +92,7 @@ class Accumulators:
     def _count(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
         number = finite(value, signal.scale)
         if number is not None and number >= 0:
-            self.add(signal, values, number)
+            self.add(signal, values, _term(number))
 
     def _violation(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
         number = finite(value)
@@ -111,7 +118,7 @@ class Accumulators:
         running = self._totals.setdefault(signal.name, {}).setdefault(values, Running())
         if number < running.last:
             running.before += running.last
-        running.last = number
+        running.last = _term(number)
 
     def _record(self, signal: Signal, values: AttributeValues, value: Any, _: int) -> None:
         number = finite(value, signal.scale)
@@ -122,7 +129,7 @@ class Accumulators:
         if point is None:
             point = points[values] = HistogramPoint(counts=[0] * (len(signal.bounds) + 1))
         point.counts[bisect_left(signal.bounds, number)] += 1
-        point.sum += number
+        point.sum += _term(number)
         point.count += 1
 
     def _maximum(self, signal: Signal, values: AttributeValues, value: Any, timestamp_ns: int) -> None:

@@ -39,6 +39,9 @@ REQUEST_LOG_BYTES: Final = 3 * 1024 * 1024
 ENOUGH_LOG_BYTES: Final = 2 * 1024 * 1024
 """Log events that are sent without looking for more: each request costs half a millisecond, however small."""
 
+DELAY_S: Final = 1.0
+"""How long what is less than a request waits for more to be sent with it, as in OpenTelemetry's batch processors."""
+
 IDLE_S: Final = 0.1
 QUIET_S: Final = 3.0
 """Silence after which a round whose batch is complete counts as complete itself: late events follow within 2 s."""
@@ -94,7 +97,7 @@ class DeliveryPipeline:
         self._is_finishing = threading.Event()
         self._is_over = False
         self._stored_at = time.monotonic()
-        self._has_unstored = False
+        self._unstored_since: float | None = None
         self._spans: list[Any] = []
         self._log_events: list[bytes] = []
         self._log_bytes = 0
@@ -147,14 +150,15 @@ class DeliveryPipeline:
                 if self._is_short_of_a_request() or self._deliver():
                     continue
                 return
-            if not self._deliver():
-                return
-            self._store_rest()
+            if is_finishing or not self._is_short_of_a_request():
+                if not self._deliver():
+                    return
+                self._store_rest()
             if is_finishing:
                 self._deliver_end()
                 return
-            if time.monotonic() - quiet_since > QUIET_S and (spans := self._traces.flush()):
-                self._deliver_spans(spans)
+            if self._unstored_since is None and time.monotonic() - quiet_since > QUIET_S:
+                self._deliver_flushed()
             self._stop.wait(IDLE_S)
         self._store_rest()
 
@@ -176,11 +180,12 @@ class DeliveryPipeline:
                 context = self._traces.trace_context(line.record)
                 logs += self._logs.project(line.record, line.events, context, line.reason)
         self._log_bytes += sum(map(len, logs[before:]))
-        self._has_unstored = True
+        if self._unstored_since is None:
+            self._unstored_since = time.monotonic()
 
     def _is_short_of_a_request(self) -> bool:
-        """Whether to look for more lines first; not for long, since the position is to be stored."""
-        is_due = time.monotonic() - self._stored_at > STORE_S
+        """Whether to look for more lines first; not for long."""
+        is_due = self._unstored_since is not None and time.monotonic() - self._unstored_since > DELAY_S
         return self._log_bytes < ENOUGH_LOG_BYTES and len(self._spans) < REQUEST_SPANS and not is_due
 
     def _deliver(self) -> bool:
@@ -189,7 +194,7 @@ class DeliveryPipeline:
         self._spans, self._log_events, self._log_bytes = [], [], 0
         if not self._send(spans, logs):
             return False  # the stored position lies in front of them: a later relay sends them
-        if self._has_unstored and time.monotonic() - self._stored_at > STORE_S:
+        if self._unstored_since is not None and time.monotonic() - self._stored_at > STORE_S:
             self._store()
         return True
 
@@ -208,8 +213,9 @@ class DeliveryPipeline:
             logs += self._logs.project(record, (event,), self._traces.trace_context(record), None)
         self._send([], logs)
 
-    def _deliver_spans(self, spans: list[Any]) -> None:
-        if self._send(spans, []):
+    def _deliver_flushed(self) -> None:
+        spans = self._traces.flush()
+        if spans and self._send(spans, []):
             self._store()
 
     def _send(self, spans: list[Any], logs: list[Any]) -> bool:
@@ -238,11 +244,11 @@ class DeliveryPipeline:
 
     def _store_rest(self) -> None:
         """Store the position unless it is behind what was not delivered."""
-        if self._has_unstored and not (self._spans or self._log_events):
+        if self._unstored_since is not None and not (self._spans or self._log_events):
             self._store()
 
     def _store(self) -> None:
-        self._stored_at, self._has_unstored = time.monotonic(), False
+        self._stored_at, self._unstored_since = time.monotonic(), None
         if self._directory is None:
             return
         content = {

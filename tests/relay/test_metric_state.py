@@ -1,6 +1,7 @@
 """What events do to the metrics, and that a restart changes nothing."""
 
 import math
+import sys
 
 import msgspec
 import pytest
@@ -221,6 +222,18 @@ def test_a_restart_at_any_event_gives_the_same_metrics_as_none(events, data):
 
 def by_name(state: MetricState) -> dict[str, dict]:
     return {family.name: family.points for family in state.collect(START_NS)}
+
+
+def test_a_sum_stays_finite_whatever_is_added_to_it():
+    largest = sys.float_info.max
+    state = state_after(*(PolicyUpdate(pre_clip_grad_norm=largest) for _ in range(3)))
+
+    point = points(state, "tamiyo.pre_clip_grad_norm")[SCOPE]
+    state.restore(msgspec.json.decode(msgspec.json.encode(state.snapshot())))
+
+    assert isinstance(point, HistogramPoint)
+    assert (point.count, math.isfinite(point.sum), point.sum >= 3e300) == (3, True, True)
+    assert points(state, "tamiyo.pre_clip_grad_norm")[SCOPE] == point
 
 
 def test_a_histogram_counts_each_value_in_the_first_bucket_that_reaches_it():
