@@ -144,16 +144,15 @@ class DeliveryPipeline:
             if is_finishing:
                 self.feed.finish()
             self._deliver_notes()
-            if lines := self.feed.read(BATCH):
+            lines = self.feed.read(BATCH)
+            if lines:
                 self._project(lines)
                 quiet_since = time.monotonic()
-                if self._is_short_of_a_request() or self._deliver():
-                    continue
+            is_enough = (is_finishing and not lines) or not self._is_short_of_a_request()
+            if is_enough and not self._deliver(is_at_rest=not lines):
                 return
-            if is_finishing or not self._is_short_of_a_request():
-                if not self._deliver():
-                    return
-                self._store_rest()
+            if lines:
+                continue
             if is_finishing:
                 self._deliver_end()
                 return
@@ -188,14 +187,17 @@ class DeliveryPipeline:
         is_due = self._unstored_since is not None and time.monotonic() - self._unstored_since > DELAY_S
         return self._log_bytes < ENOUGH_LOG_BYTES and len(self._spans) < REQUEST_SPANS and not is_due
 
-    def _deliver(self) -> bool:
-        """Deliver what waits, and store the position behind it now and then; False when stopped before it was done."""
+    def _deliver(self, *, is_at_rest: bool) -> bool:
+        """Deliver what waits; False when stopped before it was done.
+
+        The position behind it is stored, while lines keep coming only now and then.
+        """
         spans, logs = self._spans, self._log_events
         self._spans, self._log_events, self._log_bytes = [], [], 0
         if not self._send(spans, logs):
             return False  # the stored position lies in front of them: a later relay sends them
-        if self._unstored_since is not None and time.monotonic() - self._stored_at > STORE_S:
-            self._store()
+        if is_at_rest or time.monotonic() - self._stored_at > STORE_S:
+            self._store_rest()
         return True
 
     def _deliver_notes(self) -> None:
