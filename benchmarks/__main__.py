@@ -20,25 +20,26 @@ from typing import Any, Final
 
 import msgspec
 
-from benchmarks import emit_costs, footprint, lag, relay, relay_growth, relay_stages, slowdown
+from benchmarks import emit_costs, footprint, lag, relay, relay_growth, relay_stages, slowdown, slowdown_parts
 from benchmarks.alternatives.sink import sink
 from benchmarks.table.machine import load, machine
 from benchmarks.table.page import page
 
 
 class Size(msgspec.Struct, frozen=True):
-    """How much is measured: blocks of the alternatives and of ours, events, repeats, samples of the lag."""
+    """How much is measured: blocks of the alternatives, ours and its parts, events, repeats, samples of the lag."""
 
     quads: int
     ours: int
+    parts: int
     events: int
     long: int
     repeats: int
     samples: int
 
 
-WHOLE: Final = Size(quads=4, ours=14, events=40_000, long=10_000_000, repeats=3, samples=150)
-QUICK: Final = Size(quads=1, ours=2, events=5_000, long=20_000, repeats=1, samples=5)
+WHOLE: Final = Size(quads=4, ours=14, parts=8, events=40_000, long=10_000_000, repeats=3, samples=150)
+QUICK: Final = Size(quads=1, ours=2, parts=1, events=5_000, long=20_000, repeats=1, samples=5)
 
 
 def run(size: Size) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def run(size: Size) -> dict[str, Any]:
         "lag": lambda: lag.measure(size.samples),
         "footprint": lambda: footprint.measure(size.repeats),
         "slowdown": lambda: slowdown.measure(size.quads, size.ours),
+        "parts": lambda: slowdown_parts.measure(size.parts),
     }
     figures: dict[str, Any] = {}
     for name, part in parts.items():

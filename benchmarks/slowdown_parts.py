@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 import esper_otel
 from benchmarks.alternatives.blocks import Blocks, mean
 from benchmarks.alternatives.ours import Ours
@@ -98,6 +100,12 @@ PARTS: Final[dict[str, tuple[Callable[[], Any], Act]]] = {
     "the same with the relay, scraped and sending OTLP": (_with_relay, _emit_built),
 }
 
+CLOCKED: Final[dict[str, Act]] = {
+    "nothing but the call": _nothing,
+    "emit(), built before": _emit_ready,
+    "building and emit()": _emit_built,
+}
+
 
 class Parts:
     """Measures parts of the slow-down with one training step."""
@@ -111,8 +119,8 @@ class Parts:
         for _ in range(3):
             self._blocks.without()
 
-    def recording(self, act: Act, rate: int, settle: Settle) -> str:
-        """The ratio with ``act`` for each event."""
+    def recording(self, act: Act, rate: int, settle: Settle) -> dict[str, float]:
+        """The ratio and its interval with ``act`` for each event."""
 
         def with_it() -> float:
             times, _ = self._blocks.with_it(lambda: act(next(self._pool)), rate)
@@ -121,8 +129,8 @@ class Parts:
 
         return self._ratio(with_it)
 
-    def neighbour(self, share: float) -> str:
-        """The ratio beside a process that uses ``share`` of a core."""
+    def neighbour(self, share: float) -> dict[str, float]:
+        """The ratio and its interval beside a process that uses ``share`` of a core."""
 
         def with_it() -> float:
             command = [sys.executable, "-c", BUSY, str(share * PERIOD_S), str(PERIOD_S)]
@@ -145,37 +153,41 @@ class Parts:
             taken.append(time.perf_counter() - started)
         return statistics.median(taken) * 1e6
 
-    def _ratio(self, with_it: Callable[[], float]) -> str:
+    def _ratio(self, with_it: Callable[[], float]) -> dict[str, float]:
         blocks = self._blocks
         ratios = undisturbed_ratios(
             [(mean(blocks.without()), with_it(), with_it(), mean(blocks.without())) for _ in range(self._quads)]
         )
         low, high = interval(ratios)
-        return f"{statistics.median(ratios):.3f} ({low:.3f}-{high:.3f})"
+        return {"ratio": statistics.median(ratios), "low": low, "high": high}
+
+
+def measure(quads: int) -> dict[str, list[dict[str, Any]]]:
+    """The tables ``ratios`` (of a step, by part and rate) and ``clock`` (µs right after a step, by events)."""
+    parts = Parts(quads)
+    ratios: list[dict[str, Any]] = []
+    for name, (environment, act) in PARTS.items():
+        with environment() as settle:
+            ratios += [{"part": name, "rate": rate} | parts.recording(act, rate, settle) for rate in RATES]
+    for share in NEIGHBOURS:
+        name = f"a neighbour that uses {share:.0%} of a core, no events"
+        ratios.append({"part": name, "rate": RATES[-1]} | parts.neighbour(share))
+    with _log_alone():
+        clock = [
+            {"part": name, "events": events, "us": parts.by_the_clock(act, events)}
+            for name, act in CLOCKED.items()
+            for events in EVENTS
+        ]
+    return {"ratios": ratios, "clock": clock}
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quads", type=int, default=24)
-    parts = Parts(parser.parse_args().quads)
-    print("| decisions a second | " + " | ".join(f"{rate:,}" for rate in RATES) + " |\n| --- | ---: | ---: |")
-    for name, (environment, act) in PARTS.items():
-        with environment() as settle:
-            cells = [parts.recording(act, rate, settle) for rate in RATES]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    for share in NEIGHBOURS:
-        print(f"| a neighbour that uses {share:.0%} of a core, no events | – | {parts.neighbour(share)} |", flush=True)
-    print("\n| µs right after a step | " + " | ".join(f"{events} events" for events in EVENTS) + " |")
-    print("| --- | ---: | ---: | ---: |")
-    with _log_alone():
-        for name, act in (
-            ("nothing but the call", _nothing),
-            ("emit(), built before", _emit_ready),
-            ("building and emit()", _emit_built),
-        ):
-            cells = [f"{parts.by_the_clock(act, events):.1f}" for events in EVENTS]
-            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    for rows in measure(parser.parse_args().quads).values():
+        for row in rows:
+            print(msgspec.json.encode(row).decode())
 
 
 if __name__ == "__main__":

@@ -38,6 +38,16 @@ IN_THE_RELAY: Final = """In the relay, CPU time of the whole process for a decis
 and by the clock:
 """
 
+PARTS: Final = """### What it consists of
+
+Each part alone, decisions, measured like the rows above. A neighbour is a process that has nothing to do with training.
+"""
+
+CLOCK: Final = """What the training thread pays for so many events right after a step, µs by the clock. The first one
+finds the interpreter's code and data displaced from the caches: at 100 and 1,000 events a second that is nearly all of
+the cost.
+"""
+
 FOOTPRINT: Final = """## What a layer adds to a training process
 
 Before the first event, in a process that has imported torch.
@@ -63,6 +73,10 @@ def page(runs: Sequence[Run]) -> str:
         STALLS,
         _stalls(runs),
         _lost(runs),
+        PARTS,
+        _parts(runs),
+        CLOCK,
+        _clock(runs),
         "## What an event costs\n\nOn the training thread, and on the log's two threads beside it:\n",
         _emit(runs),
         IN_THE_RELAY,
@@ -146,6 +160,26 @@ def _lost(runs: Sequence[Run]) -> str:
                     share = both(rows, lambda row: f"{row['lost'] / max(row['events'], 1):.1%}")
                     lines.append(f"* {name}: {share} of the events ({payload}, {rate:,} a second)")
     return "Events that were recorded and then thrown away:\n\n" + ("\n".join(lines) or "* none by any way")
+
+
+def _parts(runs: Sequence[Run]) -> str:
+    tables = [run["parts"]["ratios"] for run in runs]
+    rates = list(dict.fromkeys(row["rate"] for row in tables[0]))
+    body = []
+    for part in dict.fromkeys(row["part"] for row in tables[0]):
+        cells = [both([found(rows, part=part, rate=rate) for rows in tables], _ratio) for rate in rates]
+        body.append([part, *cells])
+    return table(["events a second", *[f"{rate:,}" for rate in rates]], body)
+
+
+def _clock(runs: Sequence[Run]) -> str:
+    tables = [run["parts"]["clock"] for run in runs]
+    numbers = list(dict.fromkeys(row["events"] for row in tables[0]))
+    body = []
+    for part in dict.fromkeys(row["part"] for row in tables[0]):
+        cells = [both([found(rows, part=part, events=number) for rows in tables], _of("us")) for number in numbers]
+        body.append([part, *cells])
+    return table(["events", *map(str, numbers)], body)
 
 
 def _emit(runs: Sequence[Run]) -> str:
