@@ -51,6 +51,7 @@ def relay(
         state_dir=state_dir,
         from_start=from_start,
         run_id=run_id,
+        parent_pid=parent_pid,
     )
     # Batches of lines live for a moment and hold no cycles: looking through them every 700 objects is work for nothing.
     gc.set_threshold(GC_OBJECTS, 20, 20)

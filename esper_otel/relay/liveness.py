@@ -6,6 +6,7 @@ then the relay says it in its place, with a RUN_ENDED line, so that every reader
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -52,11 +53,16 @@ class RankStatus(msgspec.Struct):
 class Liveness:
     """Watches the ranks of one run. ``directory`` is None for a log that is not a run directory of ours."""
 
-    def __init__(self, directory: Path | None, *, stall_after_s: float) -> None:
-        """``stall_after_s``: time without an event other than heartbeats after which a run counts as stalled."""
+    def __init__(self, directory: Path | None, *, stall_after_s: float, parent_pid: int | None = None) -> None:
+        """``stall_after_s``: time without an event other than heartbeats after which a run counts as stalled.
+
+        ``parent_pid``: the training process, where it started this one.
+        """
         self._is_closed = False
         self._directory = directory
         self._stall_after_s = stall_after_s
+        self._parent_pid = parent_pid
+        self._missing_since: float | None = None
         self._ranks: dict[int, RankStatus] = {}
         self._unowned_since: dict[int, float] = {}
 
@@ -122,6 +128,9 @@ class Liveness:
         """
         if self._directory is None:
             return []
+        if not self._directory.exists():
+            return self._report_deleted()
+        self._missing_since = None
         for rank in ranks_with_lock(self._directory):
             if rank not in self._ranks and self._is_abandoned(rank):  # killed before its first event reached the disk
                 self._ranks[rank] = RankStatus(progress_at=time.monotonic())
@@ -130,6 +139,19 @@ class Liveness:
             if status.outcome is None and not status.is_buried and self._is_abandoned(rank):
                 self._bury(rank, status, seen(rank))
                 dead.append(rank)
+        return dead
+
+    def _report_deleted(self) -> list[int]:
+        """All ranks are dead where nobody makes a deleted run anew: a living trainer does so with its next heartbeat."""
+        now = time.monotonic()
+        self._missing_since = self._missing_since or now
+        is_orphan = self._parent_pid is not None and os.getppid() != self._parent_pid
+        if now - self._missing_since <= (SILENCE_S if is_orphan else max(self._stall_after_s, SILENCE_S)):
+            return []
+        self._ranks = self._ranks or {0: RankStatus()}  # it may have been deleted before its first event
+        dead = [rank for rank, status in self._ranks.items() if status.outcome is None]
+        for rank in dead:
+            self._ranks[rank].outcome = DIED
         return dead
 
     def _is_abandoned(self, rank: int) -> bool:

@@ -32,6 +32,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         state_dir: where position and state are kept; None means the run directory, nowhere for a lone file.
         from_start: forget the stored position.
         run_id: name of the run, for logs that have none.
+        parent_pid: the training process, where it started this relay.
     """
 
     run: Path
@@ -43,6 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path | None = None
     from_start: bool = False
     run_id: str | None = None
+    parent_pid: int | None = None
 
 
 class Subject(msgspec.Struct, frozen=True):

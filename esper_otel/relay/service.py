@@ -51,7 +51,9 @@ class Relay:
         self._resource = resource_from_env(resource_defaults(self._subject.run_id))
         self._exporters = Exporters.from_env(self._resource)
         self._liveness = Liveness(
-            self._subject.directory if self._subject.is_ours else None, stall_after_s=options.stall_after_s
+            self._subject.directory if self._subject.is_ours else None,
+            stall_after_s=options.stall_after_s,
+            parent_pid=options.parent_pid,
         )
         self._gpus = self._make_sampler()
         self._metrics = MetricsPipeline(

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -58,6 +59,18 @@ def test_a_trainer_that_ends_well_is_reported_as_finished_and_its_relay_ends_by_
 
     wait_for(lambda: is_gone(run), "the relay's end")
     assert manifest(run)["status"] == "finished"
+
+
+def test_a_relay_ends_when_its_trainer_is_gone_and_the_run_was_deleted(tmp_path):
+    run = tmp_path / "run"
+    with training(tmp_path, "--relay", "--linger", "0", "--pause", "0.01") as trainer:
+        announced_url(run)
+        started = manifest(run)["relay"]["pid"]
+        trainer.kill()
+        while run.exists():  # the relay may just be writing in it
+            shutil.rmtree(run, ignore_errors=True)
+
+    wait_for(lambda: not is_running(started), "the relay's end")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -168,6 +181,13 @@ def test_a_relay_told_to_stop_stores_its_position_and_the_next_one_sends_nothing
         assert (first.returncode, second.returncode) == (0, 0)
         assert sorted(delivered) == sorted(line["event_id"] for line in lines_of(run))
         assert len({span.span_id for span in receiver.spans}) == len(receiver.spans)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def is_gone(run: Path) -> bool:
