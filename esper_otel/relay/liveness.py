@@ -142,7 +142,7 @@ class Liveness:
         return dead
 
     def _report_deleted(self) -> list[int]:
-        """All ranks are dead where nobody makes a deleted run anew: a living trainer does so with its next heartbeat."""
+        """All ranks are dead where nobody makes a deleted run anew; a living trainer does with its next heartbeat."""
         now = time.monotonic()
         self._missing_since = self._missing_since or now
         is_orphan = self._parent_pid is not None and os.getppid() != self._parent_pid
