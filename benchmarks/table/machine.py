@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": f"{model}, {os.cpu_count()} cores",
         "memory": f"{int(memory.split()[0]) / 2**20:.0f} GiB" if memory else "unknown",
-        "system": f"Linux {platform.release().split('-')[0]}, CPython {platform.python_version()}",
+        "system": f"Linux {platform.release().split('-')[0]}, {_interpreter()}",
         "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
     }
 
@@ -34,6 +35,12 @@ def machine() -> dict[str, str]:
 def load() -> float:
     """Processes that want to run, mean of the last minute."""
     return os.getloadavg()[0]
+
+
+def _interpreter() -> str:
+    """Its version and build: how it was optimised decides a tenth of every figure, so that Debian's own is measured."""
+    build = "the distribution's build" if sys.base_prefix == "/usr" else "not the distribution's build"
+    return f"CPython {platform.python_version()} ({platform.python_compiler()}, {build})"
 
 
 def _first(path: str, name: str) -> str:
