@@ -19,6 +19,7 @@ from typing import Final
 
 from benchmarks.dashboarding.history import History, make_history
 from benchmarks.dashboarding.queries import Cost, Query, Server, queries_of, server_with
+from benchmarks.table.machine import load
 from deploy.stack.program import ROOT, TOOLS
 
 PAGE: Final = ROOT / "docs" / "dashboards-cost.md"
@@ -32,8 +33,8 @@ def measure(server: Server, queries: list[Query], repeats: int) -> tuple[list[Co
     return costs, {uid: server.touched([query for query in queries if query.uid == uid]) for uid in uids}
 
 
-def page(history: History, costs: list[Cost], series: dict[str, int], repeats: int, version: str) -> str:
-    """The whole page."""
+def page(history: History, costs: list[Cost], series: dict[str, int], how: str) -> str:
+    """The whole page; ``how`` says on what the times were taken."""
     every = sorted(costs, key=lambda cost: -cost.took_s)
     has = f"{history.scraped.series:,} series, {history.scraped.samples:,} samples"
     lines = [
@@ -44,8 +45,8 @@ def page(history: History, costs: list[Cost], series: dict[str, int], repeats: i
         f"A run with {history.envs} environments, an hour long and scraped every 15 s: {has}.",
         "Every query of every panel as Grafana sends it when one run and everything else is chosen and the last hour",
         "is shown: one value, or a point every 15 s.",
-        f"Times are medians of {repeats} in {version} on {os.cpu_count()} cores, warm, one query at a time, while",
-        "other work ran on the machine.",
+        f"Times are medians {how},",
+        "warm, one query at a time.",
         "",
         "| dashboard | panels that ask | queries | series read | all, s | median, ms | slowest, ms | its panel |",
         "|---|--:|--:|--:|--:|--:|--:|---|",
@@ -103,11 +104,13 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="print the page and write nothing")
     asked = parser.parse_args()
     prometheus, promtool = _program("prometheus", asked.prometheus), _program("promtool", asked.promtool)
+    load_before = load()
     with tempfile.TemporaryDirectory(prefix="esper-dashboards-") as temporary:
         history = make_history(Path(temporary), asked.envs)
         with server_with(history, Path(temporary), prometheus, promtool) as server:
             costs, series = measure(server, queries_of(history.run_id), asked.repeats)
-    text = page(history, costs, series, asked.repeats, _version(prometheus))
+    how = f"of {asked.repeats} in {_version(prometheus)} on {os.cpu_count()} cores with a load of {load_before:.1f} before"
+    text = page(history, costs, series, how)
     if asked.print:
         print(text)
     else:

@@ -105,7 +105,11 @@ def _traces(bytes_per_s: float) -> str:
         return "Tempo, one process"
     distributors = math.ceil(bytes_per_s / TEMPO_BYTES_PER_DISTRIBUTOR)
     live_stores = math.ceil(bytes_per_s / TEMPO_BYTES_PER_LIVE_STORE)
-    return f"Tempo: {distributors} distributors, {live_stores} live-stores"
+    return f"Tempo: {_counted(distributors, 'distributor')}, {_counted(live_stores, 'live-store')}"
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def _logs(bytes_per_day: float) -> str:
