@@ -109,7 +109,8 @@ def main() -> None:
         history = make_history(Path(temporary), asked.envs)
         with server_with(history, Path(temporary), prometheus, promtool) as server:
             costs, series = measure(server, queries_of(history.run_id), asked.repeats)
-    how = f"of {asked.repeats} in {_version(prometheus)} on {os.cpu_count()} cores with a load of {load_before:.1f} before"
+    where = f"{os.cpu_count()} cores with a load of {load_before:.1f} before"
+    how = f"of {asked.repeats} in {_version(prometheus)} on {where}"
     text = page(history, costs, series, how)
     if asked.print:
         print(text)
