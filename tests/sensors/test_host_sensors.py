@@ -139,16 +139,18 @@ def test_a_driver_that_hangs_is_asked_once_and_told_once(capsys: pytest.CaptureF
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_missing_library_for_utilisation_is_a_fault() -> None:
+def test_a_missing_library_for_utilisation_is_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
     def missing(_: torch.device) -> tuple[float, float]:
         raise ModuleNotFoundError("nvidia-ml-py does not seem to be installed")
 
     probe = UtilizationProbe("cuda:0", read=missing)
     probe.request()
-    wait_until(lambda: probe.faults.counts)
+    assert probe._thread is not None
+    probe._thread.join(10)  # it counts first and prints then, which the next test must not see
     probe.request()
 
     assert probe.faults.counts == {("utilization", "no_library"): 1}
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_faults_are_printed_once_counted_always_and_drained_as_events(capsys: pytest.CaptureFixture[str]) -> None:
