@@ -158,7 +158,7 @@ class DeliveryPipeline:
                 return
             if self._unstored_since is None and time.monotonic() - quiet_since > QUIET_S:
                 self._deliver_flushed()
-            self._stop.wait(IDLE_S)
+            self.feed.wait(self._stop, IDLE_S)
         self._store_rest()
 
     def _deliver_end(self) -> None:

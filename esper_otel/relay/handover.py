@@ -51,7 +51,11 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Handover:
-    """A short queue of batches, each beginning where the one before ended. Safe for use by two threads."""
+    """A short queue of batches, each beginning where the one before ended. Safe for use by two threads.
+
+    Attributes:
+        waits: whether the log is finished, so that who puts and who takes wait for each other.
+    """
 
     def __init__(self, positions: Mapping[str, Position], *, waits: bool = False) -> None:
         """The first batch begins at ``positions``.
@@ -59,8 +63,8 @@ class Handover:
         ``waits``: :meth:`put` lets a delivery that works catch up instead of forgetting lines, which it would have to
         decode a second time. For finished logs, of which nobody watches the newest metrics.
         """
-        self._waits = waits
-        self._room = threading.Condition()
+        self.waits = waits
+        self._changed = threading.Condition()
         self._fetched_at = time.monotonic()
         self._batches: deque[Batch] = deque()
         self._held = 0
@@ -72,9 +76,9 @@ class Handover:
 
         ``size_bytes`` is their length in the log.
         """
-        with self._room:
-            while self._waits and not self._fits(len(lines), size_bytes):
-                if not self._room.wait(self._fetched_at + PACE_S - time.monotonic()):
+        with self._changed:
+            while self.waits and not self._fits(len(lines), size_bytes):
+                if not self._changed.wait(self._fetched_at + PACE_S - time.monotonic()):
                     break
             self._batches.append(Batch(self._tail, end, ingest, lines, size_bytes))
             self._tail = end
@@ -82,21 +86,27 @@ class Handover:
             self._held_bytes += size_bytes
             while not self._fits(0, 0):
                 self._drop_first()
+            self._changed.notify_all()
 
     def _fits(self, lines: int, size_bytes: int) -> bool:
         return self._held + lines <= MAX_LINES and self._held_bytes + size_bytes <= MAX_BYTES
 
     def take(self, positions: Mapping[str, Position]) -> Batch | None:
         """The batch that begins at ``positions``, and forget those before it; None when there is none."""
-        with self._room:
+        with self._changed:
             self._fetched_at = time.monotonic()
             for skipped, batch in enumerate(self._batches):
                 if batch.start == positions:
                     for _ in range(skipped + 1):
                         self._drop_first()
-                    self._room.notify()
+                    self._changed.notify_all()
                     return batch
         return None
+
+    def wait(self, positions: Mapping[str, Position], timeout_s: float) -> None:
+        """Return when there is a batch that begins at ``positions``, at the latest after ``timeout_s``."""
+        with self._changed:
+            self._changed.wait_for(lambda: any(batch.start == positions for batch in self._batches), timeout_s)
 
     def _drop_first(self) -> None:
         batch = self._batches.popleft()
@@ -105,7 +115,7 @@ class Handover:
 
     def is_at_tail(self, positions: Mapping[str, Position]) -> bool:
         """Whether whoever is at ``positions`` has everything that was put."""
-        with self._room:
+        with self._changed:
             return self._tail == positions
 
 
@@ -154,6 +164,17 @@ class LineFeed:
         """Bytes on disk behind the position; may be called from another thread."""
         with LogReader(self._path, follow=True, positions=self._positions) as rest:
             return rest.unread_bytes()
+
+    def wait(self, stop: threading.Event, timeout_s: float) -> None:
+        """Wait for more to read, for ``timeout_s`` at most.
+
+        A log that grows is looked at after ``timeout_s`` or when ``stop`` is set: its lines come one by one, and to be
+        woken by each would cost more than they do.
+        """
+        if self._handover is not None and self._handover.waits:
+            self._handover.wait(self._positions, timeout_s)
+        else:
+            stop.wait(timeout_s)
 
     def finish(self) -> None:
         """Stop expecting more: what is read next ends with the log, torn last lines included."""

@@ -177,3 +177,41 @@ def test_a_delivery_that_waits_for_its_endpoint_holds_up_a_replay_for_a_moment_o
     assert time.monotonic() - began < 2 * module.PACE_S  # once, not for each of the 50 batches
     assert list(range(1, 501)) == rest_of(feed)
     ahead.reader.close()
+
+
+def waiting(feed: LineFeed, stop: threading.Event) -> threading.Thread:
+    """A delivery that waits for a minute unless something ends it."""
+    thread = threading.Thread(target=feed.wait, args=(stop, 60.0), daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_replay_wakes_the_delivery_as_soon_as_there_are_lines(tmp_path: Path) -> None:
+    writer, ahead, feed = pipelines(tmp_path / "run", waits=True)
+    writer.write(10)
+    delivery = waiting(feed, threading.Event())
+    ahead.go_on(10)
+    delivery.join(20)
+
+    assert not delivery.is_alive()
+    assert list(range(1, 11)) == numbers(feed.read(10))
+    feed.close()
+    ahead.reader.close()
+
+
+def test_a_delivery_that_follows_is_woken_when_it_must_stop_and_not_by_lines(tmp_path: Path) -> None:
+    writer, ahead, feed = pipelines(tmp_path / "run")
+    stop = threading.Event()
+    delivery = waiting(feed, stop)
+    for _ in range(5):
+        writer.write(1)
+        ahead.go_on(10)
+    delivery.join(0.2)
+    slept_on = delivery.is_alive()
+    stop.set()
+    delivery.join(20)
+
+    assert slept_on
+    assert not delivery.is_alive()
+    feed.close()
+    ahead.reader.close()
