@@ -8,10 +8,14 @@ number after the last closed one, so that a position (segment, offset) stays rig
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
+
+from esper_otel.log.listing import listing_of, names_in
 
 COMPRESSED: Final = (".gz", ".zst")
 RUN_FILE: Final = "run.json"
@@ -23,6 +27,9 @@ _NAME: Final = re.compile(
     r"events(?:\.rank(?P<rank>[1-9]\d*))?(?:\.(?P<segment>\d{6,}))?\.jsonl(?P<suffix>\.gz|\.zst)?"
 )
 _LOCK_NAME: Final = re.compile(r"\.writer\.rank(?P<rank>0|[1-9]\d{0,8})\.lock")
+
+_KNOWN_LISTINGS: Final = 8
+"""Listings whose meaning is remembered: to take names apart takes longer than to list them."""
 
 
 class Located(msgspec.Struct, frozen=True):
@@ -53,8 +60,12 @@ class Source(Protocol):
 class Series:
     """The segments of one rank in a run directory."""
 
-    def __init__(self, directory: Path, rank: int) -> None:
-        """Nothing is opened and nothing need exist."""
+    def __init__(self, directory: Path, rank: int, *, is_followed: bool = False) -> None:
+        """Nothing is opened and nothing need exist.
+
+        ``is_followed``: whether the directory need not be listed for every look (:mod:`esper_otel.log.listing`).
+        """
+        self._list_names = listing_of(directory).names if is_followed else partial(names_in, directory)
         self.directory = directory
         self.rank = rank
         self._stem = "events" if rank == 0 else f"events.rank{rank}"
@@ -68,30 +79,19 @@ class Series:
 
     def closed(self) -> dict[int, Path]:
         """The closed segments by number; the uncompressed file where a segment is there in both forms."""
-        found: dict[int, Path] = {}
-        for path in _files(self.directory):
-            match = _NAME.fullmatch(path.name)
-            if match is None or match["segment"] is None or int(match["rank"] or 0) != self.rank:
-                continue
-            number = int(match["segment"])
-            if number not in found or match["suffix"] is None:
-                found[number] = path
-        packed = [path for suffix in COMPRESSED if (path := self.directory / f"{self.name}{suffix}").exists()]
-        if packed and not self.active.exists():
-            found[max(found, default=0) + 1] = packed[0]  # somebody compressed a finished log
-        return found
+        return {number: self.directory / name for number, name in self._closed().names.items()}
 
     def numbers(self) -> list[int]:
         """Numbers of the closed segments and of the active one."""
-        closed = sorted(self.closed())
-        return [*closed, (closed[-1] if closed else 0) + 1]
+        closed = self._closed()
+        return [*sorted(closed.names), closed.last + 1]
 
     def locate(self, segment: int) -> Located | None:
         """The file of ``segment``: closed, active, or None."""
-        closed = self.closed()
-        if segment in closed:
-            return Located(closed[segment], True)
-        return Located(self.active, False) if segment == max(closed, default=0) + 1 else None
+        closed = self._closed()
+        if segment in closed.names:
+            return Located(self.directory / closed.names[segment], True)
+        return Located(self.active, False) if segment == closed.last + 1 else None
 
     def ends_before(self, segment: int) -> bool:
         """Never: a later run of the same id may add to it."""
@@ -102,11 +102,50 @@ class Series:
         numbers = self.numbers()
         return segment if segment in numbers else numbers[0]
 
+    def _closed(self) -> _Closed:
+        return _read_names(self._list_names()).closed.get(self.rank, _NONE_CLOSED)
+
+
+class _Closed(msgspec.Struct, frozen=True):
+    """The names of a rank's closed segments by number, and the greatest number; 0 without any."""
+
+    names: Mapping[int, str]
+    last: int
+
+
+class _Contents(msgspec.Struct, frozen=True):
+    """What the names in a directory say: the segments of each rank that has a log, and the ranks that have a lock."""
+
+    closed: Mapping[int, _Closed]
+    locked: tuple[int, ...]
+
+
+_NONE_CLOSED: Final = _Closed({}, 0)
+
+
+@lru_cache(_KNOWN_LISTINGS)
+def _read_names(names: tuple[str, ...]) -> _Contents:
+    closed: dict[int, dict[int, str]] = {}
+    whole: dict[int, dict[str | None, str]] = {}
+    for match in filter(None, map(_NAME.fullmatch, names)):
+        rank, suffix = int(match["rank"] or 0), match["suffix"]
+        of_rank = closed.setdefault(rank, {})
+        if match["segment"] is None:
+            whole.setdefault(rank, {})[suffix] = match[0]
+        elif suffix is None or int(match["segment"]) not in of_rank:
+            of_rank[int(match["segment"])] = match[0]
+    for rank, forms in whole.items():
+        if None not in forms:  # somebody compressed a finished log
+            closed[rank][max(closed[rank], default=0) + 1] = next(forms[form] for form in COMPRESSED if form in forms)
+    locked = sorted(int(match["rank"]) for match in filter(None, map(_LOCK_NAME.fullmatch, names)))
+    return _Contents(
+        {rank: _Closed(found, max(found, default=0)) for rank, found in sorted(closed.items())}, tuple(locked)
+    )
+
 
 def ranks_with_lock(directory: Path) -> list[int]:
     """Ranks that a process of the run began to write, whether or not a line of theirs is there."""
-    found = (_LOCK_NAME.fullmatch(path.name) for path in _files(directory))
-    return sorted(int(match["rank"]) for match in found if match is not None)
+    return [*_read_names(listing_of(directory).names()).locked]
 
 
 class SingleFile:
@@ -158,9 +197,8 @@ def resolve(path: Path) -> list[Source]:
 
 
 def _run(directory: Path) -> list[Source]:
-    ranks = {int(match["rank"] or 0) for path in _files(directory) if (match := _NAME.fullmatch(path.name))}
     real = directory.resolve()  # a link to the latest run may point elsewhere tomorrow
-    return [Series(real, rank) for rank in sorted(ranks)]
+    return [Series(real, rank, is_followed=True) for rank in _read_names(listing_of(real).names()).closed]
 
 
 def _latest(directory: Path) -> list[Source]:
@@ -174,16 +212,9 @@ def _esper_lite(directory: Path) -> list[Source]:
 
 
 def _loose(directory: Path) -> list[Source]:
-    return [SingleFile(path, path.name) for path in sorted(_files(directory)) if _is_log(path)]
+    paths = sorted(directory / name for name in listing_of(directory).names())
+    return [SingleFile(path, path.name) for path in paths if _is_log(path)]
 
 
 def _is_log(path: Path) -> bool:
     return path.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst"))
-
-
-def _files(directory: Path) -> list[Path]:
-    """The entries of ``directory``; none when it is gone, which a follower survives."""
-    try:
-        return list(directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
