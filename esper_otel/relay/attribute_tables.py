@@ -17,7 +17,7 @@ from esper_otel.relay.event_attributes import attribute_value, cut_text, json_te
 from esper_otel.relay.wire import attribute, double_prefix
 
 MAX_CACHED_VALUES: Final = 512
-"""Different values that one field's table holds; others are encoded each time."""
+"""Different values that one field's table holds before it begins anew."""
 
 OF_FEW_VALUES: Final = frozenset({str, bool})
 _PLAIN_JSON: Final = frozenset({float, int, bool})
@@ -36,10 +36,11 @@ class SingleValues(dict[Any, bytes]):
         self._key = key
 
     def __missing__(self, value: Any) -> bytes:
-        """Encode ``value`` and remember it where there is room."""
+        """Encode ``value`` and remember it."""
         encoded = attribute(self._key, attribute_value(value))
-        if len(self) < MAX_CACHED_VALUES:
-            self[value] = encoded
+        if len(self) >= MAX_CACHED_VALUES:
+            self.clear()  # of a number that counts up, the ones met first never come again
+        self[value] = encoded
         return encoded
 
 
@@ -52,10 +53,11 @@ class Texts(dict[tuple[Any, ...], bytes]):
         self._singles = [SingleValues(key) for key in keys]
 
     def __missing__(self, values: tuple[Any, ...]) -> bytes:
-        """Encode ``values``, one for each key, and remember them where there is room."""
+        """Encode ``values``, one for each key, and remember them."""
         encoded = b"".join([single[value] for single, value in zip(self._singles, values, strict=True)])
-        if len(self) < MAX_CACHED_VALUES:
-            self[values] = encoded
+        if len(self) >= MAX_CACHED_VALUES:
+            self.clear()
+        self[values] = encoded
         return encoded
 
 

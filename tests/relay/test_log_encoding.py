@@ -21,7 +21,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 from esper_otel.events import EVENT_TYPES, Decision, Event, PolicyUpdate
 from esper_otel.log.envelope import Record
 from esper_otel.relay.attribute_plans import MAX_PLANS, AttributePlans
-from esper_otel.relay.attribute_tables import MAX_CACHED_VALUES
+from esper_otel.relay.attribute_tables import MAX_CACHED_VALUES, SingleValues, Texts
 from esper_otel.relay.event_attributes import attribute_value, event_attributes
 from esper_otel.relay.log_events import LogEventProjector
 from esper_otel.relay.otlp_bytes import OtlpRequest
@@ -207,3 +207,13 @@ def test_a_request_names_resource_and_scope_and_holds_every_record() -> None:
     assert list(range(300)) == [record.time_unix_nano for record in scope_logs.log_records]
     assert theirs.resource_logs[0].resource == request.resource_logs[0].resource
     assert theirs.resource_logs[0].scope_logs[0].scope == scope_logs.scope
+
+
+def test_a_number_that_counts_up_for_ever_is_still_remembered_where_it_repeats() -> None:
+    numbers, texts = SingleValues("tamiyo.episode_idx"), Texts(["tamiyo.action_name", "tamiyo.action_success"])
+    for episode in range(3 * MAX_CACHED_VALUES):
+        assert attribute("tamiyo.episode_idx", episode) == numbers[episode]
+        assert numbers[episode] is numbers[episode]
+        texts[f"ACTION {episode}", True]
+        assert texts[f"ACTION {episode}", True] is texts[f"ACTION {episode}", True]
+        assert max(len(numbers), len(texts)) <= MAX_CACHED_VALUES
