@@ -25,10 +25,6 @@ MAX_DIRECTORIES: Final = 64
 """Directories whose listings are kept."""
 
 
-GONE: Final = (FileNotFoundError, NotADirectoryError)
-"""What a directory that is gone raises, which a follower survives."""
-
-
 class _Held(msgspec.Struct, frozen=True):
     """A listing; ``stamp`` tells the directory and its time, which were first seen at ``seen_at`` (monotonic, s)."""
 
@@ -47,10 +43,10 @@ class Listing:
         self._held: _Held | None = None
 
     def names(self) -> tuple[str, ...]:
-        """The names that are there now; none when the directory is gone."""
+        """The names that are there now; none when the directory is gone, which a follower survives."""
         try:
             return self._names()
-        except GONE:
+        except (FileNotFoundError, NotADirectoryError):
             self._held = None
             return ()
 
@@ -73,11 +69,8 @@ def listing_of(directory: Path) -> Listing:
 
 
 def names_in(directory: Path) -> tuple[str, ...]:
-    """The names in ``directory``, listed now; none when it is gone."""
-    try:
-        return _list(directory)
-    except GONE:
-        return ()
+    """The names in ``directory``, listed now: a listing that never was asked holds nothing."""
+    return Listing(directory).names()
 
 
 def _list(directory: Path) -> tuple[str, ...]:
