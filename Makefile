@@ -6,32 +6,43 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: demo test check format clean generate
+.PHONY: help demo test quick check format clean generate
+.DEFAULT_GOAL := help
 
-demo: $(STAMP)
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+demo: $(STAMP) ## train on real data with telemetry on; no server needed
 	$(BIN)/python -m trainer --recipe demo --telemetry-dir telemetry
 	$(BIN)/python scripts/event_table.py telemetry/latest
 	$(BIN)/esper-otel report telemetry/latest -o telemetry/latest/report.html
+	@echo "Ask the run: $(BIN)/esper-otel sql telemetry/latest \"SELECT * FROM tolaria_batches\""
 
-test: $(STAMP) tools check
+test: $(STAMP) tools check ## everything that CI runs; installs what 'make tools' does
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-check: $(STAMP)
+quick: $(STAMP) ## checks and the fast tests of what changed, under a minute
+	$(BIN)/python scripts/quick.py
+
+check: $(STAMP) ## format, lint, types, import contracts, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate.py --check
 
-format: $(STAMP)
+format: $(STAMP) ## format and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Files that are derived from the contract.
-generate: $(STAMP)
+generate: $(STAMP) ## write the files that are derived from the code
 	$(BIN)/python scripts/generate.py
 
-clean:
+.PHONY: alerts
+alerts: generate ## write the files of the alerts and run their tests, without Prometheus
+	$(BIN)/python -m pytest -q -n $(JOBS) tests/alerts/test_table.py tests/alerts/test_links.py tests/alerts/test_rules.py
+
+clean: ## remove the environment, runs and caches
 	rm -rf $(VENV) telemetry .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 
 $(STAMP): pyproject.toml constraints.txt scripts/bootstrap.sh
@@ -40,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/bootstrap.sh
 
 # Prometheus and promtool, from Debian, for the tests that use the real ones.
 .PHONY: tools
-tools: $(STAMP)
+tools: $(STAMP) ## install or build the programs that tests and the stack use
 	sh scripts/tools.sh
 	sh scripts/collector.sh
 	sh scripts/query_parsers.sh
@@ -48,27 +59,47 @@ tools: $(STAMP)
 
 # What watches runs: 'up' with Docker Compose, 'stack' from programs on the PATH. OPTIONS are those of python -m deploy.stack.
 .PHONY: up down stack
-up: $(STAMP)
+up: $(STAMP) ## the whole stack with Docker Compose
 	$(BIN)/python -m deploy.stack.compose
 	docker compose -f deploy/compose.yaml up --detach --build --wait
 	@echo "Grafana: http://127.0.0.1:$${GRAFANA_PORT:-3000}. For a trainer: export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:$${OTLP_HTTP_PORT:-4318}"
 
-down:
+down: ## stop it
 	docker compose -f deploy/compose.yaml down
 
-stack: $(STAMP)
+stack: $(STAMP) ## the stack from programs on the PATH
 	$(BIN)/python -m deploy.stack $(OPTIONS)
 
-# The whole fault campaign (some 20 minutes on 4 cores); it writes the table in docs/faults.md.
+# Every extra of the wheel in an empty environment, with the pinned and with the oldest packages; needs a package index.
+.PHONY: packaging
+packaging: $(STAMP) ## every extra of the wheel in an empty environment, oldest packages too
+	$(BIN)/python -m pytest tests/packaging tests/packaging/campaign.py
+
+# Programs of real frameworks, unchanged; the packages go to out/frameworks, from a package index.
+.PHONY: frameworks
+frameworks: $(STAMP) ## Lightning, transformers, accelerate, Stable-Baselines3, recorded unchanged
+	$(BIN)/python -m pytest tests/frameworks/campaign.py tests/frameworks/explosions.py
+
+# The drawn dashboards in Grafana's own front end; needs a Grafana, which no package of Debian has.
+.PHONY: browser
+browser: $(STAMP) ## runs in every state, in the real Grafana; needs one on the PATH or in .tools/bin
+	CI=true $(BIN)/python -m pytest tests/grafana/in_browser.py
+
+# Random lives of a run: processes are started, killed, suspended, restarted, renamed and cleaned up in any order.
+.PHONY: lifecycle
+lifecycle: $(STAMP) ## random lives of a run, many of them
+	$(BIN)/python -m tests.lifecycle.campaign $(OPTIONS)
+
+# The whole fault campaign (some 20 minutes on 4 cores); it writes the table in docs/evidence/faults.md.
 .PHONY: faults
-faults: $(STAMP) tools
+faults: $(STAMP) tools ## the whole fault campaign, 20 minutes
 	$(BIN)/python -m tests.faults.campaign
 
 # The figures against every alternative: two runs for the spread, some 45 minutes on a machine with nothing else to do.
 # ESPER_LITE_SRC=…/src adds esper-lite's own hub.
 .PHONY: bench
-bench: $(STAMP)
+bench: $(STAMP) ## all benchmarks, 45 minutes
 	sh scripts/bootstrap.sh $(VENV) bench
 	$(BIN)/python -m benchmarks --out out/bench-1.json
 	$(BIN)/python -m benchmarks --out out/bench-2.json
-	$(BIN)/python -m benchmarks --merge out/bench-1.json out/bench-2.json --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks --merge out/bench-1.json out/bench-2.json --page docs/evidence/benchmarks.md

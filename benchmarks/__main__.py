@@ -1,7 +1,7 @@
 """Every benchmark against the alternatives, one after the other; the figures as JSON, and two of them as a page.
 
     python -m benchmarks [--quick] --out out/bench-1.json
-    python -m benchmarks --merge out/bench-1.json out/bench-2.json --page docs/benchmarks.md
+    python -m benchmarks --merge out/bench-1.json out/bench-2.json --page docs/evidence/benchmarks.md
 
 The machine should have nothing else to do; its load before and after stands on the page.
 """
@@ -27,7 +27,7 @@ from benchmarks.table.page import page
 
 
 class Size(msgspec.Struct, frozen=True):
-    """How much is measured: blocks of the alternatives, ours and its parts, events, repeats, samples of the lag."""
+    """Amount of measurement: blocks of the alternatives, ours and its parts, events, repeats, samples of the lag."""
 
     quads: int
     ours: int
@@ -64,7 +64,7 @@ def run(size: Size) -> dict[str, Any]:
 
 
 def _apart(part: Callable[[], Any]) -> Any:
-    """What ``part`` gives, in a process of its own: what one part leaves behind must not slow down the next."""
+    """Result of ``part``, measured in its own process so that it cannot slow down the next part."""
     with tempfile.TemporaryDirectory() as directory:
         answer = Path(directory) / "answer.json"
         child = os.fork()
@@ -100,12 +100,12 @@ def _relay_costs(size: Size) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, or make the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few samples of everything, to try")
+    parser.add_argument("--quick", action="store_true", help="a few samples of everything, for a try")
     parser.add_argument("--quads", type=int, help="blocks of each alternative, by fours")
-    parser.add_argument("--ours", type=int, help="the same of this project's rows")
+    parser.add_argument("--ours", type=int, help="the same for this project's rows")
     parser.add_argument("--out", type=Path, help="file for the figures")
     parser.add_argument("--merge", type=Path, nargs="+", help="files of figures: the page's columns")
-    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="page to write")
+    parser.add_argument("--page", type=Path, default=Path("docs/evidence/benchmarks.md"), help="page to write")
     arguments = parser.parse_args()
     if arguments.merge:
         text = page([json.loads(each.read_text()) for each in arguments.merge])

@@ -1,4 +1,4 @@
-"""What a dashboard costs Prometheus with a hundred environments and an hour of data: docs/dashboards-cost.md.
+"""Cost of the dashboards in Prometheus for an hour of a hundred environments: docs/evidence/dashboards-cost.md.
 
     python -m benchmarks.dashboards [--envs 100] [--repeats 3] [--prometheus PATH] [--promtool PATH] [--print]
 
@@ -22,7 +22,7 @@ from benchmarks.dashboarding.queries import Cost, Query, Server, queries_of, ser
 from benchmarks.table.machine import load
 from deploy.stack.program import ROOT, TOOLS
 
-PAGE: Final = ROOT / "docs" / "dashboards-cost.md"
+PAGE: Final = ROOT / "docs" / "evidence" / "dashboards-cost.md"
 SLOWEST: Final = 10
 
 
@@ -34,7 +34,7 @@ def measure(server: Server, queries: list[Query], repeats: int) -> tuple[list[Co
 
 
 def page(history: History, costs: list[Cost], series: dict[str, int], how: str) -> str:
-    """The whole page; ``how`` says on what the times were taken."""
+    """The whole page; ``how`` describes the measurement of the times."""
     every = sorted(costs, key=lambda cost: -cost.took_s)
     has = f"{history.scraped.series:,} series, {history.scraped.samples:,} samples"
     lines = [
@@ -85,7 +85,7 @@ def _query(cost: Cost) -> str:
 def _program(name: str, asked: str | None) -> str:
     found = shutil.which(asked or name, path=os.pathsep.join([str(TOOLS), os.environ.get("PATH", "")]))
     if found is None:
-        raise SystemExit(f"{asked or name}: there is no such program; get it with 'make tools', or say --{name} PATH")
+        raise SystemExit(f"{asked or name}: program not found; install it with 'make tools', or use --{name} PATH")
     return found
 
 
@@ -99,9 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--prometheus", help="instead of the one on the PATH")
-    parser.add_argument("--promtool", help="instead of the one on the PATH")
-    parser.add_argument("--print", action="store_true", help="print the page and write nothing")
+    parser.add_argument("--prometheus", help="use this program, not the one on the PATH")
+    parser.add_argument("--promtool", help="use this program, not the one on the PATH")
+    parser.add_argument("--print", action="store_true", help="print the page, do not write it")
     asked = parser.parse_args()
     prometheus, promtool = _program("prometheus", asked.prometheus), _program("promtool", asked.promtool)
     load_before = load()

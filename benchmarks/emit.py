@@ -55,7 +55,7 @@ def decision() -> Decision:
 
 
 def record_directly(meter: Meter) -> Callable[[], None]:
-    """A function that sets 40 gauges with two attributes, prepared as well as can be."""
+    """A function that sets 40 gauges with two attributes, prepared as well as possible."""
     gauges = [meter.create_gauge(f"decision.value_{number}") for number in range(40)]
 
     def record() -> None:
@@ -87,7 +87,7 @@ def paced(call: Callable[[], object], count: int) -> list[float]:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which ``share`` (0 to 1) of ``values`` lie."""
+    """The value below which a ``share`` (0 to 1) of ``values`` lies."""
     return sorted(values)[min(int(share * len(values)), len(values) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""What an event costs the training process: emit() and building it on the training thread, encoding and writing beside.
+"""Cost of an event in the training process: building and emit() on the training thread, encoding and writing beside it.
 
     python -m benchmarks.emit_costs [--events 40000]
 

@@ -1,4 +1,4 @@
-"""esper-lite on its mock data, alone, with the instrumentor, and followed by a relay: what is counted, what it costs.
+"""esper-lite on its mock data, alone, with the instrumentor, and followed by a relay: counts and cost.
 
     ESPER_LITE_SRC=/path/to/esper-lite python -m benchmarks.esper_lite [--repeats 5] [--rounds 3] [--ways alone,…]
 
@@ -37,7 +37,7 @@ WAYS = ("alone", "instrumentor", "followed")
 LINGER_S = "60"
 START_S = 120
 IDLE_S = "20"
-"""Longer than its longest pause: its log never says that it is over."""
+"""Longer than its longest pause: its log has no end event."""
 
 OF_THE_LOG_ITSELF = {"HEARTBEAT", "RUN_ENDED", "TELEMETRY_LOSS"}
 
@@ -54,7 +54,7 @@ class Trained(msgspec.Struct):
 
 
 def main() -> None:
-    """Train in turn, hold every run against its own file, and print medians."""
+    """Train in turn, compare every run with its own file, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
@@ -133,7 +133,7 @@ def environment(telemetry_dir: Path) -> dict[str, str]:
 
 @contextmanager
 def following(directory: Path) -> Iterator[Path]:
-    """A relay that follows esper-lite's log from the moment it is there; where it writes what it says."""
+    """A relay that follows esper-lite's log from its first line, and the path of its output."""
     deadline = time.monotonic() + START_S
     while not any(path.stat().st_size for path in directory.glob("*/events.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.05)  # on a busy machine the start takes longer than any pause of the training
@@ -163,7 +163,7 @@ def nobody() -> Iterator[None]:
 
 
 def scrape(said: Path) -> str:
-    """What the relay serves once it read everything."""
+    """Metrics of the relay once it has read everything."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         words = said.read_text().split() if said.exists() else []
@@ -187,7 +187,7 @@ def duration_s(raw: list[dict[str, Any]]) -> float:
 
 
 def account(trained: Trained) -> str:
-    """Hold what we counted against a count of esper-lite's own lines; raises where they differ."""
+    """Compare our counts with a count of esper-lite's own lines; raises if they differ."""
     dropped = sum(int(one["dropped_events"]) for one in trained.hub.values())
     assert dropped == 0, trained.hub
     if not trained.metrics:
@@ -208,7 +208,7 @@ def account(trained: Trained) -> str:
 
 
 def expected(raw: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """What the relay's counters must be, from esper-lite's lines alone."""
+    """Expected counters of the relay, from esper-lite's lines alone."""
     kinds = Counter(line["event_type"] for line in raw)
     operations = Counter(
         line["data"]["action_name"] for line in raw if (line["data"] or {}).get("kind") == "last_action"
@@ -224,7 +224,7 @@ def totals(metrics: str) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
-            found[sample.name, sample.labels.get("event_type") or sample.labels.get("op") or ""] += sample.value
+            found[sample.name, sample.labels.get("event_type") or sample.labels.get("op") or ""] += int(sample.value)
     return found
 
 

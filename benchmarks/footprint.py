@@ -1,4 +1,4 @@
-"""What a layer adds to a training process before its first event: time to import and begin, and memory.
+"""Cost of a layer before the first event of a training process: import time, start-up time and memory.
 
     python -m benchmarks.footprint [--repeats 5]
 
@@ -51,7 +51,7 @@ os._exit(0)
 
 
 def measure(repeats: int) -> list[dict[str, Any]]:
-    """A row for each layer; without figures where it is not installed."""
+    """A row for each layer, without figures if it is not installed."""
     rows = []
     for name, source in LAYERS.items():
         found = [_once(source) for _ in range(repeats)]

@@ -1,4 +1,4 @@
-"""What the sensors cost and whether they are right, on a real GPU, in one run.
+"""Cost and correctness of the sensors on a real GPU, in one run.
 
     python -m benchmarks.gpu_timing [--step-ms 5] [--blocks 40] [--steps 100] [--device cuda]
 
@@ -20,11 +20,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 
 import torch
 
 import esper_otel
-from esper_otel.relay.nvml_sampler import NvmlSampler
+from esper_otel.relay.gpu.sampler import NvmlSampler
 from esper_otel.sensors import PhaseTimer, TrainingMonitor
 from esper_otel.signals import hardware as hw
 
@@ -104,7 +105,7 @@ def monitor_of(work: Workload) -> TrainingMonitor:
 
 
 def synchronisations(work: Workload) -> None:
-    """Run the monitored loop with every synchronising call of torch an error.
+    """Run the monitored loop with every synchronising call of torch raising an error.
 
     The scaler's own step reads whether gradients were finite, which synchronises by design: without it here.
     """
@@ -163,7 +164,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def host_cost(device: torch.device) -> None:
-    """What a phase costs the host, µs."""
+    """Cost of a phase on the host, µs."""
     timer = PhaseTimer(device)
     for _ in range(3):
         start = time.perf_counter()
@@ -219,14 +220,16 @@ class Both(AbstractContextManager[None]):
         self._range.__enter__()
         self._phase.__enter__()
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Leave both."""
-        self._phase.__exit__(*error)
+        self._phase.__exit__(kind, error, trace)
         self._range.__exit__(None, None, None)
 
 
 def nvml_beside_nvidia_smi(work: Workload) -> None:
-    """The relay's figures and nvidia-smi's, under the same load."""
+    """The relay's figures beside those of nvidia-smi, under the same load."""
     sampler = NvmlSampler(environ=os.environ, own_pids=lambda: {os.getpid()}, say=lambda line: print(f"  said: {line}"))
     sampler.start()
     end = time.monotonic() + 6
@@ -262,7 +265,7 @@ def nvidia_smi() -> str:
 def main() -> int:
     """Run all parts; the exit status is 2 without a GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--step-ms", type=float, default=5.0, help="length of a step that is aimed at")
+    parser.add_argument("--step-ms", type=float, default=5.0, help="target length of a step")
     parser.add_argument("--blocks", type=int, default=40, help="pairs of blocks with sensors on and off")
     parser.add_argument("--steps", type=int, default=100, help="steps in a block")
     parser.add_argument("--device", default="cuda")

@@ -1,4 +1,4 @@
-"""How long it takes from emit() to a scrape that shows it, while 1,000 other events a second are recorded.
+"""Time from emit() to a scrape that shows it, while 1,000 other events a second are recorded.
 
 python -m benchmarks.lag [--samples 60]
 """

@@ -1,6 +1,6 @@
-"""Does the policy learn? Trained, uniform-random and always-WAIT policies on the same held-out episodes, over seeds.
+"""Comparison of the trained policy with uniform-random and always-WAIT policies on held-out episodes, over seeds.
 
-    python benchmarks/learning.py [--seeds 200-207] [--rounds N] [--episodes 5] [--jobs 2] [--write docs/trainer.md]
+    python benchmarks/learning.py [--seeds 200-207] [--rounds N] [--episodes 5] [--jobs 2] [--write PAGE]
 
 Held-out episodes are ones that training did not play: their data order, growth and start weights follow from episode
 numbers beyond the last trained one. Every policy plays the same ones. Intervals are 95 % by Student's t over seeds;
@@ -37,7 +37,7 @@ BEGIN, END = "<!-- learning: written by benchmarks/learning.py -->\n", "<!-- end
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One seed: reward and final accuracy (percent) by policy, and how training went in its first and last fifth."""
+    """One seed: reward and final accuracy (percent) by policy, and the training in its first and last fifth."""
 
     seed: int
     reward: dict[str, float]
@@ -77,7 +77,7 @@ def play(training: Training, choose: Callable[..., Drawn], rounds: int) -> tuple
 
 
 def course(ends: Sequence[RoundEnd]) -> dict[str, float]:
-    """How training went over some rounds."""
+    """Progress of training over some rounds."""
     updates = [update.values for end in ends for update in end.learn.updates]
     steps = sum(sum(end.op_counts.values()) for end in ends)
     return {
@@ -118,7 +118,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def is_ahead(results: Sequence[Result]) -> bool:
-    """Whether the trained policy's paired lead over both baselines is above 0 by more than its interval."""
+    """Return True if the trained policy's paired lead over both baselines exceeds its interval."""
     leads = (interval([r.reward["trained"] - r.reward[name] for r in results]) for name in POLICIES[1:])
     return all(mean - half > 0.0 for mean, half in leads)
 
@@ -147,7 +147,7 @@ def report(results: Sequence[Result], command: str, episodes: int) -> str:
 
 
 def write_into(page: Path, text: str) -> None:
-    """Replace what stands between the markers of ``page``."""
+    """Replace the text between the markers of ``page``."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:

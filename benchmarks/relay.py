@@ -41,19 +41,19 @@ GROW_EVERY_S = 0.02
 
 
 class Discard(BaseHTTPRequestHandler):
-    """Takes every request and keeps nothing."""
+    """Server that accepts every request and keeps nothing."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:  # the name that http.server calls
-        """Read the body away and say that all is well."""
+        """Read the body and respond with success."""
         self.rfile.read(int(self.headers.get("content-length", 0)))
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def write_log(directory: Path, events: int) -> int:
@@ -83,7 +83,7 @@ def write_log(directory: Path, events: int) -> int:
 
 
 def grow(run: Path, source: Path, rate: float) -> None:
-    """Append the lines of ``source`` to the log of ``run``, ``rate`` lines a second, every 20 ms what is due."""
+    """Append the lines of ``source`` to the log of ``run`` at ``rate`` lines a second, in steps of 20 ms."""
     lines = source.read_bytes().splitlines(keepends=True)
     started, written = time.monotonic(), 0
     with (run / "events.jsonl").open("ab", buffering=0) as log:

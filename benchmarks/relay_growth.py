@@ -1,4 +1,4 @@
-"""What the relay's cost of an event grows with: series, ranks on the node, length of the log; and what a scrape takes.
+"""Growth of the relay's cost of an event with series, ranks on the node and length of the log; cost of a scrape.
 
     python -m benchmarks.relay_growth [--events 40000] [--long 10000000]
 
@@ -33,7 +33,7 @@ from esper_otel.log.encode import Envelope, LineEncoder
 
 EVERYTHING: Final = "metrics, spans, logs, OTLP metrics"
 SERIES: Final = {"fewest": (1, 1), "1,000": (4, 28), "10,000": (16, 140)}
-"""Groups and environments that give about so many series; a run's counters that stand at 0 alone are some 180."""
+"""Groups and environments that give about so many series; a run has some 180 counters at 0 alone."""
 
 RANKS: Final = (1, 4, 16)
 SCRAPES: Final = 15
@@ -73,7 +73,7 @@ def growth(events: int, long: int) -> dict[str, list[dict[str, Any]]]:
 
 
 def _on_one_core(place: Path, endpoint: str, events: int) -> float:
-    """Events a second of a relay that is bound to one core, by the clock.
+    """Events a second of a relay bound to one core, by wall time.
 
     The median of some pairs of replays, of which one is four times as long: what every relay takes to begin and end,
     waits included, is in both.

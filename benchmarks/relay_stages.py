@@ -1,4 +1,4 @@
-"""Where the relay's time goes: CPU time of each stage for one event, in one process and on one thread.
+"""CPU time of each stage of the relay for one event, in one process and on one thread.
 
     python -m benchmarks.relay_stages [--events 10000] [--repeats 5]
 
@@ -24,14 +24,14 @@ from benchmarks.alternatives.payloads import PAYLOADS, Payload
 from benchmarks.relay import EVENT_NS
 from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.reader import LogReader
-from esper_otel.relay.accounting import account
-from esper_otel.relay.exemplars import Exemplars
 from esper_otel.relay.ingest import Ingest, Ingested
 from esper_otel.relay.liveness import Liveness
-from esper_otel.relay.log_events import LogEventProjector
-from esper_otel.relay.metrics import MetricState
-from esper_otel.relay.otlp_bytes import OtlpRequest
-from esper_otel.relay.traces import TraceProjector
+from esper_otel.relay.metrics.accounting import account
+from esper_otel.relay.metrics.exemplars import Exemplars
+from esper_otel.relay.metrics.state import MetricState
+from esper_otel.relay.otlp.encoded import OtlpRequest
+from esper_otel.relay.otlp.log_records import LogEventProjector
+from esper_otel.relay.traces.projector import TraceProjector
 
 BATCH: Final = 500
 T = TypeVar("T")

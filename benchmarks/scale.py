@@ -1,4 +1,4 @@
-"""Past one machine: what a rank costs, what a gateway sustains, and what follows; writes the tables of docs/scale.md.
+"""Cost of a rank and throughput of a gateway, past one machine; writes the tables of docs/guides/scale.md.
 
     python -m benchmarks.scale [--ranks 50,75,100] [--cores 2] [--rounds N] [--no-load] [--print]
 
@@ -25,7 +25,7 @@ from benchmarks.scaling.schedule import schedule_of
 from benchmarks.scaling.sizing import need
 from benchmarks.scaling.steps import Climb, Plan, climb
 
-PAGE: Final = ROOT / "docs" / "scale.md"
+PAGE: Final = ROOT / "docs" / "guides" / "scale.md"
 RECORDINGS: Final = ROOT.parent / "shared" / "data"
 SIZES: Final = (1, 100, 10_000)
 SLOW_ROUND_S: Final = 60.0
@@ -69,7 +69,7 @@ def sections(runs: list[Run], climbed: list[Climb]) -> dict[str, str]:
 
 
 def sizes(rank: Rank, climbed: Climb) -> str:
-    """What :data:`SIZES` need at the pace of ``climbed``."""
+    """Needs of :data:`SIZES` at the pace of ``climbed``."""
     best, round_s = climbed.sustained, climbed.plan.round_s
     if best is None:
         return f"No number of ranks with rounds of {round_s:.1f} s was sustained.\n"
@@ -78,13 +78,13 @@ def sizes(rank: Rank, climbed: Climb) -> str:
 
 
 def main() -> int:
-    """Measure and write; the exit status."""
-    parser = argparse.ArgumentParser(description="Measure what docs/scale.md says.")
+    """Measure, write and return the exit status."""
+    parser = argparse.ArgumentParser(description="Measure the figures of docs/guides/scale.md.")
     parser.add_argument("--ranks", default="50,75,100,125,150,175,200,250,300", help="steps of the load")
     parser.add_argument("--cores", type=int, default=2, help="processors of the gateway")
     parser.add_argument("--rounds", type=int, help="rounds of the demo (default: all)")
-    parser.add_argument("--no-load", action="store_true", help="leave the gateway's tables as they are")
-    parser.add_argument("--print", action="store_true", help="print the tables and leave the page as it is")
+    parser.add_argument("--no-load", action="store_true", help="do not measure the gateway")
+    parser.add_argument("--print", action="store_true", help="print the tables, do not write the page")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="esper-scale-") as name:
         directory = Path(name)

@@ -1,4 +1,4 @@
-"""How much slower training becomes: a step of about 4 ms with each way of recording, against the same without.
+"""Slow-down of training: a step of about 4 ms with each way of recording, against the same step without.
 
     python -m benchmarks.slowdown [--quads 4] [--ours 14] [--only NAME]
 
@@ -94,7 +94,7 @@ def _row(cell: Cell, step_s: float) -> dict[str, Any]:
 
 
 def undisturbed_ratios(quads: Sequence[tuple[float, float, float, float]]) -> list[float]:
-    """With to without of each A B B A at which nothing else was at work; of all where something was at each."""
+    """Ratios with to without of each undisturbed A B B A; of all if all were disturbed."""
     quiet = [quad for quad in quads if 1 / DISTURBED < quad[0] / quad[3] < DISTURBED] or quads
     return [(second + third) / (first + fourth) for first, second, third, fourth in quiet]
 

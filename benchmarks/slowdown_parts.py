@@ -1,4 +1,4 @@
-"""What the slow-down of training consists of: building events, recording them, the relay, other work on the machine.
+"""Parts of the slow-down of training: building events, recording them, the relay, other work on the machine.
 
     python -m benchmarks.slowdown_parts [--quads 24]
 

@@ -34,13 +34,13 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
+from esper_otel.esper_lite.dialect.adapt import adapt
 from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
 from esper_otel.sql import VIEWS, connect
 from esper_otel.sql.compact import compact
 from esper_otel.sql.connect import MEMORY_LIMIT
-from esper_otel.upstream.adapt import adapt
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -74,8 +74,8 @@ LIVE: Final = ("tamiyo_updates", "decisions")
 
 def generate(log: Path, events: int, names: str) -> None:
     """Write a log of ``events`` lines: the recordings again and again, each round a day later with ids of its own."""
-    lines = _our_lines if names == "new" else _lines
-    rounds = _rounds([lines(path) for path in sorted(DATA.glob("*.jsonl.gz"))])
+    read = _our_lines if names == "new" else _lines
+    rounds = _rounds([read(path) for path in sorted(DATA.glob("*.jsonl.gz"))])
     with log.open("wb") as file:
         while lines := list(islice(rounds, min(events, 10_000))):
             file.write(b"".join(lines))
@@ -87,7 +87,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     found = []
     with LogReader(path) as reader:
         while batch := reader.read():
-            found += [msgspec.structs.asdict(record) for record in batch]  # type: ignore[call-overload]
+            found += [msgspec.structs.asdict(record) for record in batch]
     return [
         {
             "event_id": line["event_id"],
@@ -183,7 +183,7 @@ def measure_raw_to_parquet(log: Path, target: Path, memory_limit: str) -> dict[s
 
 
 def _read_all(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    """Rows of ``query``; the hash takes every column of every row, nothing becomes a Python object."""
+    """Count the rows of ``query``; the hash reads every column of every row without making Python objects."""
     return int(connection.execute(f"SELECT count(*), bit_xor(hash(r)) FROM ({query}) r").fetchall()[0][0])
 
 
@@ -261,7 +261,7 @@ def main() -> None:
     """Generate, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=5_000_000)
-    parser.add_argument("--directory", type=Path, default=None, help="where to; a temporary one unless said otherwise")
+    parser.add_argument("--directory", type=Path, default=None, help="directory to write to; default: a temporary one")
     parser.add_argument("--memory-limit", default=MEMORY_LIMIT)
     parser.add_argument("--names", choices=["old", "new"], default="old", help="esper-lite's lines or ours")
     parser.add_argument("--raw-views", type=int, default=len(RAW), help="views that are compared with raw JSON")

@@ -1,1 +1,1 @@
-"""What a person deploys beside the trainer, generated from the registry of signals where it names one."""
+"""Deployment beside the trainer, generated from the registry of signals where it names one."""

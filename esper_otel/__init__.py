@@ -1,4 +1,4 @@
-"""Telemetry for the training of morphogenetic networks: typed events to an append-only log, a relay to OpenTelemetry.
+"""Telemetry for reinforcement-learning and other PyTorch training: typed events, an append-only log, OpenTelemetry.
 
 Example::
 
@@ -8,9 +8,12 @@ Example::
     esper_otel.configure(telemetry_dir="telemetry")
     esper_otel.emit(PolicyUpdate(policy_loss=0.5))
     esper_otel.shutdown()
+
+or, for the training of a whole process, ``esper_otel.autolog()`` and nothing else.
 """
 
-from esper_otel.runtime import Telemetry, configure, emit, shutdown
+from esper_otel.automatic.door import autolog
+from esper_otel.runtime.telemetry import Telemetry, configure, emit, shutdown
 
-__all__ = ["Telemetry", "configure", "emit", "shutdown"]
+__all__ = ["Telemetry", "autolog", "configure", "emit", "shutdown"]
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""A plain PyTorch training loop that knows nothing of Esper, with ten lines of telemetry (each marked ``# telemetry``).
+"""A plain PyTorch training loop without Esper, plus ten lines of telemetry (each marked ``# telemetry``).
 
     python examples/plain_pytorch.py [--steps 400] [--device cuda] [--compile] [--amp]
 

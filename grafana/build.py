@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Final
 
-from deploy.prometheus.alert import RUNBOOK_URL
-from grafana.board import build
 from grafana.boards import BOARDS
+from grafana.layout.board import build
+from grafana.links import RUNBOOK_URL
 
 DIRECTORY: Final = Path("grafana") / "dashboards"
 

@@ -1,12 +1,13 @@
-"""Every generated file of this package, and what is wrong with those on disk."""
+"""Every generated file of this package, and the problems of those on disk."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from grafana import build, parity, provisioning_files
+from grafana import build, provisioning_files
 from grafana.lint import problems, problems_between
+from grafana.parity import table as parity
 
 
 def generated(root: Path) -> dict[Path, str]:
@@ -15,7 +16,7 @@ def generated(root: Path) -> dict[Path, str]:
 
 
 def write(root: Path) -> list[Path]:
-    """Write what is not as it should be; the paths that were written."""
+    """Write the files that are missing or stale; returns their paths."""
     written = []
     for path, text in generated(root).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -29,7 +30,7 @@ def faults(root: Path) -> list[str]:
     """One sentence for each file that is stale or edited by hand, left over, or breaks a rule."""
     wanted = generated(root)
     found = [
-        f"{path.relative_to(root)} is not what the code makes; run 'esper-otel dashboards build'"
+        f"{path.relative_to(root)} is stale or edited by hand; run 'esper-otel dashboards build'"
         for path, text in wanted.items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]

@@ -1,6 +1,6 @@
-"""What Grafana's own dashboard-linter asks of a dashboard, and what this project asks beside it.
+"""Rules of Grafana's dashboard-linter and additional rules of this project.
 
-The rules carry the linter's names. Where a rule is not followed the reason stands in ``EXEMPT``; the linter itself is a
+The rules carry the linter's names. ``EXEMPT`` has the reason for each exception; the linter itself is a
 Go program that cannot be installed by ``go install``.
 """
 
@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any, Final
+
+from grafana.panels.panel import GREY
+from grafana.queries.truth import GAP_MS
 
 Json = dict[str, Any]
 
@@ -19,7 +22,7 @@ COUNTER_SUFFIXES: Final = ("_total", "_bucket", "_sum", "_count")
 SHOWN_AS_TOTAL: Final = {"stat", "table"}
 
 EXEMPT: Final = {
-    "template-instance-rule": "One run is looked at at a time; arms of a run are compared by group.",
+    "template-instance-rule": "A dashboard shows one run; arms of a run are compared by group.",
     "target-counter-agg-rule": "A stat or a table shows what was counted since the run began.",
     "target-logql-auto-rule": "Log queries show lines and count none, so that they have no range.",
 }
@@ -32,14 +35,19 @@ def problems(dashboard: Json) -> list[str]:
 
 
 def problems_between(dashboards: list[Json]) -> list[str]:
-    """What is wrong with the dashboards as a set."""
+    """Problems of the dashboards as a set."""
     uids = [dashboard["uid"] for dashboard in dashboards]
-    return [f"uid {uid} is there twice" for uid in sorted({uid for uid in uids if uids.count(uid) > 1})]
+    return [f"duplicate uid {uid}" for uid in sorted({uid for uid in uids if uids.count(uid) > 1})]
 
 
 def panels_of(dashboard: Json) -> list[Json]:
-    """Its panels without the rows."""
-    return [panel for panel in dashboard["panels"] if panel["type"] != ROWS]
+    """Its panels without the rows, those of closed rows included."""
+    return [panel for panel in everything_on(dashboard) if panel["type"] != ROWS]
+
+
+def everything_on(dashboard: Json) -> list[Json]:
+    """Its rows and panels in order; Grafana keeps the panels of a closed row inside it."""
+    return [one for shown in dashboard["panels"] for one in (shown, *shown.get("panels", ()))]
 
 
 def _variables(dashboard: Json) -> dict[str, Json]:
@@ -85,12 +93,12 @@ def panel_rules(dashboard: Json) -> Iterator[str]:
     for panel in panels_of(dashboard):
         name = panel.get("title") or f"panel {panel.get('id')}"
         if not panel.get("title") or not panel.get("description"):
-            yield f"panel-title-description-rule: {name} lacks a title or a description"
+            yield f"panel-title-description-rule: {name} has no title or no description"
         unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit")
         if panel["type"] not in WITHOUT_UNIT and not unit:
             yield f"panel-units-rule: {name} has no unit"
         if panel["type"] != "text" and not panel.get("targets"):
-            yield f"panel-no-targets-rule: {name} asks for nothing"
+            yield f"panel-no-targets-rule: {name} has no query"
         yield from _target_problems(panel, name)
 
 
@@ -102,7 +110,7 @@ def _target_problems(panel: Json, name: str) -> Iterator[str]:
         if source.get("type") != "prometheus":
             continue
         expression = target["expr"]
-        if "rate(" in expression and "$__rate_interval" not in expression:
+        if "rate(" in expression and "$__rate_interval" not in expression and not target.get("instant"):
             yield f"target-rate-interval-rule: {name} {target['refId']} rates over a fixed time"
         if "otelcol_" not in expression and not ('job=~"$job"' in expression and "instance=~" in expression):
             yield f"target-job-rule, target-instance-rule: {name} {target['refId']} does not select the run"
@@ -118,16 +126,17 @@ def _is_bare_counter(expression: str) -> bool:
 def unique_ids(dashboard: Json) -> Iterator[str]:
     """No two panels share an id or a title."""
     for what in ("id", "title"):
-        found = [panel[what] for panel in dashboard["panels"]]
-        yield from (f"unique-{what}: {value!r} is there twice" for value in set(found) if found.count(value) > 1)
+        found = [panel[what] for panel in everything_on(dashboard)]
+        yield from (f"unique-{what}: {value!r} occurs twice" for value in set(found) if found.count(value) > 1)
 
 
 def no_overlap(dashboard: Json) -> Iterator[str]:
     """No panel lies on another, none leaves the grid."""
-    for panel in dashboard["panels"]:
+    for panel in everything_on(dashboard):
         if panel["gridPos"]["x"] + panel["gridPos"]["w"] > 24:
             yield f"no-overlap: {panel['title']} leaves the grid"
-    for one, other in combinations(dashboard["panels"], 2):
+    shown_together = [dashboard["panels"], *(row.get("panels", []) for row in dashboard["panels"])]
+    for one, other in (pair for panels in shown_together for pair in combinations(panels, 2)):
         if _overlap(one["gridPos"], other["gridPos"]):
             yield f"no-overlap: {one['title']} lies on {other['title']}"
 
@@ -139,10 +148,70 @@ def _overlap(one: Json, other: Json) -> bool:
 
 
 def no_value_said(dashboard: Json) -> Iterator[str]:
-    """A panel without data says so in words."""
+    """A panel without data explains why."""
     for panel in panels_of(dashboard):
         if panel["type"] != "text" and not panel.get("fieldConfig", {}).get("defaults", {}).get("noValue"):
-            yield f"no-value: {panel['title']} says nothing when it is empty"
+            yield f"no-value: {panel['title']} has no text for missing data"
+
+
+SINGLE_NUMBERS: Final = {"stat", "bargauge", "barchart", "gauge", "table"}
+UNMEASURED: Final = "No data: "
+"""How the text of an empty panel begins: it names possible causes and asserts none."""
+
+
+def gaps_are_gaps(dashboard: Json) -> Iterator[str]:
+    """No line or lane is drawn over a time without samples."""
+    for panel in panels_of(dashboard):
+        custom = panel["fieldConfig"]["defaults"].get("custom", {})
+        spanned = [custom.get("spanNulls"), *_overridden(panel, "custom.spanNulls")]
+        if any(one is True or (one or 0) > GAP_MS for one in spanned):
+            yield f"gaps: {panel['title']} draws lines over gaps"
+
+
+def a_number_is_asked_once(dashboard: Json) -> Iterator[str]:
+    """A single number does not depend on the time shown; a chart is asked at every step."""
+    for panel in panels_of(dashboard):
+        for target in _asked_of_prometheus(panel):
+            where, text = f"{panel['title']} {target['refId']}", target["expr"]
+            if panel["type"] in SINGLE_NUMBERS and not target.get("instant"):
+                yield f"single-number: {where} shows the last step of a range"
+            if "$__range" in text or (target.get("instant") and "$__" in text):
+                yield f"single-number: {where} depends on the time shown"
+            if "vector(0)" in text:
+                yield f"single-number: {where} makes a 0 of nothing"
+
+
+def exemplars_of_histograms(dashboard: Json) -> Iterator[str]:
+    """Only histograms have exemplars; Grafana asks for those of whatever it is told to."""
+    for panel in panels_of(dashboard):
+        for target in _asked_of_prometheus(panel):
+            if target.get("exemplar") and "_bucket{" not in target["expr"]:
+                yield f"exemplars: {panel['title']} {target['refId']} asks for those of no histogram"
+
+
+def missing_is_grey(dashboard: Json) -> Iterator[str]:
+    """A number that is not there has no colour of health."""
+    for panel in panels_of(dashboard):
+        defaults = panel["fieldConfig"]["defaults"]
+        maps = [one for one in defaults.get("mappings", ()) if one["type"] == "special"]
+        of_nothing = [one["options"]["result"] for one in maps if one["options"]["match"] == "null+nan"]
+        if (
+            panel["type"] in SINGLE_NUMBERS
+            and _asked_of_prometheus(panel)
+            and [result["color"] for result in of_nothing] != [GREY]
+        ):
+            yield f"missing: {panel['title']} has no grey for a number that is not there"
+        if not defaults.get("noValue", UNMEASURED).startswith(UNMEASURED):
+            yield f"missing: {panel['title']} asserts something of data that it does not have"
+
+
+def _asked_of_prometheus(panel: Json) -> list[Json]:
+    return [one for one in panel.get("targets", ()) if one["datasource"]["type"] == "prometheus"]
+
+
+def _overridden(panel: Json, name: str) -> list[Any]:
+    properties = [one for override in panel["fieldConfig"]["overrides"] for one in override["properties"]]
+    return [one["value"] for one in properties if one["id"] == name]
 
 
 RULES: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
@@ -155,4 +224,8 @@ RULES: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
     unique_ids,
     no_overlap,
     no_value_said,
+    gaps_are_gaps,
+    a_number_is_asked_once,
+    exemplars_of_histograms,
+    missing_is_grey,
 )

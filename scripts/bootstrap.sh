@@ -19,4 +19,4 @@ fi
 certificates=""
 [ ! -e /etc/ssl/certs/ca-certificates.crt ] || certificates="--system-certs"
 # shellcheck disable=SC2086
-"$venv/bin/uv" pip install -q $certificates --python "$venv/bin/python" -c constraints.txt --build-constraints constraints.txt -e ".[trainer,mcp,wandb,dev${2:+,$2}]"
+"$venv/bin/uv" pip install -q $certificates --python "$venv/bin/python" -c constraints.txt --build-constraints constraints.txt -e ".[all,trainer,dev${2:+,$2}]"

@@ -1,4 +1,4 @@
-"""Prints how often each event type stands in the log of a run."""
+"""Prints the count of each event type in the log of a run."""
 
 import sys
 from collections import Counter

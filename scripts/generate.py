@@ -1,4 +1,4 @@
-"""Writes the files that are derived from the contract, or says which of them are stale."""
+"""Writes the files that are derived from the contract, or lists the stale ones."""
 
 import argparse
 import sys
@@ -8,10 +8,8 @@ from deploy.alertmanager import build as alertmanager
 from deploy.k8s import build as kubernetes
 from deploy.prometheus import build as prometheus
 from deploy.stack import scraping
-from esper_otel.signals import catalogue
-from esper_otel.sql import catalogue as views
 from grafana import files as grafana
-from scripts import migration_tables
+from scripts import migration_tables, reference
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,8 +17,7 @@ ROOT = Path(__file__).parent.parent
 def generated() -> dict[Path, str]:
     """Content of every generated file by its path."""
     files = {
-        ROOT / "docs" / "signals.md": catalogue.markdown(),
-        ROOT / "docs" / "sql-views.md": views.markdown(),
+        **reference.generated(ROOT),
         **prometheus.generated(ROOT),
         **alertmanager.generated(ROOT),
         **scraping.generated(ROOT),

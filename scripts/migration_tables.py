@@ -1,7 +1,7 @@
-"""The tables of docs/migration.md, written between their markers from the contract.
+"""The tables of docs/guides/migration.md, written between their markers from the contract.
 
-The old side is every line and field that esper-lite can write (``tests/events/upstream_fields.json``); where each of
-them goes is asked of the code that reads it.
+The old side is every line and field that esper-lite can write (``upstream_fields.json`` beside the dialect). The code
+that reads them says where each of them goes.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any, Final
 
 import msgspec
 
+from esper_otel.esper_lite.dialect.recipes import CONSUMED, RECIPES, Part
+from esper_otel.esper_lite.dialect.spelling import PLACEHOLDER, Target, spelling_of
 from esper_otel.events import EVENT_TYPES, Event
 from esper_otel.signals.registry import SIGNALS, Signal, declared_fields
 from esper_otel.sql import VIEWS
-from esper_otel.sql.columns import map_value
-from esper_otel.sql.view import view_name
-from esper_otel.upstream.recipes import CONSUMED, RECIPES, Part
-from esper_otel.upstream.spelling import PLACEHOLDER, Target, spelling_of
+from esper_otel.sql.views.columns import map_value
+from esper_otel.sql.views.view import view_name
 
-PAGE: Final = Path("docs") / "migration.md"
-OLD_FIELDS: Final = Path("tests") / "events" / "upstream_fields.json"
+PAGE: Final = Path("docs") / "guides" / "migration.md"
+OLD_FIELDS: Final = Path("esper_otel") / "esper_lite" / "dialect" / "upstream_fields.json"
 
 Payloads = dict[str, dict[str, Any]]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where an old field goes: a field of an event, or of the struct that each entry of a map of it is."""
+    """Position of an old field: a field of an event, or of the struct in a map's entries."""
 
     cls: type[Event]
     field: str
@@ -37,7 +37,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """Old names of one place, as they stand in a line; ``prefix`` is the object around them, with its dot."""
+    """Old names in one place, as a line spells them; ``prefix`` is the enclosing object, with its dot."""
 
     place: Place
     prefix: str
@@ -87,7 +87,7 @@ def views() -> str:
 
 
 def fields(payloads: Payloads) -> str:
-    """Every old field, by the line that it stands in."""
+    """Every old field, by the line that contains it."""
     parts = []
     for key, payload in sorted(payloads.items()):
         found = moved(key, payload)
@@ -104,7 +104,7 @@ def fields(payloads: Payloads) -> str:
 
 
 def moved(key: str, payload: dict[str, Any]) -> list[Moved]:
-    """Where each field of an old line goes, in the line's order.
+    """New position of each field of an old line, in the line's order.
 
     Raises:
         KeyError: no event knows a field.

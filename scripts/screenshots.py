@@ -1,9 +1,10 @@
-"""Pictures of every dashboard for the documentation, from runs that are made for it: ``docs/images``.
+"""Pictures of every dashboard, from top to bottom, of runs that are made for them: ``docs/images``.
 
     python scripts/screenshots.py [--tools DIR] [--grafana PATH --grafana-home DIR --prometheus PATH --loki PATH …]
 
 Starts the stack on free loopback ports, trains the demo and the chaos recipe under it, and looks at the dashboards
-with Chromium as a person would. Programs are those on the PATH, in ``--tools``, or named one by one.
+with Chromium as a person would. Programs are those on the PATH, in ``--tools``, or named one by one; Tempo and Loki
+may be absent, because what asks them is folded away.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ from deploy.stack.program import Settings, StackError
 from deploy.stack.programs import programs
 from deploy.stack.running import running
 from deploy.stack.stores import DASHBOARDS, PASSWORD_FILE
-from grafana.boards import BOARDS
+from grafana.boards import BOARDS, HOME
 
 ROOT: Final = Path(__file__).parents[1]
-WIDTH, HEIGHT = 1920, 1080
-THEMES: Final = ("dark", "light")
+WIDTH, HEIGHT = 1600, 8000
+"""Size of the window in pixels; a picture ends below the last row."""
+
+OPTIONAL: Final = {"tempo", "loki"}
+DARK, LIGHT = "dark", "light"
 SCRAPE_S: Final = 5.0
-TRAINING_S: Final = 900.0
+TRAINING_S: Final = 1800.0
 PAGE_S: Final = 60.0
 QUIET_S: Final = 1.5
 """A page is finished when it has asked for nothing for so long and no panel shows that it loads."""
@@ -47,22 +51,35 @@ DEMO_ROUNDS: Final = 70
 
 LOADING: Final = '[aria-label="Panel loading bar"], [data-testid="data-testid Panel loading bar"]'
 FAILED: Final = '[data-testid="data-testid Panel status error"]'
+BOTTOM: Final = (
+    "Math.max(...[...document.querySelectorAll('.react-grid-item')].map(x => x.getBoundingClientRect().bottom))"
+)
+MARGIN: Final = 16
 PANEL: Final = '[data-testid^="data-testid Panel header "]'
 
-Executable = Annotated[str | None, typer.Option(metavar="PATH", help="Instead of the one on the PATH.")]
+Executable = Annotated[str | None, typer.Option(metavar="PATH", help="Use this program, not the one on the PATH.")]
 
 
 class Shot(msgspec.Struct, frozen=True):
-    """One dashboard with one run, and the name of its pictures."""
+    """One dashboard with one run, the name of its pictures, and their themes."""
 
     uid: str
     run: str
     name: str
+    themes: tuple[str, ...]
 
+
+IN_LIGHT: Final = {"esper-kasmina", "esper-esper", "esper-runs"}
+"""Boards whose only picture is light; the first one and the chaos run have one of each."""
 
 SHOTS: Final = (
-    *(Shot(board.uid, "demo", board.uid) for board in BOARDS),
-    Shot("esper-run", "chaos", "esper-run-chaos"),
+    *(
+        Shot(board.uid, "demo", board.uid, (LIGHT if board.uid in IN_LIGHT else DARK,))
+        for board in BOARDS
+        if board is not HOME
+    ),
+    Shot(HOME.uid, "demo", HOME.uid, (DARK, LIGHT)),
+    Shot(HOME.uid, "chaos", f"{HOME.uid}-chaos", (DARK, LIGHT)),
 )
 
 Shown = tuple[float, float]
@@ -70,7 +87,7 @@ Shown = tuple[float, float]
 
 
 class Traffic:
-    """What a page waits for."""
+    """Condition that a page waits for."""
 
     def __init__(self, page: Page) -> None:
         self._open: set[Request] = set()
@@ -81,7 +98,7 @@ class Traffic:
 
     @property
     def is_quiet(self) -> bool:
-        """Nothing is asked for, and has not been for a while."""
+        """Return True if nothing is being loaded, and nothing was for a while."""
         return not self._open and time.monotonic() - self._changed > QUIET_S
 
     def _begin(self, request: Request) -> None:
@@ -107,7 +124,7 @@ def screenshots(
     grafana: Executable = None,
     grafana_home: Annotated[Path | None, typer.Option(help="Grafana's directory with its web pages.")] = None,
 ) -> None:
-    """Train, look, and write docs/images. Exit status 1: a program is missing, or a panel shows an error."""
+    """Train runs and write pictures to docs/images. Exit status 1: a program is missing, or a panel shows an error."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped on the way out
     given = zip(EXECUTABLES, (prometheus, alertmanager, collector, tempo, loki, grafana), strict=True)
     if tools is not None:
@@ -132,15 +149,15 @@ def screenshots(
 def _browser_at(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise StackError(f"{name} is not on the PATH: get it with 'apt-get install chromium', or say --chromium PATH")
+        raise StackError(f"{name} is not on the PATH: get it with 'apt-get install chromium', or use --chromium PATH")
     return found
 
 
 def _make(at: Layout, chromium: str, out: Path, rounds: int) -> list[str]:
     """All pictures; the panels that show an error."""
-    absent = [name for name in EXECUTABLES if not at.has(name)]
+    absent = [name for name in EXECUTABLES if not at.has(name) and name not in OPTIONAL]
     if absent:
-        raise StackError(f"{', '.join(absent)} not found: the pictures need the whole stack")
+        raise StackError(f"{', '.join(absent)} not found: the pictures need them; only Tempo and Loki may be absent")
     unbuilt = [shot.uid for shot in SHOTS if not (DASHBOARDS / f"{shot.uid}.json").exists()]
     if unbuilt:
         raise StackError(f"no file in {DASHBOARDS} for {', '.join(unbuilt)}: run 'esper-otel dashboards build'")
@@ -152,8 +169,8 @@ def _make(at: Layout, chromium: str, out: Path, rounds: int) -> list[str]:
         try:
             return [
                 failed
-                for theme in THEMES
                 for shot in SHOTS
+                for theme in shot.themes
                 for failed in _picture(browser, at, shot, theme, shown[shot.run], out)
             ]
         finally:
@@ -211,6 +228,8 @@ def _picture(browser: Browser, at: Layout, shot: Shot, theme: str, shown: Shown,
         query = {"from": since_ms, "to": until_ms, "var-job": "esper", "var-instance": shot.run}
         query |= {"theme": theme, "timezone": "utc"}
         page.goto(f"{at.url('grafana')}/d/{shot.uid}?{urlencode(query)}&kiosk", wait_until="domcontentloaded")
+        _settle(page, traffic)
+        page.set_viewport_size({"width": WIDTH, "height": int(page.evaluate(BOTTOM)) + MARGIN})
         _settle(page, traffic)
         path = out / f"{shot.name}-{theme}.png"
         page.screenshot(path=path)

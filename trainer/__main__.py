@@ -1,4 +1,4 @@
-"""``python -m trainer``: run a recipe, with telemetry unless told otherwise."""
+"""``python -m trainer``: run a recipe, with telemetry by default."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from trainer.simic.observer import Observer, Silent
 from trainer.tolaria.weights import digest, save_npz
 
 ANNOUNCEMENT_S: Final = 2.0
-"""Longest wait for the relay to say where it serves metrics; training does not depend on it."""
+"""Longest wait for the relay's metrics address; training does not depend on it."""
 
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
-"""Exit statuses after Ctrl-C and SIGTERM, as shells have them."""
+"""Exit statuses after Ctrl-C and SIGTERM, as in shells."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: from torchrun when another rank failed, from Kubernetes, from a person."""
+    """SIGTERM was received: from torchrun when another rank failed, from Kubernetes, from a person."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train; returns the exit status."""
+    """Train and return the exit status."""
     job = Job(parse(arguments))
     torch.set_num_threads(job.options.recipe.threads)
     try:
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class Job:
-    """What one process does: it trains its share of every arm. On standard output only rank 0 says anything."""
+    """Work of one process: it trains its share of every arm. Only rank 0 prints to standard output."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -73,7 +73,7 @@ class Job:
         return None if self.arms is None else self.arms.rounds_done
 
     def train(self, observer_of: Callable[[str | None], Observer] = lambda group_id: Silent()) -> int:
-        """Train all arms and say what came of it; returns the exit status."""
+        """Train all arms, print the result and return the exit status."""
         with joined(torch.device(self.options.recipe.device)) as peers:
             self._train(observer_of, peers)
             return self._conclude() if peers.rank == 0 else 0
@@ -128,7 +128,7 @@ def _watched(job: Job, folder: Path) -> int:
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """Within the block SIGTERM ends the run as Ctrl-C does, so that the log says how it ended."""
+    """Context in which SIGTERM ends the run like Ctrl-C, so that the log records its end."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Terminated

@@ -84,7 +84,7 @@ class Layers:
         return flat.new_zeros(ROWS, len(self.names)).index_add_(1, self._layer_of_entry, facts)
 
     def flow(self, numbers: Sequence[float]) -> GradientFlow:
-        """What :meth:`measure` gave, read from the device row by row, as statistics."""
+        """Statistics from the result of :meth:`measure`, read from the device row by row."""
         n = len(self.names)
         squares, zeros, large, nans, infs = (numbers[row * n : (row + 1) * n] for row in range(ROWS))
         norms = [math.sqrt(square) if square >= 0.0 else math.nan for square in squares]

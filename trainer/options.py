@@ -1,4 +1,4 @@
-"""The command line of ``python -m trainer``: a recipe and the few numbers of it that can be replaced."""
+"""The command line of ``python -m trainer``: a recipe and overrides of some of its numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIXED_BY_CHECKPOINT: Final = ("recipe", "envs", "episode_length", "seed", "rewar
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to run and where to put what comes of it.
+    """Recipe, output paths and process of a run.
 
     Attributes:
         arms: what to train: one recipe, or the arms of an A/B run.
@@ -35,7 +35,7 @@ class Options:
         final_weights: archive to write the final weights to.
         progress: whether to show a progress bar; None decides by the terminal.
         keeper: writes checkpoints; None when none are asked for.
-        resume: checkpoint to go on from.
+        resume: checkpoint to resume from.
         rank: this process, as torchrun numbers it; 0 without it.
     """
 
@@ -62,7 +62,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     arms = tuple(replace(arm, recipe=_adjusted(parser, arm.recipe, given)) for arm in arms)
     _check_shares(parser, arms[0].recipe)
     if given.save_every is not None and given.checkpoint is None:
-        parser.error("argument --save-every: say where with --checkpoint DIR")
+        parser.error("argument --save-every: needs --checkpoint DIR")
     return Options(
         arms=arms,
         telemetry_dir=None if given.no_telemetry else given.telemetry_dir,
@@ -85,13 +85,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--envs", type=_positive, help="environments side by side, over all processes")
     parser.add_argument("--episode-length", type=_positive, help="host epochs in an episode")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 …")
+    parser.add_argument("--threads", type=_positive, help="threads of torch on the CPU")
     parser.add_argument("--seed", type=_seed, help="random seed, 0 or more")
     parser.add_argument("--reward-mode", choices=REWARD_MODES, help="reward variant")
     parser.add_argument("--ab", type=_reward_modes, metavar="MODE,MODE", help="train reward variants as groups A and B")
     parser.add_argument("--amp", action="store_true", default=None, help="mixed precision for the hosts")
     parser.add_argument("--compile", action="store_true", default=None, help="compile the hosts' blocks")
-    parser.add_argument("--diagnostics", choices=LEVELS, help="how closely to look at training")
-    parser.add_argument("--diagnostics-every", type=_positive, metavar="N", help="rounds between two close looks")
+    parser.add_argument("--diagnostics", choices=LEVELS, help="level of diagnostics")
+    parser.add_argument(
+        "--diagnostics-every", type=_positive, metavar="N", help="rounds between two rounds with full diagnostics"
+    )
     _add_files(parser)
     parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, help="progress bar (default: on a terminal)"
@@ -100,15 +103,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--telemetry-dir", type=Path, default=Path("telemetry"), help="where runs are written")
-    parser.add_argument("--no-telemetry", action="store_true", help="train the same without telemetry")
+    parser.add_argument("--telemetry-dir", type=Path, default=Path("telemetry"), help="directory of runs")
+    parser.add_argument("--no-telemetry", action="store_true", help="train without telemetry")
     parser.add_argument("--final-weights", type=Path, help="write the final weights to this .npz file")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="write checkpoints below this directory")
     parser.add_argument(
         "--save-every", type=_positive, metavar="N", help=f"rounds between checkpoints (default: {SAVE_EVERY})"
     )
     parser.add_argument(
-        "--resume", type=Path, metavar="PATH", help="go on from a checkpoint, or the newest one in PATH"
+        "--resume", type=Path, metavar="PATH", help="resume from a checkpoint, or the newest one in PATH"
     )
 
 
@@ -143,6 +146,7 @@ def _adjusted(parser: argparse.ArgumentParser, recipe: Recipe, given: argparse.N
         recipe,
         rounds=given.rounds or recipe.rounds,
         envs=given.envs or recipe.envs,
+        threads=given.threads or recipe.threads,
         seed=recipe.seed if given.seed is None else given.seed,
         reward_mode=given.reward_mode or recipe.reward_mode,
         diagnostics=given.diagnostics or recipe.diagnostics,
@@ -185,7 +189,7 @@ def _own_device(parser: argparse.ArgumentParser, name: str) -> str:
     if _variable("WORLD_SIZE", 1) > 1:
         name = f"cuda:{_variable('LOCAL_RANK', 0)}"
     if (torch.device(name).index or 0) >= count:
-        parser.error(f"argument --device: {name} is not here (torch sees {count} GPUs); give --device cpu")
+        parser.error(f"argument --device: {name} does not exist (torch finds {count} GPUs); give --device cpu")
     return name
 
 

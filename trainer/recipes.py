@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from trainer.simic.chaos import Intervention
+from trainer.interventions import Intervention
 from trainer.tamiyo.ppo import PPOSettings
 from trainer.tiers import Tiers
 from trainer.tolaria.environment import EnvironmentSettings
@@ -21,7 +21,7 @@ class Recipe:
         rounds: batches of episodes, each followed by policy updates.
         envs: environments side by side.
         seed: random seed of everything.
-        device: where hosts and policy live: ``cpu``, ``cuda``, ``cuda:1`` …
+        device: device of hosts and policy: ``cpu``, ``cuda``, ``cuda:1`` …
         threads: threads of torch on the CPU.
         reward_mode: shaped or sparse.
         warm_hosts: different warmed-up hosts that episodes start from in turn.
@@ -29,9 +29,9 @@ class Recipe:
         diagnostics: off, low, medium or high; see :mod:`trainer.tiers`.
         diagnostics_every: rounds between two close looks at level medium.
         memory_budget_gb: memory in GiB that the process may use before it warns; None takes the machine's.
-        interventions: what is done to the run on purpose, in no order.
-        environment: what an environment is.
-        ppo: how the policy learns.
+        interventions: faults injected on purpose, in no order.
+        environment: settings of an environment.
+        ppo: settings of the policy's learning.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Recipe:
 
     @property
     def tiers(self) -> Tiers:
-        """Which diagnostics are collected when."""
+        """Schedule of the diagnostics."""
         return Tiers(level=self.diagnostics, every=self.diagnostics_every)
 
 
@@ -73,20 +73,23 @@ RECIPES: Final[dict[str, Recipe]] = {
             warm_hosts=1,
             memory_budget_gb=1.0,
             diagnostics_every=1,
-            # Spelled out: what breaks at these numbers need not break at others.
-            environment=EnvironmentSettings(host=HostSettings(batches_per_epoch=3, lr=0.01), episode_length=24),
+            environment=EnvironmentSettings(
+                # A host that has learned for a while has something to lose.
+                host=HostSettings(batches_per_epoch=3, lr=0.01, warmup_epochs=40),
+                episode_length=24,
+            ),
             ppo=PPOSettings(lr=2e-3, clip=0.2, entropy_coef=0.02, updates=4, minibatches=4, target_kl=0.08),
             interventions=(
+                # Up after the first, down at the second; the first leaves the rolling mean when the third enters it.
+                Intervention(kind="wiped_head", rounds=(1, 4, 11)),
                 Intervention(kind="poisoned_reward", rounds=(3,)),
                 Intervention(kind="nan_weights", rounds=(4,), epoch=8, env_id=0),
-                Intervention(kind="wiped_head", rounds=(4,), epoch=9, env_id=1),
-                Intervention(kind="hostage", rounds=(5, 6, 7), strength=0.08, margin=6.0),
-                Intervention(kind="hostage", rounds=(8, 9, 10), strength=0.2, margin=-4.0),
-                Intervention(kind="noisy_weights", rounds=(11,), epoch=24, strength=0.5),
-                Intervention(kind="scaled_rewards", rounds=(13,), strength=1000.0),
-                Intervention(kind="lr_spike", rounds=(14, 15), strength=100.0),
-                Intervention(kind="entropy_sign", rounds=(16, 17, 18), strength=50.0),
-                Intervention(kind="memory_leak", rounds=(19,), strength=0.7),
+                Intervention(kind="hostage", rounds=(5, 6, 7), margin=1.0),
+                Intervention(kind="hostage", rounds=(8, 9, 10), margin=-4.0),
+                Intervention(kind="offset_rewards", rounds=(13,), strength=1000.0),
+                Intervention(kind="stale_log_probs", rounds=(14, 15), strength=100.0),
+                Intervention(kind="stuck_policy", rounds=(16,), strength=50.0),
+                Intervention(kind="memory_leak", rounds=(19,), strength=1.0),
             ),
         ),
         Recipe(

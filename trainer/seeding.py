@@ -1,4 +1,4 @@
-"""Random streams by name, so that one draw more in one place never shifts the draws of another."""
+"""Random streams by name, so that an extra draw in one place never shifts the draws of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cost tiers: which diagnostics are collected when (plan, Appendix E)."""
+"""Cost tiers: schedule of the diagnostics (plan, Appendix E)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Final
 
 LEVELS: Final = ("off", "low", "medium", "high")
-"""What a run collects: nothing beyond what training needs; what is at hand; more every N batches; all, all the time."""
+"""Levels of a run: nothing beyond what training needs; available values; more every N batches; everything always."""
 
 SIMILARITY_EVERY: Final = 4
-"""Epochs between two comparisons of the seeds' outputs in a batch that is looked at closely."""
+"""Epochs between two comparisons of the seeds' outputs in a batch with full diagnostics."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """What to collect in one batch.
+    """Diagnostics to collect in one batch.
 
     Attributes:
         low: numbers of tensors that training computed anyway; they ride on a transfer that happens anyway.
@@ -27,26 +27,26 @@ class Depth:
     high: bool = False
 
     def compares_seeds(self, epoch: int) -> bool:
-        """Whether the seeds' outputs are compared after ``epoch``, from 1."""
+        """Return True if the seeds' outputs are compared after ``epoch``, from 1."""
         return self.high or (self.medium and epoch % SIMILARITY_EVERY == 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tiers:
-    """A run's choice: ``level`` is one of :data:`LEVELS`, ``every`` the batches between two close looks."""
+    """A run's choice: ``level`` is one of :data:`LEVELS`, ``every`` the batches between full diagnostics."""
 
     level: str = "medium"
     every: int = 5
 
     def __post_init__(self) -> None:
-        """Refuse what is not a choice."""
+        """Reject an invalid choice."""
         if self.level not in LEVELS:
             raise ValueError(f"diagnostics level {self.level!r} is not one of {', '.join(LEVELS)}")
         if self.every < 1:
             raise ValueError(f"diagnostics every {self.every} batches: the number must be 1 or more")
 
     def at(self, batch: int) -> Depth:
-        """What batch number ``batch`` (from 1) collects; the first batch is looked at closely."""
+        """Diagnostics of batch number ``batch`` (from 1); the first batch has all of them."""
         rank = LEVELS.index(self.level)
         is_due = rank == 2 and (batch - 1) % self.every == 0
         return Depth(low=rank >= 1, medium=rank == 3 or is_due, high=rank == 3)

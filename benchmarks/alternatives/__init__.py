@@ -1,1 +1,1 @@
-"""Ways of recording training events, each behind the same three calls, so that their cost can be compared."""
+"""Ways of recording training events, each behind the same three calls, for comparison of their cost."""

@@ -16,7 +16,7 @@ FEWEST_STEPS: Final = 3
 
 
 class Cell(msgspec.Struct):
-    """What was measured of one way, payload and rate.
+    """Measurements of one way, payload and rate.
 
     Attributes:
         quads: mean step times of the blocks of each A B B A, s.
@@ -39,7 +39,7 @@ class Blocks:
     """Runs blocks of one training step."""
 
     def __init__(self, step: Callable[[], None], step_s: float, block_s: float = BLOCK_S) -> None:
-        """``step_s``: its time, which says how many events belong to it at a rate, and how many steps to a block."""
+        """``step_s``: undisturbed time of the step, from which events per step and steps per block follow."""
         self._step = step
         self._step_s = step_s
         self._steps = max(int(block_s / step_s), FEWEST_STEPS)

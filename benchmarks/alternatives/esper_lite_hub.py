@@ -65,7 +65,7 @@ class EsperLiteHub:
         self._hub.flush(timeout=SETTLES_S)
 
     def lost(self) -> int:
-        """What its queues had no room for, in the hub and in its file output."""
+        """Events dropped by its full queues, in the hub and in its file output."""
         return int(self._hub.get_health_snapshot()["dropped_events"])
 
     def close(self) -> None:

@@ -72,7 +72,7 @@ class QueuedInstruments(Instruments):
         return lambda numbers: put((record, numbers))
 
     def settle(self) -> None:
-        """Wait until the queue is empty; what is left after some seconds is given up."""
+        """Wait until the queue is empty; events left after some seconds are discarded."""
         deadline = time.monotonic() + SETTLES_S
         while not self._queue.empty() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -84,7 +84,7 @@ class QueuedInstruments(Instruments):
             self._given_up += 1
 
     def lost(self) -> int:
-        """What was given up."""
+        """Events discarded at the end."""
         return self._given_up
 
     def close(self) -> None:

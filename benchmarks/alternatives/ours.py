@@ -20,7 +20,7 @@ LOOK_EVERY_S = 0.05
 
 
 class Ours:
-    """emit() of an event that is built from the numbers, or with ``is_built`` of one that stands ready."""
+    """emit() of an event built from the numbers, or, with ``is_built``, of one built before."""
 
     def __init__(self, *, is_built: bool = False) -> None:
         """Nothing is opened."""
@@ -30,7 +30,7 @@ class Ours:
         self.metrics_url = ""
 
     def open(self, directory: Path, endpoint: str) -> None:
-        """Open a run and wait until its relay serves."""
+        """Open a run and wait until its relay serves metrics."""
         os.environ |= {
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_METRICS_EXPORTER": "prometheus,otlp",
@@ -54,7 +54,7 @@ class Ours:
         return record
 
     def settle(self) -> None:
-        """Wait until all is written and the relay has caught up: it must not work on in a block without recording."""
+        """Wait until all is written and the relay has caught up, so that it is idle in a block without recording."""
         assert self._telemetry is not None
         deadline = time.monotonic() + SETTLES_S
         while time.monotonic() < deadline:
@@ -65,12 +65,12 @@ class Ours:
                 break
 
     def lost(self) -> int:
-        """What the run counted as lost."""
+        """Events that the run counted as lost."""
         assert self._telemetry is not None
         return sum(count for name, count in self._telemetry.counters.items() if name.startswith("dropped"))
 
     def close(self) -> None:
-        """End the run, and wait for the end of its relay: it must not work on beside what is measured next."""
+        """End the run and wait for its relay to end, so that it does not work during the next measurement."""
         if self._scraper is not None:
             end(self._scraper)
         relay = self._telemetry.relay_pid if self._telemetry is not None else None
@@ -92,7 +92,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a process is gone, or waits for nothing but its parent's look at its status."""
+    """Return True if a process is gone or a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except FileNotFoundError:

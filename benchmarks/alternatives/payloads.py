@@ -36,7 +36,7 @@ class Payload(msgspec.Struct, frozen=True):
 
     Attributes:
         name: for the table.
-        names: what the numbers are called, a map's as ``field.key``.
+        names: names of the numbers, a map's as ``field.key``.
         pool: sets of numbers, in the order of ``names``.
         build: makes our event of a set of numbers.
         texts: fields that are no numbers, with their values.
@@ -101,7 +101,7 @@ def _decision(values: Numbers) -> Event:
 
 
 def _by_keyword(cls: type[Event], single: list[str]) -> Callable[[Numbers], Event]:
-    """A function that names every field in its source, as handwritten code does: that is what is fast."""
+    """A function that names every field in its source, like handwritten code, which is the fastest form."""
     arguments = [f"{name}=v[{at}]" for at, name in enumerate(single)]
     width = len(HEADS)
     for position, field in enumerate(FLOAT_HEADS):
@@ -116,7 +116,7 @@ def _by_head(field: str) -> tuple[str, ...]:
 
 
 def _holds(hint: Any, kind: type) -> bool:
-    """Whether a field declared as ``hint`` takes single values of ``kind``."""
+    """Return True if a field declared as ``hint`` takes single values of ``kind``."""
     return kind in set(_members(hint))
 
 

@@ -1,4 +1,4 @@
-"""Reads a metrics endpoint every 5 s until it is ended: ``python -m benchmarks.alternatives.scraper URL``."""
+"""Reads a metrics endpoint every 5 s until it is stopped: ``python -m benchmarks.alternatives.scraper URL``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVERY_S = 5.0
 
 
 def main() -> None:
-    """Read and throw away."""
+    """Read and discard."""
     while True:
         try:
             with urllib.request.urlopen(sys.argv[1], timeout=EVERY_S) as answer:

@@ -1,4 +1,4 @@
-"""An OTLP receiver in a process of its own that takes everything and keeps nothing."""
+"""An OTLP receiver in its own process that accepts and discards everything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.relay import Discard
 
 @contextmanager
 def sink() -> Iterator[str]:
-    """Run one; its address."""
+    """Start one and return its address."""
     command = [sys.executable, "-m", "benchmarks.alternatives.sink"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -24,7 +24,7 @@ def sink() -> Iterator[str]:
 
 
 def main() -> None:
-    """Say where it listens, and listen until it is ended."""
+    """Print the address, and listen until stopped."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Discard)
     print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
     server.serve_forever()

@@ -39,7 +39,7 @@ def _step(batch: int) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
+        torch.nn.functional.cross_entropy(model(inputs), labels).backward()
         optimizer.step()
 
     return step

@@ -13,17 +13,17 @@ from benchmarks.alternatives.way import Record, UnavailableError
 
 
 class _Tracker:
-    """What they have in common: nothing waits that could be waited for, and nothing is known to be lost."""
+    """Common parts of trackers: no queue that could be awaited, and no known losses."""
 
     def __init__(self) -> None:
-        """The steps that they want."""
+        """Their names for the steps."""
         self._steps = itertools.count()
 
     def settle(self) -> None:
         """Nothing waits."""
 
     def lost(self) -> int:
-        """None that it tells of."""
+        """None that it reports."""
         return 0
 
 

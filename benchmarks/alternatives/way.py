@@ -1,4 +1,4 @@
-"""What a way of recording must offer to be measured."""
+"""The interface of a way of recording."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Way(Protocol):
         """
 
     def recorder(self, payload: Payload) -> Record:
-        """What the training thread calls with the numbers of one event."""
+        """The function that the training thread calls with the numbers of one event."""
 
     def settle(self) -> None:
-        """Wait, some seconds at most, until what was recorded does not need this process any more."""
+        """Wait, for some seconds at most, until recorded events no longer need this process."""
 
     def lost(self) -> int:
-        """Events that were recorded and thrown away since it was opened."""
+        """Events that were recorded and then dropped since it was opened."""
 
     def close(self) -> None:
         """End recording."""
 
 
 class UnavailableError(Exception):
-    """A way cannot run here; the text says what is missing."""
+    """A way cannot run here; the message says what is missing."""

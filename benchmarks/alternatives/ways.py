@@ -22,7 +22,7 @@ HIGHEST_RATE_ALONE: Final = frozenset({OURS_BUILT, NOTHING})
 
 
 class Nothing:
-    """Records nothing: what the method itself says where there is no difference."""
+    """Records nothing: shows the error of the method itself."""
 
     def open(self, directory: Path, endpoint: str) -> None:
         """Nothing."""

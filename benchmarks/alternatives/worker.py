@@ -32,7 +32,7 @@ PLAIN_QUADS = 2
 
 
 class Result(msgspec.Struct):
-    """What a worker reports: its cells, or why there are none; ``step_s`` is the undisturbed step."""
+    """Report of a worker: its cells, or the reason why there are none; ``step_s`` is the undisturbed step."""
 
     cells: list[Cell]
     step_s: float = 0.0
@@ -56,7 +56,7 @@ class Measurement:
             self._blocks.without()
 
     def idle(self) -> Cell:
-        """Opened without a single event, against not opened."""
+        """Cost of being open without a single event, against not being open."""
         cell = Cell(self._name, IDLE_PAYLOAD, 0)
         for _ in range(max(self._quads // 3, 1)):
             first = self._blocks.without()
@@ -112,7 +112,7 @@ def _add(cell: Cell, blocks: Sequence[list[float]]) -> None:
 
 
 def main() -> None:
-    """Measure what the arguments say."""
+    """Run the measurement given by the arguments."""
     parser = argparse.ArgumentParser()
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("endpoint")

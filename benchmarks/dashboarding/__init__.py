@@ -1,1 +1,1 @@
-"""What the dashboards cost: an hour of a run with a hundred environments, and every query of every panel."""
+"""Cost of the dashboards: an hour of a run with a hundred environments, and every query of every panel."""

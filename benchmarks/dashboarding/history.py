@@ -1,4 +1,4 @@
-"""An hour of a run with many environments in a Prometheus that was never there.
+"""An hour of a run with many environments as if a Prometheus had scraped it.
 
 The trainer trains one round with that many environments. Its events, again and again and stretched over the hour, act
 on the relay's own metric state, which is scraped as ``esper-otel backfill`` does it.
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.relay.backfill import Backfilled, backfill
+from esper_otel.backfill.backfill import Backfilled, backfill
 
 HOUR_S: Final = 3600.0
 STEP_MS: Final = 15_000
@@ -26,11 +26,11 @@ ROUND_S: Final = 150.0
 
 ONCE: Final = ("TRAINING_STARTED",)
 NEVER: Final = ("RUN_ENDED",)
-"""The run goes on when it is looked at."""
+"""The run is still active when it is queried."""
 
 
 class History(msgspec.Struct, frozen=True):
-    """The run as OpenMetrics text, what is in it, and how many environments it has."""
+    """The run as OpenMetrics text, a summary of its samples, and its number of environments."""
 
     text: Path
     run_id: str

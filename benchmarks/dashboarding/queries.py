@@ -23,6 +23,7 @@ from deploy.stack.stores import DASHBOARDS
 
 STEP_S: Final = 15
 VALUES: Final = {"group_id": ".*", "rank": ".*", "env_id": ".*", "slot": ".*", "domain": ".+", "severity": ".+"}
+COMPARED: Final = {"smoothing": "1s", "point": "1"}
 WINDOWS: Final = {"__rate_interval": "1m", "__range": f"{HOUR_S:.0f}s", "__interval": f"{STEP_S}s"}
 SELECTOR: Final = re.compile(r"[a-zA-Z_:][\w:]*{[^{}]*}")
 
@@ -38,7 +39,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What a query took: median time in s, and the series of its answer."""
+    """Cost of a query: median time in s, and the series of its answer."""
 
     query: Query
     took_s: float
@@ -47,14 +48,14 @@ class Cost(msgspec.Struct, frozen=True):
 
 def queries_of(run_id: str) -> list[Query]:
     """All of them, for the whole of one run."""
-    values = {**VALUES, **WINDOWS, "job": "esper", "instance": run_id}
+    values = {**VALUES, **WINDOWS, "job": "esper", "instance": run_id, "runs": run_id, **COMPARED}
     found = []
     for path in sorted(DASHBOARDS.glob("*.json")):
         board = json.loads(path.read_text(encoding="utf-8"))
-        for panel in board["panels"]:
+        for panel in board["panels"]:  # closed rows ask for nothing
             for target in panel.get("targets", []):
                 if target["datasource"]["type"] == "prometheus":
-                    text = re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda name: values[name[1] or name[2]], target["expr"])
+                    text = re.sub(r"\$([a-z_]\w*)|\$\{(\w+)\}", lambda name: values[name[1] or name[2]], target["expr"])
                     is_instant = bool(target.get("instant"))
                     found.append(Query(board["uid"], board["title"], panel["title"], text, is_instant))
     return found
@@ -69,7 +70,7 @@ class Server:
         self._until_s = until_s
 
     def cost(self, query: Query, repeats: int) -> Cost:
-        """Ask ``repeats`` times, and once before."""
+        """Ask ``repeats`` times, after one warm-up."""
         times, answered = [], len(self._ask(query))
         for _ in range(repeats):
             began = time.perf_counter()
@@ -78,7 +79,7 @@ class Server:
         return Cost(query, statistics.median(times), answered)
 
     def touched(self, queries: list[Query]) -> int:
-        """How many series all of them read, each counted once."""
+        """Number of series that all of them read, each counted once."""
         selectors = sorted({selector for query in queries for selector in SELECTOR.findall(query.text)})
         found: set[tuple[tuple[str, str], ...]] = set()
         for selector in selectors:
@@ -88,9 +89,10 @@ class Server:
 
     def _ask(self, query: Query) -> list[Any]:
         if query.instant:
-            return self._get("query", {"query": query.text, "time": self._until_s})["result"]
+            found = self._get("query", {"query": query.text, "time": self._until_s})
+            return list(found["result"])
         times = {"start": self._until_s - HOUR_S, "end": self._until_s, "step": STEP_S}
-        return self._get("query_range", {"query": query.text, **times})["result"]
+        return list(self._get("query_range", {"query": query.text, **times})["result"])
 
     def _get(self, what: str, parameters: dict[str, Any]) -> Any:
         url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"

@@ -1,1 +1,1 @@
-"""What a rank costs, what a gateway sustains, and what follows for one rank and for thousands."""
+"""Cost of a rank, capacity of a gateway, and sizing for one rank and for thousands."""

@@ -1,4 +1,4 @@
-"""An OTLP/gRPC receiver that keeps every request as it came, with its time of arrival."""
+"""An OTLP/gRPC receiver that keeps every request unchanged, with its time of arrival."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Capture(grpc.GenericRpcHandler):
+class Capture(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC ships no types
     """Listens on a free port of 127.0.0.1 until its block is left.
 
     Attributes:
@@ -58,7 +58,7 @@ class Capture(grpc.GenericRpcHandler):
         self._pool.shutdown()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        """The handler of one method: it takes and gives bytes, so that nothing is decoded while a run is measured."""
+        """The handler of one method: takes and returns bytes, so that nothing is decoded during a measurement."""
         signal = _SIGNALS.get(handler_call_details.method)
         return None if signal is None else grpc.unary_unary_rpc_method_handler(self._keep(signal))
 

@@ -31,7 +31,7 @@ SPIKE_SHARE: Final = 0.2
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gateway may use.
+    """Resources of the gateway.
 
     Attributes:
         cores: processors that Go uses; the generator and the back end need the others.
@@ -45,18 +45,18 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def limit_mib(self) -> int:
-        """What the memory limiter allows."""
+        """Limit of the memory limiter."""
         return int(self.memory_mib * LIMIT_SHARE)
 
     def overlay(self) -> str:
-        """What is laid over the shipped configuration: this memory, and no tail sampling if so asked."""
+        """Overrides of the shipped configuration: this memory and, if so configured, no tail sampling."""
         spike_mib = int(self.memory_mib * SPIKE_SHARE)
         limiter = f"{{limit_percentage: 0, limit_mib: {self.limit_mib}, spike_limit_mib: {spike_mib}}}"
         return f"processors: {{memory_limiter: {limiter}}}\n" + ("" if self.tail_sampling else UNSAMPLED)
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gateway says of itself and /proc of it, at one moment; counts are since its start."""
+    """Metrics of the gateway and figures from /proc at one moment; counts are since its start."""
 
     at_s: float
     cpu_s: float

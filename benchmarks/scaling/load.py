@@ -36,7 +36,7 @@ TIMEOUT_S: Final = 30.0
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where to send: host and port; with a token also a certificate authority's file, and then by TLS."""
+    """Destination: host and port; with a token also a certificate authority's file, which implies TLS."""
 
     endpoint: str
     authority: str | None = None
@@ -52,7 +52,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct):
-    """What came of the load.
+    """Outcome of the load.
 
     Attributes:
         sent_bytes: bytes of the messages by signal.
@@ -124,7 +124,7 @@ class Sender:
         self._slots.release()
 
     def close(self) -> Outcome:
-        """Wait for the answers; what came of it."""
+        """Wait for the answers and return the outcome."""
         deadline = time.monotonic() + TIMEOUT_S
         for _ in range(IN_FLIGHT):
             self._slots.acquire(timeout=max(deadline - time.monotonic(), 0))

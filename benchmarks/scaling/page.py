@@ -1,4 +1,4 @@
-"""The tables of ``docs/scale.md``, which the command writes between marks."""
+"""The tables of ``docs/guides/scale.md``, which the command writes between marks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def budget(runs: Sequence[Run]) -> str:
-    """The budget, the metrics that take most of it, and what the runs have of it."""
+    """The budget, its most expensive metrics, and the runs' use of it."""
     found = sorted(cardinalities(SIGNALS).values(), key=lambda one: (-one.planned_series, one.name))
     sums = table(
         ("series of one rank in one group", "budget", "now"),
@@ -97,12 +97,12 @@ def ranks(measured: dict[str, Rank]) -> str:
 
 
 def _live(rank: Rank, text: str) -> str:
-    """A replay is faster than its run was: nothing that depends on its pace is told."""
+    """Figures of a replay, without those that depend on its pace: a replay is faster than its run."""
     return "" if rank.relay_cpu_s is None else text
 
 
 def steps(climbed: Climb) -> str:
-    """The steps of one climb, and what a rank costs the gateway."""
+    """The steps of one climb, and the cost of a rank in the gateway."""
     rows = [
         (
             f"{step.ranks}",
@@ -133,7 +133,7 @@ def _conclusion(climbed: Climb) -> str:
 
 
 def needs(computed: Sequence[Need]) -> str:
-    """What numbers of ranks need."""
+    """Needs of different numbers of ranks."""
     rows = [
         (
             f"{one.ranks:,}",
@@ -152,7 +152,7 @@ def needs(computed: Sequence[Need]) -> str:
 
 
 def relabelling(run: Run) -> str:
-    """The rule that drops per-environment series, and what it saves in ``run``."""
+    """The rule that drops per-environment series, and its saving in ``run``."""
     names = sample_names()
     saved = sum(count for name, count in run.scrape.series.items() if name in names)
     return (

@@ -15,7 +15,7 @@ INTERVAL_S: Final = 15.0
 
 
 class Rank(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rank costs.
+    """Cost of one rank.
 
     Attributes:
         series: active series, the relay's own included.

@@ -1,4 +1,4 @@
-"""Which per-environment series nothing but a person's look depends on, and the Prometheus rule that drops them."""
+"""Per-environment series that only dashboards use, and the Prometheus rule that drops them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HISTOGRAM_PARTS: Final = ("_bucket", "_sum", "_count")
 
 
 def droppable() -> list[str]:
-    """Prometheus names of the metrics with ``env_id`` that no alert and no recording rule asks for, in order."""
+    """Prometheus names of the metrics with ``env_id`` that no alert and no recording rule uses, in order."""
     asked = set(re.findall(r"[a-z_][a-z0-9_]+", "\n".join(build.rule_files().values())))
     per_env = [signal for signal in SIGNALS if "env_id" in signal.attributes]
     names = {signal.prometheus_name for signal in per_env if not _asked(signal, asked)}

@@ -1,4 +1,4 @@
-"""What one rank of a real run produces: the relay follows it, a receiver takes what it sends, a scraper scrapes it."""
+"""Data of one rank of a real run: its relay follows it, a receiver collects its exports, a scraper scrapes it."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _relayed(name: str, log: Path, capture: Capture, options: tuple[str, ...], *
 
 
 class _Scraper:
-    """Reads what a relay says, and scrapes it at the usual interval until it ends."""
+    """Reader of a relay's output that also scrapes it at the usual interval until it ends."""
 
     def __init__(self, relay: subprocess.Popen[str]) -> None:
         self.said: list[str] = []
@@ -237,7 +237,7 @@ def _wait_for(condition: Callable[[], bool], what: str) -> None:
 
 @contextmanager
 def _bounded(process: subprocess.Popen[Any]) -> Iterator[None]:
-    """Within the block ``process`` ends at the latest after :data:`DEADLINE_S`, and with the block."""
+    """End ``process`` on leaving the block, or after :data:`DEADLINE_S` at the latest."""
     timer = threading.Timer(DEADLINE_S, process.kill)
     timer.start()
     try:

@@ -1,4 +1,4 @@
-"""Takes OTLP over HTTP and throws it away: a back end that is never the bottleneck. A process of its own.
+"""Accepts OTLP over HTTP and discards it: a back end that is never the bottleneck. Runs as its own process.
 
 Prints its port, then serves until its standard input is closed.
 """

@@ -1,4 +1,4 @@
-"""What a number of ranks needs, computed from one rank's figures and stated assumptions about the back ends."""
+"""Sizing for a number of ranks, computed from one rank's figures and stated assumptions about the back ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADROOM: Final = 0.5
 """Share of what a gateway sustained that it is given: one that fails leaves its load to the others."""
 
 HEALTHY_SHARE: Final = 0.1
-"""Share of the healthy rounds that the gateways keep unless told otherwise."""
+"""Default share of the healthy rounds that the gateways keep."""
 
 PROMETHEUS_BYTES_PER_SERIES: Final = 8 * 1024
 PROMETHEUS_BYTES_PER_SAMPLE: Final = 2.0
@@ -39,7 +39,7 @@ DAY_S: Final = 86_400
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``ranks`` ranks need.
+    """Needs of ``ranks`` ranks.
 
     Attributes:
         samples_per_s: at one scrape every 15 s.
@@ -64,7 +64,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def need(ranks: int, rank: Rank, ranks_per_gateway: int) -> Need:
-    """Size everything for ``ranks`` ranks, given how many of them one gateway sustained."""
+    """Size everything for ``ranks`` ranks, given the number of them that one gateway sustained."""
     series = ranks * rank.series
     samples_per_s = series / 15
     kept = rank.anomalous_share + (1 - rank.anomalous_share) * HEALTHY_SHARE

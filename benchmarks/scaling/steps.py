@@ -52,7 +52,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is climbed.
+    """Plan of a climb.
 
     Attributes:
         ranks: the steps, ascending.
@@ -65,7 +65,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     to_refusal: bool = False
 
     def is_over(self, step: Step) -> bool:
-        """Whether ``step`` was the last."""
+        """Return True if ``step`` is the last."""
         return bool(step.refused) or not (self.to_refusal or step.is_sustained)
 
 

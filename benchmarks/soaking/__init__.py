@@ -1,1 +1,1 @@
-"""The parts of the soak: a training process, an endpoint that comes and goes, and what is measured meanwhile."""
+"""The parts of the soak: a training process, an endpoint with faults, and the samples taken meanwhile."""

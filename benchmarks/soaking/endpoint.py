@@ -1,4 +1,4 @@
-"""An OTLP/HTTP endpoint that comes and goes, and remembers which log events reached it."""
+"""An OTLP/HTTP endpoint with recurring faults that records which log events it accepted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EVENT_ID: Final = re.compile(rb"esper\.event\.id\x12.\n(.)", re.DOTALL)
 
 
 class FlappingEndpoint:
-    """Takes everything for 40 s, then refuses, throttles, hangs or breaks off for 20 s, in turn.
+    """Endpoint that accepts everything for 40 s, then refuses, throttles, hangs or disconnects for 20 s, in turn.
 
     Attributes:
         seen: one byte for each sequence number, 1 when a log event with it was accepted.
@@ -48,7 +48,7 @@ class FlappingEndpoint:
 
     @property
     def state(self) -> str:
-        """What it does now: ``ok`` or one of ``FAULTS``."""
+        """Current behaviour: ``ok`` or one of ``FAULTS``."""
         period, within_s = divmod(time.monotonic() - self._started, PERIOD_S)
         if self.is_steady or within_s < PERIOD_S - DOWN_S:
             return "ok"

@@ -1,4 +1,4 @@
-"""What the soak measures while it runs, and its plots."""
+"""Samples of the soak, and their plots."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
+import plotly.graph_objects as go  # type: ignore[import-untyped]  # Plotly ships no types
+from plotly.subplots import make_subplots  # type: ignore[import-untyped]  # as above
 
 PAGE_BYTES: Final = 4096
 CLOCK_TICKS: Final = 100
@@ -41,7 +41,7 @@ def cpu_s(pid: int) -> float:
 
 
 def scraped(url: str) -> dict[str, float]:
-    """Sum of each metric of a scrape over its series; empty when nobody answers."""
+    """Sum of each metric of a scrape over its series; empty if nobody responds."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             text = answer.read().decode()

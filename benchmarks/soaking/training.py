@@ -23,7 +23,7 @@ EPOCHS_PER_ROUND = 150
 
 
 def events() -> Iterator[Event]:
-    """What a run emits, for ever: decisions, an epoch after ten of them, an update and a batch after 150 epochs."""
+    """Endless events of a run: decisions, an epoch after every ten, an update and a batch after 150 epochs."""
     template = decision()
     for number in itertools.count(1):
         for epoch in range(EPOCHS_PER_ROUND):

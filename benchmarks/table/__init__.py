@@ -1,1 +1,1 @@
-"""The page of figures: what one run of all benchmarks gives, and how two runs become docs/benchmarks.md."""
+"""The page of figures: the result of one run of all benchmarks, and docs/evidence/benchmarks.md from two runs."""

@@ -1,4 +1,4 @@
-"""Where the aims are missed and where another way is better, found in the figures and not chosen by hand."""
+"""Missed aims and better alternatives, derived from the figures and not chosen by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERYTHING: Final = "metrics, spans, logs, OTLP metrics"
 
 
 def behind(runs: Sequence[dict[str, Any]]) -> str:
-    """The aims with what was reached, then every alternative that did better."""
+    """The aims with the results, then every alternative that did better."""
     lines = [_slowdown_aim(runs, way, payload) for payload in PAYLOADS for way in (OURS, OURS_BUILT)]
     lines += [_stall_aim(runs), _relay_aim(runs), _core_aim(runs), *_better(runs), *_lighter(runs)]
     return "\n".join(f"* {line}" for line in lines)

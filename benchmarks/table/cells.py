@@ -9,7 +9,7 @@ Row = dict[str, Any]
 
 
 def figure(value: float, digits: int = 3) -> str:
-    """A number with ``digits`` figures that count, thousands apart."""
+    """A number with ``digits`` significant digits and a thousands separator."""
     if value >= 10 ** (digits - 1):
         return f"{value:,.0f}"
     decimals = digits - 1 - (0 if value < 1 else len(f"{value:.0f}") - 1)
@@ -22,7 +22,7 @@ def ratio(value: float) -> str:
 
 
 def both(rows: Sequence[Row | None], text: Callable[[Row], str]) -> str:
-    """What each run says, ``–`` where it says nothing; once where all say the same."""
+    """Value of each run, ``–`` if a run has none; a single value if all are equal."""
     said = [text(row) if row is not None else "–" for row in rows]
     return said[0] if len(set(said)) == 1 else " · ".join(said)
 

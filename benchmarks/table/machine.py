@@ -1,4 +1,4 @@
-"""The machine that figures come from, in words."""
+"""The machine of the figures, described in words."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def machine() -> dict[str, str]:
 
 
 def load() -> float:
-    """Processes that want to run, mean of the last minute."""
+    """Mean number of runnable processes over the last minute."""
     return os.getloadavg()[0]
 
 
 def _interpreter() -> str:
-    """Its version and build: how it was optimised decides a tenth of every figure, so that Debian's own is measured."""
+    """Version and build of Python: its optimisation changes every figure by a tenth, so Debian's own is measured."""
     build = "the distribution's build" if sys.base_prefix == "/usr" else "not the distribution's build"
     return f"CPython {platform.python_version()} ({platform.python_compiler()}, {build})"
 

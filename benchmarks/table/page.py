@@ -1,4 +1,4 @@
-"""docs/benchmarks.md out of the figures of one or several runs."""
+"""docs/evidence/benchmarks.md out of the figures of one or several runs."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who hears of an alert, and which alerts are silenced by others."""
+"""Alertmanager: receivers of alerts, and inhibition of one alert by another."""

@@ -1,1 +1,1 @@
-"""The deployment in Kubernetes: manifests for kustomize, and what of them is derived from other parts."""
+"""The Kubernetes deployment: manifests for kustomize, and the files derived from other parts."""

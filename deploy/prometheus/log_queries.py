@@ -1,29 +1,29 @@
-"""The SQL query over a run's log that shows the events behind an alert: from its row, or made from its signals."""
+"""The SQL query over a run's log that shows the events behind an alert: from its row or its signals."""
 
 import re
 from typing import Final
 
-from deploy.prometheus.alert import Alert
+from esper_otel.alerts.alert import Alert
 from esper_otel.events.declare import Instrument, Severity
 from esper_otel.signals import SIGNALS, Signal
 from esper_otel.signals.names import prometheus_label
 from esper_otel.sql.catalogue import VIEWS
-from esper_otel.sql.columns import literal
-from esper_otel.sql.view import view_name
+from esper_otel.sql.views.columns import literal
+from esper_otel.sql.views.view import view_name
 
 ROWS: Final = 20
 """As many of the newest rows as fit on a screen."""
 
 _WHO: Final = ("rank", "env_id", "batch", "batch_idx", "inner_epoch", "device", "head", "slot", "slot_id", "seed_id")
 _WHY: Final = ("anomaly_type", "reason", "detail", "value", "threshold")
-"""Columns in which events say what they are about."""
+"""Columns that identify the subject of an event."""
 
 _COMPARED: Final = {"=": "{} = {}", "!=": "{} <> {}", "=~": "regexp_full_match({}, {})"}
 _COMPARED["!~"] = f"NOT {_COMPARED['=~']}"
 
 
 def log_query(alert: Alert) -> str:
-    """One SELECT for ``esper-otel sql``, without double quotes; empty when the log holds nothing about the alert."""
+    """One SELECT for ``esper-otel sql``; empty when the log holds nothing about the alert."""
     if alert.sql is not None:
         return alert.sql
     signals = _asked_in_order(alert.expr)
@@ -65,7 +65,7 @@ def _columns(view: str, signals: list[Signal]) -> list[str]:
 
 
 def _condition(signal: Signal, expression: str) -> str:
-    """What an event must be like to count; empty where every one does."""
+    """SQL condition for an event to count; empty if every event counts."""
     field, matchers = _field(signal), _matchers(signal, expression)
     if signal.instrument is Instrument.VIOLATIONS:
         return _violated(signal, field, matchers)
@@ -89,7 +89,7 @@ def _violated(signal: Signal, field: str, matchers: list[tuple[str, str, str]]) 
 
 
 def _raised(signal: Signal, field: str) -> str:
-    """A flag that is set, or a count that is not 0; a gauge is looked at as it is."""
+    """Condition for a flag that is set, or a count above 0; a gauge has none."""
     types = {column.name: column.type for column in VIEWS[_view_of(signal)].columns}
     if types[field] == "BOOLEAN":
         return field

@@ -1,10 +1,16 @@
 """The runbook: an entry for every alert, written from its row of the table."""
 
+import re
 from itertools import groupby
 
-from deploy.prometheus.alert import GRAFANA_URL, Alert, panels_by_alert
-from deploy.prometheus.alerts import ALERTS
+from deploy.prometheus.limit_text import limit_text
 from deploy.prometheus.log_queries import log_query
+from esper_otel.alerts import ALERTS
+from esper_otel.alerts.alert import Alert
+from grafana.boards import board_of
+from grafana.links import GRAFANA_URL, alert_panels
+from grafana.panels.panel import panel_id
+from grafana.queries.facts import asked_by
 
 _TITLES = {
     "tamiyo": "Tamiyo: the policy",
@@ -16,25 +22,25 @@ _TITLES = {
 }
 
 _MEASURED = {"esper": "the relay or the collector", "gpu": "the relay"}
-"""Who knows what the log of a run does not hold."""
+"""Source of the signals that are not in a run's log."""
 
 MAX_PANELS = 4
 """Most panels that an entry names."""
 
 
 def markdown() -> str:
-    """The page ``docs/runbook.md``."""
+    """The page ``docs/reference/runbook.md``."""
     lines = [
         "# Runbook",
         "",
-        "Generated from the table in `deploy/prometheus` by `make generate`; do not edit.",
+        "Generated from the table in `esper_otel/alerts` by `make generate`; do not edit.",
         "",
         "Every alert has the labels `severity` (critical pages a person, warning is for working hours, info is for",
         "dashboards), `domain`, `concern` and `symptom`. A critical alert silences the lesser ones of its concern in",
         "the same run; a run that died, failed or vanished silences its symptoms.",
         "",
         'The queries are for the whole Prometheus: add `{job="…", instance="…"}` from the alert. In the SQL commands',
-        "`RUN` is the run's directory; see [sql.md](sql.md).",
+        "`RUN` is the run's directory; see [sql.md](../guides/sql.md). They can be pasted into a shell as they are.",
     ]
     ordered = sorted(ALERTS, key=lambda alert: list(_TITLES).index(alert.domain))
     for domain, alerts in groupby(ordered, key=lambda alert: alert.domain):
@@ -54,7 +60,7 @@ def _entry(alert: Alert) -> list[str]:
         "",
         f"**{alert.severity}**{waits}.{silenced}",
         "",
-        f"**What it means.** {alert.meaning}",
+        f"**What it means.** {alert.meaning} {limit_text(alert)}".rstrip(),
         "",
         *expression,
         "",
@@ -72,15 +78,10 @@ def _entry(alert: Alert) -> list[str]:
 
 
 def _panels(alert: Alert) -> list[str]:
-    """The panel that the alert links to, then the others of its dashboard that show what is to be looked at."""
-    # The dashboards are drawn from the table of alerts: importing them with this module would be a circle.
-    from grafana.boards import board_of
-    from grafana.facts import asked_by
-    from grafana.panel import panel_id
-
-    if alert.name not in panels_by_alert():
+    """Links to the alert's panel and to the other relevant panels of its dashboard."""
+    if alert.name not in alert_panels():
         return []
-    board, (uid, linked) = board_of(alert.domain), panels_by_alert()[alert.name]
+    board, (uid, linked) = board_of(alert.domain), alert_panels()[alert.name]
     looked_at = frozenset[str]().union(*map(asked_by, alert.look))
     shown = [panel for panel in board.panels if alert in board.alerts(panel) or looked_at & panel.signals]
     shown.sort(key=lambda panel: (panel_id(uid, panel.key) != linked, -len(looked_at & panel.signals)))
@@ -93,4 +94,9 @@ def _events(alert: Alert) -> list[str]:
     query = log_query(alert)
     if not query:
         return [f"**In the log.** Nothing: {_MEASURED[alert.domain]} measures this, and not the training process."]
-    return ["**In the log.**", "", f'    esper-otel sql RUN "{query}"']
+    return ["**In the log.**", "", f"    esper-otel sql RUN {_quoted(query)}"]
+
+
+def _quoted(text: str) -> str:
+    """``text`` as one word of a shell, in double quotes, since SQL is full of single ones."""
+    return '"' + re.sub(r'(["\\$`])', r"\\\1", text) + '"'

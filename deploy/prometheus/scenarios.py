@@ -9,20 +9,21 @@ from typing import Any, Final
 
 import msgspec
 
-from deploy.prometheus.alert import Alert, alert_labels
-from deploy.prometheus.alerts import ALERTS
-from deploy.prometheus.expressions import sample_labels
+from deploy.prometheus.rule import alert_labels
+from esper_otel.alerts import ALERTS
+from esper_otel.alerts.alert import Alert
+from esper_otel.alerts.promql import sample_labels
 
 
 class Check(msgspec.Struct, frozen=True):
-    """Whether an alert fires at a time, in minutes from the start."""
+    """Expected state of an alert at a time, in minutes from the start."""
 
     at: int
     fires: bool
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """What the series of a counter do, and when its alert is to fire."""
+    """Samples of a counter, and the times at which its alert must fire."""
 
     name: str
     values: str
@@ -36,7 +37,9 @@ COUNTER_SCENARIOS: Final = (
     Scenario("a reset alone is no count", "3x140 0x120", (Check(34, False), Check(42, False), Check(55, False))),
     Scenario("the count falls into a scrape gap of 8 minutes", "0x79 _x31 1x120", (Check(19, False), Check(29, True))),
     Scenario(
-        "a restarted relay goes on with its old count", "0x20 1x140 stale _x8 1x100", (Check(6, True), Check(44, False))
+        "a restarted relay continues with its old count",
+        "0x20 1x140 stale _x8 1x100",
+        (Check(6, True), Check(44, False)),
     ),
     Scenario(
         "the first count after a restart of the relay", "3x140 stale _x8 3x2 4x80", (Check(36, False), Check(39, True))

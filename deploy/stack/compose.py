@@ -1,6 +1,6 @@
-"""``python -m deploy.stack.compose``: writes what Compose needs and git must not hold, under ``out/compose``.
+"""``python -m deploy.stack.compose``: writes Compose's uncommitted files to ``out/compose``.
 
-The administrator's password of Grafana is made up on first use. Alertmanager's configuration has those receivers whose
+Grafana's administrator password is generated on first use. Alertmanager's configuration has those receivers whose
 secret lies in ``out/compose/secrets``, and the webhook of ``ESPER_ALERT_WEBHOOK_URL``.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 from deploy.alertmanager.build import CHAT_URL, PAGER_KEY, SECRETS, Ways, configuration
 from deploy.stack.program import ROOT
 from deploy.stack.stores import password_in
-from deploy.yaml_text import to_yaml
+from grafana.yaml_text import to_yaml
 
 DIRECTORY: Final = ROOT / "out" / "compose"
 WEBHOOK_TOKEN: Final = "webhook_token"
@@ -29,7 +29,7 @@ def prepare(directory: Path, environ: Mapping[str, str]) -> Path:
 
 
 def ways(secrets: Path, environ: Mapping[str, str]) -> Ways:
-    """The ways to reach people whose secrets lie in ``secrets``, with the paths that the container knows them by."""
+    """Receivers whose secrets are in ``secrets``, with the paths that the container sees."""
     known = {name: f"{SECRETS}/{name}" for name in (PAGER_KEY, CHAT_URL, WEBHOOK_TOKEN) if (secrets / name).exists()}
     webhook: dict[str, Any] | None = None
     if url := environ.get("ESPER_ALERT_WEBHOOK_URL"):

@@ -1,4 +1,4 @@
-"""Which programs a stack consists of and where each of them listens, before any of them is started."""
+"""The programs of a stack and their ports, chosen before any of them is started."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +23,7 @@ HOW_TO_GET: Final[Mapping[str, str]] = {
     "prometheus": "'make tools', or 'apt-get install prometheus'",
     "alertmanager": "'make tools', or 'apt-get install prometheus-alertmanager'",
     "collector": "'make tools', which builds it from deploy/collector/builder.yaml",
+    "grafana": "unpack a release of Grafana 12 into .tools, or use --grafana PATH",
 }
 PORTS: Final[Mapping[str, Mapping[str, int]]] = {
     "prometheus": {"prometheus": 9090},
@@ -39,7 +40,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """The programs of one stack.
 
     Attributes:
-        settings: what was asked for.
+        settings: options of the stack.
         executables: path of each program that takes part.
         ports: port of everything that listens, by the names in :data:`PORTS`.
     """
@@ -49,7 +50,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     ports: Mapping[str, int]
 
     def has(self, program: str) -> bool:
-        """Whether it takes part."""
+        """True if the program takes part."""
         return program in self.executables
 
     def address(self, what: str) -> str:
@@ -76,7 +77,7 @@ def layout(settings: Settings) -> Layout:
     for name in needed:
         if name not in found:
             names = " or ".join(EXECUTABLES[name])
-            raise StackError(f"{names} is not on the PATH: get it with {HOW_TO_GET[name]}, or say --{name} PATH")
+            raise StackError(f"{names} is not on the PATH: install it with {HOW_TO_GET[name]}, or use --{name} PATH")
     ports = Ports(standard=settings.standard_ports)
     taken = {what: ports.take(usual) for name in found for what, usual in PORTS[name].items()}
     return Layout(settings=settings, executables=found, ports=taken)

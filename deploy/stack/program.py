@@ -1,4 +1,4 @@
-"""What a program of the stack is, and how its executable is found."""
+"""A program of the stack, and the search for its executable."""
 
 import os
 import shutil
@@ -18,15 +18,15 @@ HOST: Final = "127.0.0.1"
 
 
 class StackError(Exception):
-    """The stack cannot be started, or one of its programs ended; the message is for the person who asked for it."""
+    """The stack cannot be started, or one of its programs ended; the message is for the user."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for.
+    """Options of the stack.
 
     Attributes:
         telemetry_dir: directory of runs.
-        data_dir: where the servers keep what they know, their configuration and what they say.
+        data_dir: directory of the servers' data, configuration and logs.
         way: how the metrics of runs reach Prometheus.
         interval_s: seconds between two scrapes and between two evaluations; the waits of notifications follow it.
         executables: paths by program, instead of those on the PATH.
@@ -54,7 +54,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         name: its name in the stack.
         command: executable and arguments.
         ready_url: answers 200 once the server can be used.
-        shows: what a person finds where, as lines for the console.
+        shows: addresses for people, as lines for the console.
         files: configuration that is written first, by path.
         environment: variables beside those of the caller.
     """
@@ -68,7 +68,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def executable(settings: Settings, name: str, *names: str) -> str | None:
-    """Path of the program ``name``: the one asked for, else the first of ``names`` in ``.tools/bin`` or on the PATH.
+    """Path of the program ``name``: the one asked for, else the first of ``names`` in ``.tools``, or on the PATH.
 
     Raises:
         StackError: one was asked for and cannot be run.
@@ -81,7 +81,8 @@ def executable(settings: Settings, name: str, *names: str) -> str | None:
         if found is None:
             raise StackError(f"--{name} {asked}: there is no such program")
         return str(Path(found).absolute())
-    places = [str(TOOLS), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    unpacked = [str(place) for place in sorted(TOOLS.parent.glob(f"{name}*/bin"), reverse=True)]
+    places = [str(TOOLS), *unpacked, str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     found = next(filter(None, (shutil.which(candidate, path=os.pathsep.join(places)) for candidate in names)), None)
     return found and str(Path(found).absolute())
 

@@ -1,19 +1,19 @@
-"""The programs of the stack, one declaration each: how it is started, with which of the shipped configuration."""
+"""The programs of the stack, one declaration each: command line and configuration."""
 
 import os
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from deploy.alertmanager import build as alertmanager_build
-from deploy.prometheus.alert import GRAFANA_URL
 from deploy.prometheus.build import RECORDING, RULES, rule_files
 from deploy.stack import scraping
 from deploy.stack.layout import Layout
 from deploy.stack.program import HOST, ROOT, Program
 from deploy.stack.scraping import Way
 from deploy.stack.stores import grafana, loki, tempo
-from deploy.yaml_text import to_yaml
 from esper_otel.log.layout import TARGETS_FILE
+from grafana.links import GRAFANA_URL
+from grafana.yaml_text import to_yaml
 
 KEPT: Final = "30d"
 """How long Prometheus keeps samples: a month of runs to compare with."""
@@ -30,11 +30,11 @@ PROCESS_JOBS: Final[Mapping[str, str]] = {
     "loki": "loki",
     "grafana": "grafana",
 }
-"""Job of a program's own metrics, with the port that they are at."""
+"""Job of a program's own metrics, with their port."""
 
 
 def programs(at: Layout) -> list[Program]:
-    """Everything that takes part, in the order in which it is started."""
+    """Everything that takes part, in order of start."""
     return [declare(at) for name, declare in _DECLARED.items() if at.has(name)]
 
 

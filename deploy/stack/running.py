@@ -1,4 +1,4 @@
-"""Starting the programs of a stack, watching over them, and stopping them all."""
+"""Starts, supervises and stops the programs of a stack."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ READY_S: Final = 60.0
 """Longest wait for a program: Tempo and Grafana take tens of seconds on a busy machine."""
 
 STOP_S: Final = 10.0
-"""How long a program may take to store what it knows before it is killed."""
+"""Time for a program to store its data before it is killed."""
 
 WATCH_S: Final = 0.2
 LAST_LINES: Final = 8
@@ -26,7 +26,7 @@ class Running:
     """The programs of a stack that was started."""
 
     def __init__(self, logs: Path) -> None:
-        """What each program says goes to a file under ``logs``."""
+        """Create it; the output of each program goes to a file under ``logs``."""
         self._logs = logs
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -75,10 +75,10 @@ class Running:
             time.sleep(WATCH_S)
 
     def check(self) -> None:
-        """Return if every program runs.
+        """Return if every program is running.
 
         Raises:
-            StackError: one ended; says which, how, and what it said last.
+            StackError: one ended; the message has its name, exit status and last output.
         """
         for name, child in self._children.items():
             status = child.poll()
@@ -87,7 +87,7 @@ class Running:
                 raise StackError(f"{name} ended {how}. {self._said(name)}")
 
     def watch(self) -> None:
-        """Wait for ever.
+        """Wait until interrupted.
 
         Raises:
             StackError: a program ended.
@@ -120,7 +120,7 @@ class Running:
 
 @contextmanager
 def running(programs: Sequence[Program], logs: Path) -> Iterator[Running]:
-    """Start all of ``programs``; yields when every one is ready, stops them all at the end.
+    """Start all of ``programs``, yield once every one is ready, and stop them all at the end.
 
     Raises:
         StackError: one cannot be started, ended, or is not ready in time.
@@ -137,7 +137,7 @@ def running(programs: Sequence[Program], logs: Path) -> Iterator[Running]:
 
 
 def _write_closed(path: Path, text: str) -> None:
-    """Write configuration that nobody else may read: addresses of webhooks and keys stand in it."""
+    """Write configuration that no other user may read: it contains addresses of webhooks and keys."""
     path.touch(mode=0o600)
     path.chmod(0o600)
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Prometheus' configuration, for the stack of binaries and for Compose.
+"""Prometheus' configuration for the stack of binaries and for Compose.
 
 The metrics of runs come by exactly one way, chosen by :class:`Way`: a run whose relay both serves and pushes would
 otherwise be there twice under the same labels, and the lag of one way would look like a counter reset of the other.
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.prometheus.build import RECORDING, RULES
-from deploy.yaml_text import to_yaml
+from grafana.yaml_text import to_yaml
 
 RUNS: Final = "runs"
 """Name of the job that brings the metrics of runs; ``job`` and ``instance`` of its series are those of the run."""
@@ -21,11 +21,11 @@ NOTE: Final = (
 )
 COMPOSE_RULES: Final = "/etc/prometheus/rules"
 INTERVAL_S: Final = 15.0
-"""What the windows and waits of the alert rules are chosen for."""
+"""Scrape interval that the windows and waits of the alert rules assume."""
 
 
 class Way(StrEnum):
-    """How the metrics of runs reach Prometheus."""
+    """The path of a run's metrics to Prometheus."""
 
     SCRAPE = "scrape"
     """Prometheus scrapes each relay; what a relay pushes gives traces and log events alone."""

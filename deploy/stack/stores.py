@@ -1,4 +1,4 @@
-"""Where a person looks: Tempo, Loki and Grafana, each if its executable is there."""
+"""Optional servers of the stack, started if installed: Tempo, Loki and Grafana."""
 
 import secrets
 from pathlib import Path
@@ -12,7 +12,7 @@ PROVISIONING: Final = ROOT / "grafana" / "provisioning"
 DASHBOARDS: Final = ROOT / "grafana" / "dashboards"
 PASSWORD_FILE: Final = "grafana_admin_password"
 HOME_MARK: Final = Path("conf") / "defaults.ini"
-"""What Grafana's home directory is known by."""
+"""File that identifies Grafana's home directory."""
 
 
 def tempo(at: Layout) -> Program:
@@ -56,6 +56,8 @@ def grafana(at: Layout) -> Program:
     """Dashboards, with the provisioning of the repository and a password of its own."""
     home = grafana_home(at)
     password = password_in(at.data())
+    plugins = at.data("grafana", "plugins")
+    plugins.mkdir(parents=True, exist_ok=True)  # Grafana takes an empty one, and calls a missing one an error
     return Program(
         name="grafana",
         command=(at.executables["grafana"], "server", f"--homepath={home}"),
@@ -67,7 +69,7 @@ def grafana(at: Layout) -> Program:
             "GF_PLUGINS_PREINSTALL_DISABLED": "true",
             "GF_PATHS_DATA": str(at.data("grafana")),
             "GF_PATHS_LOGS": str(at.data("grafana", "log")),
-            "GF_PATHS_PLUGINS": str(at.data("grafana", "plugins")),
+            "GF_PATHS_PLUGINS": str(plugins),
             "GF_PATHS_PROVISIONING": str(PROVISIONING),
         },
         ready_url=f"{at.url('grafana')}/api/health",
@@ -93,7 +95,7 @@ def grafana_home(at: Layout) -> Path:
     """Grafana's directory with its defaults and web pages: the one asked for, or found from the executable.
 
     Raises:
-        StackError: it is not there.
+        StackError: it does not exist.
     """
     asked = at.settings.grafana_home
     real = Path(at.executables["grafana"]).resolve()
@@ -102,11 +104,11 @@ def grafana_home(at: Layout) -> Path:
         if (candidate / HOME_MARK).is_file():
             return candidate.absolute()
     places = ", ".join(map(str, candidates))
-    raise StackError(f"grafana: no {HOME_MARK} in {places}; say --grafana-home DIR, or --without grafana")
+    raise StackError(f"grafana: no {HOME_MARK} in {places}; use --grafana-home DIR or --without grafana")
 
 
 def password_in(directory: Path) -> Path:
-    """File with the administrator's password in ``directory``, made up when it is first asked for.
+    """File with the administrator's password in ``directory``, generated on first use.
 
     The directory is closed to other users; the file is not, because a container's user has to read it.
     """

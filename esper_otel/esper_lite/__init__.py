@@ -1,4 +1,1 @@
-"""esper-lite as a producer: a backend for its hub, and what attaches that without a change to it.
-
-Nothing here imports esper-lite: what it hands over is known by its shape, so that every version of it will do.
-"""
+"""esper-lite: the dialect of its logs (:mod:`.dialect`) and its hub as a producer (:mod:`.producer`)."""

@@ -39,24 +39,18 @@ from esper_otel.events.kasmina import (
     TopologyManifest,
 )
 from esper_otel.events.policy_update import PolicyUpdate
-from esper_otel.events.run import Heartbeat, RunEnded, TelemetryLoss
+from esper_otel.events.run import EventDeclared, Heartbeat, RunEnded, TelemetryLoss
 from esper_otel.events.simic import (
     BatchStats,
     CheckpointLoaded,
     CheckpointSaved,
-    CounterfactualMatrix,
     EpisodeOutcome,
-    HeuristicConfig,
-    HeuristicEpisode,
-    HeuristicWarning,
     RewardComputed,
     RewardSummary,
-    SeedConfiguration,
-    ShapleyComputed,
-    ShapleyValue,
-    SummaryTable,
     TrainingStarted,
 )
+from esper_otel.events.simic_attribution import CounterfactualMatrix, SeedConfiguration, ShapleyComputed, ShapleyValue
+from esper_otel.events.simic_heuristic import HeuristicConfig, HeuristicEpisode, HeuristicWarning, SummaryTable
 from esper_otel.events.tamiyo import (
     ActionDistribution,
     Decision,
@@ -66,16 +60,20 @@ from esper_otel.events.tamiyo import (
     UpdateSkipped,
 )
 from esper_otel.events.tolaria import (
-    AllocatorStats,
     BatchCompleted,
     EpochCompleted,
+    Rollback,
+    Scalar,
+    SeedSnapshot,
+)
+from esper_otel.events.tolaria_resources import (
+    AllocatorStats,
     InfrastructureSnapshot,
     PhaseProfile,
     PhaseTiming,
-    Rollback,
-    SeedSnapshot,
     Throughput,
 )
+from esper_otel.events.training_update import TrainingUpdate
 
 __all__ = [
     "EVENT_TYPES",
@@ -94,6 +92,7 @@ __all__ = [
     "EpisodeOutcome",
     "EpochCompleted",
     "Event",
+    "EventDeclared",
     "GradientAnomaly",
     "GradientPathology",
     "GradientStats",
@@ -123,6 +122,7 @@ __all__ = [
     "RewardSummary",
     "Rollback",
     "RunEnded",
+    "Scalar",
     "SeedConfiguration",
     "SeedDiversity",
     "SeedFossilized",
@@ -142,6 +142,7 @@ __all__ = [
     "Tier",
     "TopologyManifest",
     "TrainingStarted",
+    "TrainingUpdate",
     "UpdateSkipped",
     "ValueCollapse",
     "XidError",

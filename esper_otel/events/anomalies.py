@@ -1,4 +1,4 @@
-"""Anomalies and trends: what Simic's detectors found.
+"""Anomalies and trends found by Simic's detectors.
 
 Thresholds belong to the detectors in the trainer; an event carries the numbers that made one fire.
 """
@@ -6,6 +6,7 @@ Thresholds belong to the detectors in the trainer; an event carries the numbers 
 from typing import Annotated, Any
 
 from esper_otel.events.declare import Domain, Event, Severity, counter, declares, gauge, note
+from esper_otel.events.types import Real, Text, Whole
 
 
 def _trend(metric: str, what: str) -> tuple[Any, ...]:
@@ -15,11 +16,11 @@ def _trend(metric: str, what: str) -> tuple[Any, ...]:
 class Trend(Event, frozen=True, kw_only=True):
     """Fields of every trend event."""
 
-    batch_idx: Annotated[int | None, note("Batch in which the trend was noticed, from 1.")] = None
-    episodes_completed: Annotated[int | None, note("Episodes finished so far.")] = None
-    rolling_delta: Annotated[float | None, note("Change of the rolling accuracy, percentage points.")] = None
-    rolling_avg_accuracy: Annotated[float | None, note("Rolling accuracy now, 0 to 100.")] = None
-    prev_rolling_avg_accuracy: Annotated[float | None, note("Rolling accuracy one batch earlier, 0 to 100.")] = None
+    batch_idx: Annotated[Whole, note("Batch in which the trend was noticed, from 1.")] = None
+    episodes_completed: Annotated[Whole, note("Episodes finished so far.")] = None
+    rolling_delta: Annotated[Real, note("Change of the rolling accuracy, percentage points.")] = None
+    rolling_avg_accuracy: Annotated[Real, note("Rolling accuracy now, 0 to 100.")] = None
+    prev_rolling_avg_accuracy: Annotated[Real, note("Rolling accuracy one batch earlier, 0 to 100.")] = None
 
 
 @declares("PLATEAU_DETECTED", domain=Domain.SIMIC, metrics=_trend("simic.plateaus", "a plateau"))
@@ -45,14 +46,14 @@ class ImprovementDetected(Trend, frozen=True, kw_only=True):
 class Anomaly(Event, frozen=True, kw_only=True):
     """Fields of every anomaly event."""
 
-    anomaly_type: Annotated[str | None, note("Precise name of the anomaly, finer than the event.")] = None
-    episode: Annotated[int | None, note("Episodes finished when it was found.")] = None
-    batch: Annotated[int | None, note("Number of the batch (round), from 1.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode.")] = None
-    total_episodes: Annotated[int | None, note("Episodes planned.")] = None
-    value: Annotated[float | None, note("Measured value that fired.")] = None
-    threshold: Annotated[float | None, note("Limit that it crossed.")] = None
-    detail: Annotated[str | None, note("Measured numbers in words.")] = None
+    anomaly_type: Annotated[Text, note("Precise name of the anomaly, finer than the event.")] = None
+    episode: Annotated[Whole, note("Episodes finished when it was found.")] = None
+    batch: Annotated[Whole, note("Number of the batch (round), from 1.")] = None
+    inner_epoch: Annotated[Whole, note("Epoch within the episode.")] = None
+    total_episodes: Annotated[Whole, note("Episodes planned.")] = None
+    value: Annotated[Real, note("Measured value that fired.")] = None
+    threshold: Annotated[Real, note("Limit that it crossed.")] = None
+    detail: Annotated[Text, note("Measured numbers as text.")] = None
     gradient_stats: Annotated[tuple[dict[str, Any], ...] | None, note("Statistics of up to 5 layers.")] = None
     stability: Annotated[dict[str, Any] | None, note("Numerical stability report.")] = None
     ratio_diagnostic: Annotated[dict[str, Any] | None, note("The worst probability ratios.")] = None
@@ -127,13 +128,13 @@ class NumericalInstability(Anomaly, frozen=True, kw_only=True):
 class PerformanceDegradation(Event, frozen=True, kw_only=True):
     """Accuracy of a batch is far below the rolling mean."""
 
-    env_id: Annotated[int | None, note("Environment; the value is a mean over all of them.")] = None
-    current_acc: Annotated[float | None, note("Mean accuracy of the batch, 0 to 100.")] = None
-    rolling_avg_acc: Annotated[float | None, note("Rolling accuracy it is compared with, 0 to 100.")] = None
-    drop_percent: Annotated[float | None, note("Relative drop, 0 to 100.", gauge("simic.accuracy_drop"))] = None
-    threshold_percent: Annotated[float | None, note("Drop that fires, 0 to 100.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
-    training_progress: Annotated[float | None, note("Share of the run that is done, 0 to 1.")] = None
+    env_id: Annotated[Whole, note("Environment; the value is a mean over all of them.")] = None
+    current_acc: Annotated[Real, note("Mean accuracy of the batch, 0 to 100.")] = None
+    rolling_avg_acc: Annotated[Real, note("Rolling accuracy it is compared with, 0 to 100.")] = None
+    drop_percent: Annotated[Real, note("Relative drop, 0 to 100.", gauge("simic.accuracy_drop"))] = None
+    threshold_percent: Annotated[Real, note("Drop that fires, 0 to 100.")] = None
+    episode_idx: Annotated[Whole, note("Episode, counted over the run.")] = None
+    training_progress: Annotated[Real, note("Share of the run that is done, 0 to 1.")] = None
 
 
 @declares(
@@ -145,11 +146,11 @@ class PerformanceDegradation(Event, frozen=True, kw_only=True):
 class MemoryWarning(Event, frozen=True, kw_only=True):
     """Memory of the device, or of the process, is nearly used up."""
 
-    device: Annotated[str | None, note("Device, or cpu.")] = None
-    gpu_utilization: Annotated[float | None, note("Memory in use over memory present, 0 to 1.")] = None
-    gpu_allocated_gb: Annotated[float | None, note("Memory in use, GiB.")] = None
-    gpu_total_gb: Annotated[float | None, note("Memory present, GiB.")] = None
-    threshold: Annotated[float | None, note("Level that was crossed, 0 to 1.")] = None
+    device: Annotated[Text, note("Device, or cpu.")] = None
+    gpu_utilization: Annotated[Real, note("Memory in use over memory present, 0 to 1.")] = None
+    gpu_allocated_gb: Annotated[Real, note("Memory in use, GiB.")] = None
+    gpu_total_gb: Annotated[Real, note("Memory present, GiB.")] = None
+    threshold: Annotated[Real, note("Level that was crossed, 0 to 1.")] = None
 
 
 @declares(
@@ -168,17 +169,15 @@ class MemoryWarning(Event, frozen=True, kw_only=True):
 class RewardHackingSuspected(Event, frozen=True, kw_only=True):
     """A seed collects credit that the host's accuracy does not confirm."""
 
-    pattern: Annotated[str | None, note("Rule that fired: attribution_ratio or ransomware_signature.")] = None
-    env_id: Annotated[int | None, note("Environment.")] = None
-    slot_id: Annotated[str | None, note("Slot, named by row and column.")] = None
-    seed_id: Annotated[str | None, note("The seed.")] = None
-    seed_contribution: Annotated[float | None, note("Accuracy credited to the seed, percentage points.")] = None
-    total_improvement: Annotated[float | None, note("Improvement it is compared with, percentage points.")] = None
-    ratio: Annotated[float | None, note("Contribution over improvement.")] = None
-    threshold: Annotated[float | None, note("Ratio that fires.")] = None
-    contribution_threshold: Annotated[
-        float | None, note("Contribution that the second rule needs, percentage points.")
-    ] = None
+    pattern: Annotated[Text, note("Rule that fired: attribution_ratio or ransomware_signature.")] = None
+    env_id: Annotated[Whole, note("Environment.")] = None
+    slot_id: Annotated[Text, note("Slot, named by row and column.")] = None
+    seed_id: Annotated[Text, note("The seed.")] = None
+    seed_contribution: Annotated[Real, note("Accuracy credited to the seed, percentage points.")] = None
+    total_improvement: Annotated[Real, note("Improvement it is compared with, percentage points.")] = None
+    ratio: Annotated[Real, note("Contribution over improvement.")] = None
+    threshold: Annotated[Real, note("Ratio that fires.")] = None
+    contribution_threshold: Annotated[Real, note("Contribution that the second rule needs, percentage points.")] = None
     degradation_threshold: Annotated[
-        float | None, note("Improvement under which the second rule fires, percentage points.")
+        Real, note("Improvement under which the second rule fires, percentage points.")
     ] = None

@@ -1,4 +1,4 @@
-"""What the sensors find in any PyTorch training loop: phases, gradients, loss scaling, compiler (plan, D.1 to D.5)."""
+"""Events of the sensors for any PyTorch training loop: phases, gradients, loss scaling, compiler (plan, D.1 to D.5)."""
 
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from esper_otel.events.declare import (
     state,
     total,
 )
+from esper_otel.events.types import Real, Reals, Text, Texts, Whole
 
 PHASE_SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Durations of one pass through a phase, s: a small kernel to a slow optimiser step."""
@@ -23,10 +24,10 @@ PHASE_SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 1
 
 @declares("TOLARIA_PHASE_DURATIONS", domain=Domain.TOLARIA, severity=Severity.DEBUG, attributes=("device",))
 class PhaseDurations(Event, frozen=True, kw_only=True):
-    """Every pass through a phase that was measured since the last such event."""
+    """All measured passes through the phases since the previous such event."""
 
-    device: Annotated[str | None, note("Device whose clock measured; the host's for a CPU.")] = None
-    step: Annotated[int | None, note("Training step at which they were collected, from 1.")] = None
+    device: Annotated[Text, note("Device whose clock measured; the host's for a CPU.")] = None
+    step: Annotated[Whole, note("Training step at which they were collected, from 1.")] = None
     durations_s: Annotated[
         dict[str, tuple[float, ...]] | None,
         note(
@@ -36,73 +37,68 @@ class PhaseDurations(Event, frozen=True, kw_only=True):
         ),
     ] = None
     unmeasured: Annotated[
-        int | None,
+        Whole,
         note(
-            "Passes that were not timed: no event was free, or a CUDA graph was being captured.",
+            "Passes not timed: no CUDA event was free, or a CUDA graph was being captured.",
             counter("tolaria.step_phase.unmeasured", unit="{pass}"),
         ),
     ] = None
 
 
-@declares("TOLARIA_GRADIENT_STATS", domain=Domain.TOLARIA, attributes=("device",))
+@declares("TOLARIA_GRADIENT_STATS", domain=Domain.TOLARIA, attributes=("device", "model"))
 class GradientStats(Event, frozen=True, kw_only=True):
-    """Gradients of a model before an optimiser step, read when the device got there."""
+    """Gradients of a model by layer, before they are clipped, read once the device computed them."""
 
-    device: Annotated[str | None, note("Device that holds them.")] = None
-    step: Annotated[int | None, note("Training step that they belong to, from 1.")] = None
+    device: Annotated[Text, note("Device that holds them.")] = None
+    model: Annotated[Text, note("Model, by the name of its class.")] = None
+    step: Annotated[Whole, note("Training step that they belong to, from 1.")] = None
     norm: Annotated[
-        float | None,
+        Real,
         note(
-            "L2 norm over all layers; not finite when a layer's is not.",
+            "L2 norm over the layers on this device before clipping, of one update a report, beside its layers;"
+            " not finite when a layer's is not. pre_clip_grad_norm of TOLARIA_TRAINING_UPDATE has that of every update:"
+            " judge a run by that one.",
             gauge("tolaria.gradient.last_norm"),
             histogram("tolaria.gradient.norm", bounds=NORM),
             tier=Tier.MEDIUM,
         ),
     ] = None
-    norm_per_layer: Annotated[dict[str, float] | None, note("L2 norm by layer.", tier=Tier.MEDIUM)] = None
+    norm_per_layer: Annotated[Reals, note("L2 norm by layer.", tier=Tier.MEDIUM)] = None
     norm_spread: Annotated[
-        float | None,
-        note("Largest over smallest layer norm above 0.", gauge("tolaria.gradient.norm_spread"), tier=Tier.MEDIUM),
+        Real, note("Largest over smallest layer norm above 0.", gauge("tolaria.gradient.norm_spread"), tier=Tier.MEDIUM)
     ] = None
     zero_fraction: Annotated[
-        float | None,
-        note("Share of entries that are zero, 0 to 1.", gauge("tolaria.gradient.zero_fraction"), tier=Tier.MEDIUM),
+        Real, note("Share of entries that are zero, 0 to 1.", gauge("tolaria.gradient.zero_fraction"), tier=Tier.MEDIUM)
     ] = None
     zero_fraction_per_layer: Annotated[
-        dict[str, float] | None, note("Share of entries that are zero by layer, 0 to 1.", tier=Tier.MEDIUM)
+        Reals, note("Share of entries that are zero by layer, 0 to 1.", tier=Tier.MEDIUM)
     ] = None
-    nonfinite_layers: Annotated[
-        tuple[str, ...] | None, note("Layers whose gradient holds NaN or infinity.", tier=Tier.MEDIUM)
-    ] = None
+    nonfinite_layers: Annotated[Texts, note("Layers whose gradient holds NaN or infinity.", tier=Tier.MEDIUM)] = None
     nonfinite_layer_count: Annotated[
-        int | None,
-        note(
-            "How many layers these are.",
-            counter("tolaria.gradient.nonfinite_layers", unit="{layer}"),
-            tier=Tier.MEDIUM,
-        ),
+        Whole,
+        note("Number of these layers.", counter("tolaria.gradient.nonfinite_layers", unit="{layer}"), tier=Tier.MEDIUM),
     ] = None
     dead_layer_count: Annotated[
-        int | None,
+        Whole,
         note("Layers with over 90 % zero gradient entries.", gauge("tolaria.gradient.dead_layers"), tier=Tier.MEDIUM),
     ] = None
 
 
 @declares("TOLARIA_AMP_STATE", domain=Domain.TOLARIA, severity=Severity.DEBUG, attributes=("device",))
 class AmpState(Event, frozen=True, kw_only=True):
-    """What a gradient scaler did since the last such event."""
+    """Activity of a gradient scaler since the previous such event."""
 
-    device: Annotated[str | None, note("Device of the scaler.")] = None
-    step: Annotated[int | None, note("Training step of the last reading, from 1.")] = None
-    loss_scale: Annotated[float | None, note("Loss scale.", gauge("tolaria.amp.loss_scale"), tier=Tier.MEDIUM)] = None
+    device: Annotated[Text, note("Device of the scaler.")] = None
+    step: Annotated[Whole, note("Training step of the last reading, from 1.")] = None
+    loss_scale: Annotated[Real, note("Loss scale.", gauge("tolaria.amp.loss_scale"), tier=Tier.MEDIUM)] = None
     scaler_state: Annotated[
-        str | None, note("growing, stable or decaying; a fall counts more than a rise.", state("tolaria.amp.state"))
+        Text, note("growing, stable or decaying; a fall counts more than a rise.", state("tolaria.amp.state"))
     ] = None
     scale_changes: Annotated[
-        int | None, note("Changes of the loss scale.", counter("tolaria.amp.scale_changes", unit="{change}"))
+        Whole, note("Changes of the loss scale.", counter("tolaria.amp.scale_changes", unit="{change}"))
     ] = None
     overflows: Annotated[
-        int | None,
+        Whole,
         note(
             "Steps that the scaler skipped because a scaled gradient overflowed.",
             counter("tolaria.amp.overflows", unit="{overflow}"),
@@ -114,37 +110,37 @@ class AmpState(Event, frozen=True, kw_only=True):
 class GraphBreak(Event, frozen=True, kw_only=True):
     """torch.compile could not trace on and broke a graph."""
 
-    reason: Annotated[str | None, note("Why, as torch._dynamo counts it.")] = None
-    location: Annotated[str | None, note("Where in the user's code, file:line.")] = None
-    count: Annotated[int | None, note("Times since the last such event.")] = None
+    reason: Annotated[Text, note("Reason, as torch._dynamo reports it.")] = None
+    location: Annotated[Text, note("Location in the user's code, file:line.")] = None
+    count: Annotated[Whole, note("Occurrences since the previous such event.")] = None
 
 
 @declares("TOLARIA_RECOMPILATION", domain=Domain.TOLARIA)
 class Recompilation(Event, frozen=True, kw_only=True):
     """torch.compile compiled a function again because a guard failed."""
 
-    function: Annotated[str | None, note("Function that was compiled.")] = None
-    location: Annotated[str | None, note("Where it is defined, file:line.")] = None
-    guard: Annotated[str | None, note("The guard that failed, as torch._dynamo reports it.")] = None
-    compile_id: Annotated[str | None, note("Frame and attempt, as torch._dynamo numbers them.")] = None
-    cache_size: Annotated[int | None, note("Versions of the function before this one.")] = None
-    compile_time_s: Annotated[float | None, note("Time that it took, s.")] = None
+    function: Annotated[Text, note("Function that was compiled.")] = None
+    location: Annotated[Text, note("Location of its definition, file:line.")] = None
+    guard: Annotated[Text, note("The guard that failed, as torch._dynamo reports it.")] = None
+    compile_id: Annotated[Text, note("Frame and attempt, as torch._dynamo numbers them.")] = None
+    cache_size: Annotated[Whole, note("Versions of the function before this one.")] = None
+    compile_time_s: Annotated[Real, note("Time that it took, s.")] = None
 
 
 @declares("TOLARIA_COMPILER_STATS", domain=Domain.TOLARIA, severity=Severity.DEBUG)
 class CompilerStats(Event, frozen=True, kw_only=True):
     """Totals of torch.compile since the process began or its last reset."""
 
-    graph_breaks: Annotated[int | None, note("Graph breaks.")] = None
-    recompilations: Annotated[int | None, note("Recompilations.")] = None
+    graph_breaks: Annotated[Whole, note("Graph breaks.")] = None
+    recompilations: Annotated[Whole, note("Recompilations.")] = None
     unique_graphs: Annotated[
-        int | None, note("Graphs compiled.", total("tolaria.compile.graphs", unit="{graph}"), tier=Tier.MEDIUM)
+        Whole, note("Graphs compiled.", total("tolaria.compile.graphs", unit="{graph}"), tier=Tier.MEDIUM)
     ] = None
     cache_hits: Annotated[dict[str, int] | None, note("Cache hits by cache: inductor, aot_autograd, dynamo.")] = None
     cache_misses: Annotated[dict[str, int] | None, note("Cache misses by cache.")] = None
     cache_bypasses: Annotated[dict[str, int] | None, note("Graphs that could not be cached, by cache.")] = None
     compile_time_s: Annotated[
-        float | None, note("Wall time spent compiling, s.", total("tolaria.compile.time", unit="s"), tier=Tier.MEDIUM)
+        Real, note("Wall time spent compiling, s.", total("tolaria.compile.time", unit="s"), tier=Tier.MEDIUM)
     ] = None
 
 
@@ -152,21 +148,28 @@ class CompilerStats(Event, frozen=True, kw_only=True):
 class XidError(Event, frozen=True, kw_only=True):
     """The GPU driver reported an XID error; the relay counts it as ``esper.gpu.xid_errors``."""
 
-    device: Annotated[str | None, note("GPU by its CUDA ordinal, as torch names it.")] = None
-    gpu_id: Annotated[str | None, note("GPU by its UUID.")] = None
-    gpu_name: Annotated[str | None, note("Model of the GPU.")] = None
-    xid: Annotated[int | None, note("Code of the error.")] = None
-    meaning: Annotated[str | None, note("What the code stands for, where NVIDIA's list says it.")] = None
+    device: Annotated[Text, note("GPU by its CUDA ordinal, as torch names it.")] = None
+    gpu_id: Annotated[Text, note("GPU by its UUID.")] = None
+    gpu_name: Annotated[Text, note("Model of the GPU.")] = None
+    xid: Annotated[Whole, note("Code of the error.")] = None
+    meaning: Annotated[Text, note("Meaning of the code, if NVIDIA's list has it.")] = None
 
 
 @declares("SENSOR_FAULT", domain=Domain.ESPER, severity=Severity.WARNING)
 class SensorFault(Event, frozen=True, kw_only=True):
     """A sensor could not measure."""
 
-    sensor: Annotated[str, note("Which: timing, gradients, allocator, compiler, amp, utilization.")]
-    reason: Annotated[str, note("Why: no_device, no_library, no_permission, device_lost, unreadable, too_late.")]
-    count: Annotated[
-        int,
-        note("Times.", counter("esper.sensor.faults", unit="{fault}", attributes=("sensor", "reason"))),
+    sensor: Annotated[
+        str, note("Sensor: timing, gradients, updates, autolog, pulse, allocator, compiler, amp, utilization.")
     ]
-    detail: Annotated[str | None, note("First cause in words.")] = None
+    reason: Annotated[
+        str,
+        note(
+            "Reason: no_device, no_library, no_permission, device_lost, unreadable, too_late, unsupported; of updates"
+            " also compiled, sharded, capture, no_gradient."
+        ),
+    ]
+    count: Annotated[
+        int, note("Times.", counter("esper.sensor.faults", unit="{fault}", attributes=("sensor", "reason")))
+    ]
+    detail: Annotated[Text, note("First cause as text.")] = None

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from esper_otel.events.declare import Domain, Event, Severity, Tier, counter, declares, gauge, note
+from esper_otel.events.types import Flag, Real, Text, Texts, Whole
 
 _CAUSE = "Join key to the causal log's {} row; absent for automatic steps."
 
@@ -10,22 +11,22 @@ _CAUSE = "Join key to the causal log's {} row; absent for automatic steps."
 class SeedEvent(Event, frozen=True, kw_only=True):
     """Fields of every event about one seed."""
 
-    seed_id: Annotated[str | None, note("The seed.")] = None
-    slot_id: Annotated[str | None, note("Slot, named by row and column.")] = None
-    env_id: Annotated[int | None, note("Environment.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
-    epoch: Annotated[int | None, note("Envelope's epoch: episodes completed at the end of the batch.")] = None
+    seed_id: Annotated[Text, note("The seed.")] = None
+    slot_id: Annotated[Text, note("Slot, named by row and column.")] = None
+    env_id: Annotated[Whole, note("Environment.")] = None
+    episode_idx: Annotated[Whole, note("Episode, counted over the run.")] = None
+    inner_epoch: Annotated[Whole, note("Epoch within the episode, from 1.")] = None
+    epoch: Annotated[Whole, note("Envelope's epoch: episodes completed at the end of the batch.")] = None
 
 
 class Mutation(SeedEvent, frozen=True, kw_only=True):
-    """Fields of every event in which a seed changed, with the chain of the causal log that led to it."""
+    """Fields of every event in which a seed changed, with the causal log ids that led to it."""
 
-    morphology_proposal_id: Annotated[str | None, note(_CAUSE.format("proposal"))] = None
-    morphology_verdict_id: Annotated[str | None, note(_CAUSE.format("verdict"))] = None
-    morphology_mutation_id: Annotated[str | None, note(_CAUSE.format("mutation"))] = None
-    rng_stream: Annotated[str | None, note("Random stream that the mutation drew from.")] = None
-    rng_seed: Annotated[int | None, note("Seed of that stream, unsigned 64 bit and above.")] = None
+    morphology_proposal_id: Annotated[Text, note(_CAUSE.format("proposal"))] = None
+    morphology_verdict_id: Annotated[Text, note(_CAUSE.format("verdict"))] = None
+    morphology_mutation_id: Annotated[Text, note(_CAUSE.format("mutation"))] = None
+    rng_stream: Annotated[Text, note("Random stream that the mutation drew from.")] = None
+    rng_seed: Annotated[Whole, note("Seed of that stream, unsigned 64 bit and above.")] = None
 
 
 @declares(
@@ -41,17 +42,17 @@ class Mutation(SeedEvent, frozen=True, kw_only=True):
 class SeedGerminated(Mutation, frozen=True, kw_only=True):
     """A seed was placed in a slot."""
 
-    blueprint_id: Annotated[str | None, note("Kind of module that the seed is.")] = None
+    blueprint_id: Annotated[Text, note("Kind of module that the seed is.")] = None
     params: Annotated[
-        int | None, note("Trainable parameters of the seed.", counter("kasmina.germinated_params", unit="{parameter}"))
+        Whole, note("Trainable parameters of the seed.", counter("kasmina.germinated_params", unit="{parameter}"))
     ] = None
-    alpha: Annotated[float | None, note("Blend weight at birth, 0 to 1.")] = None
-    grad_ratio: Annotated[float | None, note("Seed over host gradient norm, each by the root of its size.")] = None
-    has_vanishing: Annotated[bool | None, note("The seed's gradients vanish.")] = None
-    has_exploding: Annotated[bool | None, note("The seed's gradients explode.")] = None
-    epochs_in_stage: Annotated[int | None, note("Epochs in the stage.")] = None
-    blend_tempo_epochs: Annotated[int | None, note("Epochs that the later blend ramp will take.")] = None
-    alpha_curve: Annotated[str | None, note("Shape of the alpha ramp that the controller follows.")] = None
+    alpha: Annotated[Real, note("Blend weight at birth, 0 to 1.")] = None
+    grad_ratio: Annotated[Real, note("Seed over host gradient norm, each by the root of its size.")] = None
+    has_vanishing: Annotated[Flag, note("The seed's gradients vanish.")] = None
+    has_exploding: Annotated[Flag, note("The seed's gradients explode.")] = None
+    epochs_in_stage: Annotated[Whole, note("Epochs in the stage.")] = None
+    blend_tempo_epochs: Annotated[Whole, note("Epochs that the later blend ramp will take.")] = None
+    alpha_curve: Annotated[Text, note("Shape of the alpha ramp that the controller follows.")] = None
 
 
 @declares(
@@ -70,16 +71,16 @@ class SeedGerminated(Mutation, frozen=True, kw_only=True):
 class SeedStageChanged(Mutation, frozen=True, kw_only=True):
     """A seed left one stage for another."""
 
-    from_stage: Annotated[str | None, note("Stage that was left.")] = None
-    to_stage: Annotated[str | None, note("Stage that was entered.")] = None
-    blueprint_id: Annotated[str | None, note("Kind of module that the seed is.")] = None
-    alpha: Annotated[float | None, note("Blend weight at the change, 0 to 1.")] = None
-    accuracy_delta: Annotated[float | None, note("Accuracy change since germination, percentage points.")] = None
-    epochs_in_stage: Annotated[int | None, note("Epochs spent in the stage that was left.")] = None
-    grad_ratio: Annotated[float | None, note("Seed over host gradient norm, each by the root of its size.")] = None
-    has_vanishing: Annotated[bool | None, note("The seed's gradients vanish.")] = None
-    has_exploding: Annotated[bool | None, note("The seed's gradients explode.")] = None
-    alpha_curve: Annotated[str | None, note("Shape of the alpha ramp that the controller follows.")] = None
+    from_stage: Annotated[Text, note("Stage that was left.")] = None
+    to_stage: Annotated[Text, note("Stage that was entered.")] = None
+    blueprint_id: Annotated[Text, note("Kind of module that the seed is.")] = None
+    alpha: Annotated[Real, note("Blend weight at the change, 0 to 1.")] = None
+    accuracy_delta: Annotated[Real, note("Accuracy change since germination, percentage points.")] = None
+    epochs_in_stage: Annotated[Whole, note("Epochs spent in the stage that was left.")] = None
+    grad_ratio: Annotated[Real, note("Seed over host gradient norm, each by the root of its size.")] = None
+    has_vanishing: Annotated[Flag, note("The seed's gradients vanish.")] = None
+    has_exploding: Annotated[Flag, note("The seed's gradients explode.")] = None
+    alpha_curve: Annotated[Text, note("Shape of the alpha ramp that the controller follows.")] = None
 
 
 @declares(
@@ -96,14 +97,14 @@ class SeedStageChanged(Mutation, frozen=True, kw_only=True):
     ),
 )
 class SeedGateEvaluated(SeedEvent, frozen=True, kw_only=True):
-    """A gate was asked whether a seed may enter its next stage."""
+    """A gate decided whether a seed may enter its next stage."""
 
-    gate: Annotated[str | None, note("Gate: G0, G1, G2, G3 or G5.")] = None
-    passed: Annotated[bool | None, note("The gate let the seed through.")] = None
-    target_stage: Annotated[str | None, note("Stage that the seed wanted to enter.")] = None
-    checks_passed: Annotated[tuple[str, ...] | None, note("Checks that held.")] = None
-    checks_failed: Annotated[tuple[str, ...] | None, note("Checks that failed.")] = None
-    message: Annotated[str | None, note("Verdict in words.")] = None
+    gate: Annotated[Text, note("Gate: G0, G1, G2, G3 or G5.")] = None
+    passed: Annotated[Flag, note("The gate let the seed through.")] = None
+    target_stage: Annotated[Text, note("Stage that the seed wanted to enter.")] = None
+    checks_passed: Annotated[Texts, note("Checks that held.")] = None
+    checks_failed: Annotated[Texts, note("Checks that failed.")] = None
+    message: Annotated[Text, note("Verdict in words.")] = None
 
 
 @declares(
@@ -119,18 +120,18 @@ class SeedGateEvaluated(SeedEvent, frozen=True, kw_only=True):
 class SeedFossilized(Mutation, frozen=True, kw_only=True):
     """A seed became a permanent part of its host."""
 
-    blueprint_id: Annotated[str | None, note("Kind of module that the seed is.")] = None
+    blueprint_id: Annotated[Text, note("Kind of module that the seed is.")] = None
     improvement: Annotated[
-        float | None,
+        Real,
         note("Accuracy change credited since germination, percentage points.", gauge("kasmina.fossilized_improvement")),
     ] = None
     params_added: Annotated[
-        int | None, note("Parameters made permanent.", counter("kasmina.fossilized_params", unit="{parameter}"))
+        Whole, note("Parameters made permanent.", counter("kasmina.fossilized_params", unit="{parameter}"))
     ] = None
-    alpha: Annotated[float | None, note("Final blend weight, 0 to 1.")] = None
-    epochs_total: Annotated[int | None, note("Age of the seed, epochs.")] = None
-    counterfactual: Annotated[float | None, note("Accuracy with the seed minus without, percentage points.")] = None
-    blending_delta: Annotated[float | None, note("Accuracy change during blending, percentage points.")] = None
+    alpha: Annotated[Real, note("Final blend weight, 0 to 1.")] = None
+    epochs_total: Annotated[Whole, note("Age of the seed, epochs.")] = None
+    counterfactual: Annotated[Real, note("Accuracy with the seed minus without, percentage points.")] = None
+    blending_delta: Annotated[Real, note("Accuracy change during blending, percentage points.")] = None
 
 
 @declares(
@@ -142,39 +143,39 @@ class SeedFossilized(Mutation, frozen=True, kw_only=True):
             "kasmina.prunes",
             unit="{seed}",
             attributes=("initiator", "blueprint_id"),
-            description="Seeds removed, by who removed them.",
+            description="Seeds removed, by initiator.",
         ),
     ),
 )
 class SeedPruned(Mutation, frozen=True, kw_only=True):
     """A seed was removed."""
 
-    blueprint_id: Annotated[str | None, note("Kind of module that the seed was.")] = None
-    reason: Annotated[str | None, note("Why it was removed.")] = None
-    initiator: Annotated[str | None, note("Who removed it: policy, governor or auto.")] = None
-    auto_pruned: Annotated[bool | None, note("Removed by a safety rule, not by the policy.")] = None
-    improvement: Annotated[float | None, note("Accuracy change since germination, percentage points.")] = None
-    epochs_total: Annotated[int | None, note("Age of the seed, epochs.")] = None
-    counterfactual: Annotated[float | None, note("Accuracy with the seed minus without, percentage points.")] = None
-    blending_delta: Annotated[float | None, note("Accuracy change during blending, percentage points.")] = None
+    blueprint_id: Annotated[Text, note("Kind of module that the seed was.")] = None
+    reason: Annotated[Text, note("Reason for the removal.")] = None
+    initiator: Annotated[Text, note("Initiator of the removal: policy, governor or auto.")] = None
+    auto_pruned: Annotated[Flag, note("Removed by a safety rule, not by the policy.")] = None
+    improvement: Annotated[Real, note("Accuracy change since germination, percentage points.")] = None
+    epochs_total: Annotated[Whole, note("Age of the seed, epochs.")] = None
+    counterfactual: Annotated[Real, note("Accuracy with the seed minus without, percentage points.")] = None
+    blending_delta: Annotated[Real, note("Accuracy change during blending, percentage points.")] = None
 
 
 @declares("KASMINA_SEED_DIVERSITY", domain=Domain.KASMINA, attributes=("env_id",), epoch_field="inner_epoch")
 class SeedDiversity(Event, frozen=True, kw_only=True):
-    """How different the live seeds of an environment are from one another (plan, Appendix G.4)."""
+    """Diversity of the live seeds of an environment (plan, Appendix G.4)."""
 
-    env_id: Annotated[int | None, note("Environment.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
-    active_seeds: Annotated[int | None, note("Live seeds.", gauge("kasmina.active_seeds", unit="{seed}"))] = None
+    env_id: Annotated[Whole, note("Environment.")] = None
+    episode_idx: Annotated[Whole, note("Episode, counted over the run.")] = None
+    inner_epoch: Annotated[Whole, note("Epoch within the episode, from 1.")] = None
+    active_seeds: Annotated[Whole, note("Live seeds.", gauge("kasmina.active_seeds", unit="{seed}"))] = None
     distinct_blueprints: Annotated[
-        int | None, note("Different blueprints among them.", gauge("kasmina.distinct_blueprints"))
+        Whole, note("Different blueprints among them.", gauge("kasmina.distinct_blueprints"))
     ] = None
     blueprint_entropy: Annotated[
-        float | None, note("Entropy of the blueprints over its maximum, 0 to 1.", gauge("kasmina.blueprint_entropy"))
+        Real, note("Entropy of the blueprints over its maximum, 0 to 1.", gauge("kasmina.blueprint_entropy"))
     ] = None
     output_similarity: Annotated[
-        float | None,
+        Real,
         note(
             "Mean absolute cosine of the seeds' contributions, 0 to 1.",
             gauge("kasmina.output_similarity"),
@@ -200,50 +201,50 @@ class SeedDiversity(Event, frozen=True, kw_only=True):
 class MorphologyCausalLog(Event, frozen=True, kw_only=True):
     """One link of the chain proposal, verdict, mutation, dispatch, commit behind a change of the host."""
 
-    phase: Annotated[str | None, note("Step of the causal chain.")] = None
-    env_id: Annotated[int | None, note("Environment.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
-    slot_id: Annotated[str | None, note("Slot, named by row and column.")] = None
-    operation: Annotated[str | None, note("Life-cycle operation.")] = None
-    action_id: Annotated[str | None, note("Action that the chain is about; repeats across runs.")] = None
-    proposal_id: Annotated[str | None, note("Id of the proposal.")] = None
-    verdict_id: Annotated[str | None, note("Id of the governor's verdict.")] = None
-    mutation_id: Annotated[str | None, note("Id of the mutation.")] = None
-    observation_hash: Annotated[str | None, note("Short hash of what the policy saw.")] = None
-    rng_stream: Annotated[str | None, note("Random stream that the mutation drew from.")] = None
-    rng_seed: Annotated[int | None, note("Seed of that stream, unsigned 64 bit and above.")] = None
-    topology: Annotated[str | None, note("Kind of host: cnn, transformer or unknown.")] = None
-    blueprint_id: Annotated[str | None, note("Blueprint, for GERMINATE.")] = None
-    governor_approved: Annotated[bool | None, note("The governor's verdict.")] = None
-    governor_reason: Annotated[str | None, note("The verdict in words.")] = None
-    governor_blocked_factor: Annotated[str | None, note("Rule that blocked the change.")] = None
-    watch_window_evidence: Annotated[float | None, note("Loss at a panic, nats.")] = None
-    linked_event_id: Annotated[str | None, note("Mutation that the row refers to; not an event id.")] = None
+    phase: Annotated[Text, note("Step of the causal chain.")] = None
+    env_id: Annotated[Whole, note("Environment.")] = None
+    inner_epoch: Annotated[Whole, note("Epoch within the episode, from 1.")] = None
+    slot_id: Annotated[Text, note("Slot, named by row and column.")] = None
+    operation: Annotated[Text, note("Life-cycle operation.")] = None
+    action_id: Annotated[Text, note("Action that the chain is about; repeats across runs.")] = None
+    proposal_id: Annotated[Text, note("Id of the proposal.")] = None
+    verdict_id: Annotated[Text, note("Id of the governor's verdict.")] = None
+    mutation_id: Annotated[Text, note("Id of the mutation.")] = None
+    observation_hash: Annotated[Text, note("Short hash of the policy's observation.")] = None
+    rng_stream: Annotated[Text, note("Random stream that the mutation drew from.")] = None
+    rng_seed: Annotated[Whole, note("Seed of that stream, unsigned 64 bit and above.")] = None
+    topology: Annotated[Text, note("Kind of host: cnn, transformer or unknown.")] = None
+    blueprint_id: Annotated[Text, note("Blueprint, for GERMINATE.")] = None
+    governor_approved: Annotated[Flag, note("The governor's verdict.")] = None
+    governor_reason: Annotated[Text, note("The verdict as text.")] = None
+    governor_blocked_factor: Annotated[Text, note("Rule that blocked the change.")] = None
+    watch_window_evidence: Annotated[Real, note("Loss at a panic, nats.")] = None
+    linked_event_id: Annotated[Text, note("Mutation that the row refers to; not an event id.")] = None
 
 
 @declares("TOPOLOGY_MANIFEST_RECORDED", domain=Domain.KASMINA, epoch_field="epoch")
 class TopologyManifest(Event, frozen=True, kw_only=True):
     """The final topology of a host was recorded, or rebuilt from a record."""
 
-    epoch: Annotated[int | None, note("Envelope's epoch.")] = None
-    manifest_role: Annotated[str | None, note("source_final or static_final_replay.")] = None
-    proof_baseline_pair_id: Annotated[str | None, note("Id shared by the compared cohorts.")] = None
-    topology_manifest_version: Annotated[int | None, note("Format version of the manifest.")] = None
-    topology_manifest_hash: Annotated[str | None, note("Content hash of the manifest.")] = None
-    topology_manifest_json: Annotated[str | None, note("The manifest as JSON text.")] = None
-    task: Annotated[str | None, note("Task.")] = None
-    host_topology: Annotated[str | None, note("Kind of host: cnn or transformer.")] = None
-    slot_config_hash: Annotated[str | None, note("Hash of the slot layout.")] = None
-    slot_count: Annotated[int | None, note("Slots.")] = None
-    fossilized_seed_count: Annotated[int | None, note("Permanent seeds in the manifest.")] = None
-    topology_delta_count: Annotated[int | None, note("Changes against the bare host.")] = None
-    source_run_dir: Annotated[str | None, note("Directory of the source run.")] = None
-    source_group_id: Annotated[str | None, note("Group of the source run.")] = None
-    source_episode_idx: Annotated[int | None, note("Episode of the source run.")] = None
-    source_event_id: Annotated[str | None, note("Event that recorded the source manifest.")] = None
-    source_topology_manifest_hash: Annotated[str | None, note("Hash of the source manifest.")] = None
-    replay_weight_policy: Annotated[str | None, note("How weights are set for the replay.")] = None
-    replay_env_id: Annotated[int | None, note("Environment of the replay.")] = None
-    replay_episode_idx: Annotated[int | None, note("Episode of the replay.")] = None
-    replayed_topology_manifest_hash: Annotated[str | None, note("Hash of the rebuilt topology.")] = None
-    manifest_match: Annotated[bool | None, note("Source and rebuilt hash agree.")] = None
+    epoch: Annotated[Whole, note("Envelope's epoch.")] = None
+    manifest_role: Annotated[Text, note("source_final or static_final_replay.")] = None
+    proof_baseline_pair_id: Annotated[Text, note("Id shared by the compared cohorts.")] = None
+    topology_manifest_version: Annotated[Whole, note("Format version of the manifest.")] = None
+    topology_manifest_hash: Annotated[Text, note("Content hash of the manifest.")] = None
+    topology_manifest_json: Annotated[Text, note("The manifest as JSON text.")] = None
+    task: Annotated[Text, note("Task.")] = None
+    host_topology: Annotated[Text, note("Kind of host: cnn or transformer.")] = None
+    slot_config_hash: Annotated[Text, note("Hash of the slot layout.")] = None
+    slot_count: Annotated[Whole, note("Slots.")] = None
+    fossilized_seed_count: Annotated[Whole, note("Permanent seeds in the manifest.")] = None
+    topology_delta_count: Annotated[Whole, note("Changes against the bare host.")] = None
+    source_run_dir: Annotated[Text, note("Directory of the source run.")] = None
+    source_group_id: Annotated[Text, note("Group of the source run.")] = None
+    source_episode_idx: Annotated[Whole, note("Episode of the source run.")] = None
+    source_event_id: Annotated[Text, note("Event that recorded the source manifest.")] = None
+    source_topology_manifest_hash: Annotated[Text, note("Hash of the source manifest.")] = None
+    replay_weight_policy: Annotated[Text, note("Initialisation of weights for the replay.")] = None
+    replay_env_id: Annotated[Whole, note("Environment of the replay.")] = None
+    replay_episode_idx: Annotated[Whole, note("Episode of the replay.")] = None
+    replayed_topology_manifest_hash: Annotated[Text, note("Hash of the rebuilt topology.")] = None
+    manifest_match: Annotated[Flag, note("Source and rebuilt hash are equal.")] = None

@@ -1,8 +1,9 @@
-"""The run itself, and what the telemetry layer says about its own work."""
+"""The run itself, and the telemetry layer's reports on its own work."""
 
 from typing import Annotated
 
 from esper_otel.events.declare import Domain, Event, Severity, counter, declares, gauge, note, timestamp
+from esper_otel.events.types import Real, Text, Whole
 
 
 @declares(
@@ -21,10 +22,10 @@ class RunEnded(Event, frozen=True, kw_only=True):
     """The training process ended, or was found dead."""
 
     outcome: Annotated[str, note("finished, failed, interrupted or died.")]
-    detail: Annotated[str | None, note("What ended it, in words.")] = None
-    rounds: Annotated[int | None, note("Rounds completed.")] = None
-    duration_s: Annotated[float | None, note("Length of the run, s.", gauge("esper.run_length", unit="s"))] = None
-    reported_by: Annotated[str | None, note("Who says so: trainer or relay.")] = None
+    detail: Annotated[Text, note("Cause of the end as text.")] = None
+    rounds: Annotated[Whole, note("Rounds completed.")] = None
+    duration_s: Annotated[Real, note("Length of the run, s.", gauge("esper.run_length", unit="s"))] = None
+    reported_by: Annotated[Text, note("Reporter: trainer or relay.")] = None
 
 
 @declares(
@@ -34,34 +35,40 @@ class RunEnded(Event, frozen=True, kw_only=True):
     metrics=(
         timestamp(
             "esper.last_heartbeat.timestamp",
-            description="When the training process last showed that it lives, Unix time.",
+            description="Unix time of the training process's last sign of life.",
         ),
     ),
 )
 class Heartbeat(Event, frozen=True, kw_only=True):
-    """The training process lives and its event log works."""
+    """The training process is alive and its event log works."""
 
-    uptime_s: Annotated[
-        float | None, note("Time since the log was opened, s.", gauge("esper.log.uptime", unit="s"))
-    ] = None
-    emitted_events: Annotated[int | None, note("Events emitted so far.", gauge("esper.log.emitted_events"))] = None
-    pending_events: Annotated[int | None, note("Events not yet written.", gauge("esper.log.pending_events"))] = None
+    uptime_s: Annotated[Real, note("Time since the log was opened, s.", gauge("esper.log.uptime", unit="s"))] = None
+    emitted_events: Annotated[Whole, note("Events emitted so far.", gauge("esper.log.emitted_events"))] = None
+    pending_events: Annotated[Whole, note("Events not yet written.", gauge("esper.log.pending_events"))] = None
     pending_bytes: Annotated[
-        int | None, note("Encoded bytes not yet written.", gauge("esper.log.pending_size", unit="By"))
+        Whole, note("Encoded bytes not yet written.", gauge("esper.log.pending_size", unit="By"))
     ] = None
-    written_bytes: Annotated[int | None, note("Bytes written so far.", gauge("esper.log.written_size", unit="By"))] = (
-        None
-    )
+    written_bytes: Annotated[Whole, note("Bytes written so far.", gauge("esper.log.written_size", unit="By"))] = None
     write_time_ms: Annotated[
-        float | None,
+        Real,
         note("Longest write since the last heartbeat, ms.", gauge("esper.log.max_write_time", unit="s", scale=1e-3)),
     ] = None
 
 
+@declares("EVENT_DECLARED", domain=Domain.ESPER, severity=Severity.DEBUG)
+class EventDeclared(Event, frozen=True, kw_only=True):
+    """Declaration of an event class of a user's own, before its first event: with it the log describes itself."""
+
+    declared: Annotated[str, note("Event type that it declares.")]
+    declaration: Annotated[str, note("Fields, metrics and attributes of the class, as JSON text.")]
+
+
 @declares("TELEMETRY_LOSS", domain=Domain.ESPER, severity=Severity.ERROR)
 class TelemetryLoss(Event, frozen=True, kw_only=True):
-    """Events, or parts of them, that the log had to leave out since the last such report."""
+    """Events, or parts of them, that the log had to drop since the previous such report."""
 
-    reason: Annotated[str, note("Why: buffer_full, write_failed, unencodable, or hub_queue_full in esper-lite's hub.")]
-    count: Annotated[int, note("Events, or fields, left out.", counter("esper.log.lost_events", unit="{event}"))]
-    detail: Annotated[str | None, note("First cause in words.")] = None
+    reason: Annotated[
+        str, note("Reason: buffer_full, write_failed, unencodable, child_process, or esper-lite's hub_queue_full.")
+    ]
+    count: Annotated[int, note("Events, or fields, dropped.", counter("esper.log.lost_events", unit="{event}"))]
+    detail: Annotated[Text, note("First cause as text.")] = None

@@ -1,4 +1,4 @@
-"""Tamiyo, the policy: what it decided, what it saw, and the updates that it did not make."""
+"""Tamiyo, the policy: its decisions, its observations, and skipped updates."""
 
 from typing import Annotated
 
@@ -11,7 +11,9 @@ from esper_otel.events.declare import (
     gauge,
     note,
 )
-from esper_otel.events.policy_update import NONFINITE_UPDATES
+from esper_otel.events.limits import INPUTS, above
+from esper_otel.events.policy_optimisation import NONFINITE_UPDATES
+from esper_otel.events.types import Flag, Flags, Real, Reals, Text, Texts, Whole
 
 
 @declares(
@@ -31,18 +33,18 @@ from esper_otel.events.policy_update import NONFINITE_UPDATES
 class UpdateSkipped(Event, frozen=True, kw_only=True):
     """A policy update did not change the weights."""
 
-    reason: Annotated[str, note("Why: nonfinite_loss, nonfinite_gradient, amp_overflow, empty_batch or unspecified.")]
-    batch: Annotated[int | None, note("Number of the batch (round), from 1.")] = None
-    ppo_update_idx: Annotated[int | None, note("Number of the update within its batch, from 1.")] = None
-    episodes_completed: Annotated[int | None, note("Episodes finished when the update was tried.")] = None
+    reason: Annotated[str, note("Reason: nonfinite_loss, nonfinite_gradient, amp_overflow, empty_batch, unspecified.")]
+    batch: Annotated[Whole, note("Number of the batch (round), from 1.")] = None
+    ppo_update_idx: Annotated[Whole, note("Number of the update within its batch, from 1.")] = None
+    episodes_completed: Annotated[Whole, note("Episodes finished when the update was tried.")] = None
     pre_clip_grad_norm: Annotated[
-        float | None, note("L2 gradient norm that stopped it, usually not finite.", NONFINITE_UPDATES)
+        Real, note("L2 gradient norm that stopped it, usually not finite.", NONFINITE_UPDATES)
     ] = None
-    loss: Annotated[float | None, note("Loss that stopped it, usually not finite.")] = None
+    loss: Annotated[Real, note("Loss that stopped it, usually not finite.")] = None
     grad_nan_layers: Annotated[
-        tuple[str, ...] | None, note("Parameters whose gradient was not finite in the first bad mini-batch.")
+        Texts, note("Parameters (trunk.0.weight) with a gradient not finite in the first bad mini-batch.")
     ] = None
-    consecutive: Annotated[int | None, note("Skipped updates in a row, this one included.")] = None
+    consecutive: Annotated[Whole, note("Skipped updates in a row, this one included.")] = None
 
 
 @declares(
@@ -59,12 +61,12 @@ class UpdateSkipped(Event, frozen=True, kw_only=True):
 class TamiyoInitiated(Event, frozen=True, kw_only=True):
     """The host of an environment is stable: germination is allowed from now on."""
 
-    env_id: Annotated[int | None, note("Environment.")] = None
-    epoch: Annotated[int | None, note("Epoch within the episode at which the host became stable.")] = None
-    stable_count: Annotated[int | None, note("Stable epochs in a row.")] = None
-    stabilization_epochs: Annotated[int | None, note("Stable epochs required.")] = None
-    val_loss: Annotated[float | None, note("Validation loss at that moment, nats.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
+    env_id: Annotated[Whole, note("Environment.")] = None
+    epoch: Annotated[Whole, note("Epoch within the episode at which the host became stable.")] = None
+    stable_count: Annotated[Whole, note("Stable epochs in a row.")] = None
+    stabilization_epochs: Annotated[Whole, note("Stable epochs required.")] = None
+    val_loss: Annotated[Real, note("Validation loss at that moment, nats.")] = None
+    episode_idx: Annotated[Whole, note("Episode, counted over the run.")] = None
 
 
 @declares(
@@ -79,61 +81,56 @@ class TamiyoInitiated(Event, frozen=True, kw_only=True):
             "tamiyo.decisions",
             unit="{decision}",
             attributes=("action_name", "action_success"),
-            description="Decisions by operation and whether they were carried out.",
+            description="Decisions by operation and success.",
         ),
     ),
 )
 class Decision(Event, frozen=True, kw_only=True):
     """The policy chose an action for one environment at one epoch."""
 
-    env_id: Annotated[int | None, note("Environment.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
-    action_name: Annotated[str | None, note("Chosen operation.")] = None
-    action_success: Annotated[bool | None, note("The operation was carried out.")] = None
+    env_id: Annotated[Whole, note("Environment.")] = None
+    episode_idx: Annotated[Whole, note("Episode, counted over the run.")] = None
+    inner_epoch: Annotated[Whole, note("Epoch within the episode, from 1.")] = None
+    action_name: Annotated[Text, note("Chosen operation.")] = None
+    action_success: Annotated[Flag, note("The operation was carried out.")] = None
     action_confidence: Annotated[
-        float | None,
+        Real,
         note(
             "Probability of the chosen operation, 0 to 1.", gauge("tamiyo.decision_confidence", attributes=("env_id",))
         ),
     ] = None
     decision_entropy: Annotated[
-        float | None,
+        Real,
         note(
             "Entropy of the operation head at this step, nats.",
             gauge("tamiyo.decision_entropy", attributes=("env_id",)),
         ),
     ] = None
     value_estimate: Annotated[
-        float | None,
-        note("The critic's value before the action.", gauge("tamiyo.value_estimate", attributes=("env_id",))),
+        Real, note("The critic's value before the action.", gauge("tamiyo.value_estimate", attributes=("env_id",)))
     ] = None
-    total_reward: Annotated[float | None, note("Reward that the action earned.")] = None
-    slot_id: Annotated[str | None, note("Slot that the action aims at.")] = None
-    blueprint_id: Annotated[str | None, note("Blueprint, for GERMINATE.")] = None
-    style: Annotated[str | None, note("Germination style.")] = None
-    blend_id: Annotated[str | None, note("Blend family of that style.")] = None
-    tempo_idx: Annotated[int | None, note("Tempo, 0 to 2, for GERMINATE.")] = None
-    alpha_target: Annotated[float | None, note("Blend weight aimed at, 0 to 1.")] = None
-    alpha_speed: Annotated[str | None, note("Speed of the alpha ramp.")] = None
-    alpha_curve: Annotated[str | None, note("Shape of the alpha ramp that the policy chose.")] = None
-    alpha_algorithm: Annotated[str | None, note("Blend algorithm in force after the step.")] = None
-    alpha_algorithm_selected: Annotated[str | None, note("Blend algorithm that the chosen style implies.")] = None
+    total_reward: Annotated[Real, note("Reward that the action earned.")] = None
+    slot_id: Annotated[Text, note("Slot that the action aims at.")] = None
+    blueprint_id: Annotated[Text, note("Blueprint, for GERMINATE.")] = None
+    style: Annotated[Text, note("Germination style.")] = None
+    blend_id: Annotated[Text, note("Blend family of that style.")] = None
+    tempo_idx: Annotated[Whole, note("Tempo, 0 to 2, for GERMINATE.")] = None
+    alpha_target: Annotated[Real, note("Blend weight aimed at, 0 to 1.")] = None
+    alpha_speed: Annotated[Text, note("Speed of the alpha ramp.")] = None
+    alpha_curve: Annotated[Text, note("Shape of the alpha ramp that the policy chose.")] = None
+    alpha_algorithm: Annotated[Text, note("Blend algorithm in force after the step.")] = None
+    alpha_algorithm_selected: Annotated[Text, note("Blend algorithm that the chosen style implies.")] = None
     head_choice: Annotated[dict[str, str] | None, note("Chosen value by head.", key="head")] = None
-    head_confidence: Annotated[
-        dict[str, float] | None, note("Probability of the chosen value by head, 0 to 1.", key="head")
-    ] = None
-    head_choice_entropy: Annotated[
-        dict[str, float] | None, note("Entropy by head over its maximum, 0 to 1.", key="head")
-    ] = None
+    head_confidence: Annotated[Reals, note("Probability of the chosen value by head, 0 to 1.", key="head")] = None
+    head_choice_entropy: Annotated[Reals, note("Entropy by head over its maximum, 0 to 1.", key="head")] = None
     head_forced: Annotated[
-        dict[str, bool] | None, note("The head had a single allowed value.", key="head", aliases=("{key}_masked",))
+        Flags, note("The head had a single allowed value.", key="head", aliases=("{key}_masked",))
     ] = None
     alternatives: Annotated[
         tuple[tuple[str, float], ...] | None, note("Next best operations with their probabilities.")
     ] = None
-    slot_states: Annotated[dict[str, str] | None, note("What each slot held, as text.")] = None
-    device: Annotated[str | None, note("Device of the environment.")] = None
+    slot_states: Annotated[dict[str, str] | None, note("Content of each slot, as text.")] = None
+    device: Annotated[Text, note("Device of the environment.")] = None
 
 
 @declares(
@@ -144,17 +141,21 @@ class Decision(Event, frozen=True, kw_only=True):
     epoch_field="episodes_completed",
 )
 class ActionDistribution(Event, frozen=True, kw_only=True):
-    """How often each operation was chosen in a batch."""
+    """Counts of the operations chosen in a batch."""
 
     action_counts: Annotated[
         dict[str, int] | None,
-        note("Times each operation was chosen in the batch.", gauge("tamiyo.batch_actions"), key="op"),
+        note(
+            "Times each operation was chosen in the batch, forced steps included.",
+            gauge("tamiyo.batch_actions"),
+            key="op",
+        ),
     ] = None
     success_counts: Annotated[
         dict[str, int] | None, note("Times each operation was carried out in the batch.", key="op")
     ] = None
-    batch: Annotated[int | None, note("Number of the batch (round), from 1.")] = None
-    episodes_completed: Annotated[int | None, note("Episodes finished so far.")] = None
+    batch: Annotated[Whole, note("Number of the batch (round), from 1.")] = None
+    episodes_completed: Annotated[Whole, note("Episodes finished so far.")] = None
 
 
 @declares(
@@ -165,55 +166,70 @@ class ActionDistribution(Event, frozen=True, kw_only=True):
     epoch_field="inner_epoch",
 )
 class ObservationStats(Event, frozen=True, kw_only=True):
-    """Health of what the policy sees: the observations of one step over all environments."""
+    """Health of the policy's observations in one step over all environments."""
 
-    env_id: Annotated[int | None, note("Environment that reported; the figures are over all of them.")] = None
-    episode_idx: Annotated[int | None, note("Episode, counted over the run.")] = None
-    inner_epoch: Annotated[int | None, note("Epoch within the episode, from 1.")] = None
+    env_id: Annotated[Whole, note("Environment that reported; the figures are over all of them.")] = None
+    episode_idx: Annotated[Whole, note("Episode, counted over the run.")] = None
+    inner_epoch: Annotated[Whole, note("Epoch within the episode, from 1.")] = None
     slot_features_mean: Annotated[
-        float | None, note("Mean of the slot features.", gauge("tamiyo.observation.slot_features_mean"))
+        Real, note("Mean of the slot features.", gauge("tamiyo.observation.slot_features_mean"))
     ] = None
     slot_features_std: Annotated[
-        float | None, note("Spread of the slot features.", gauge("tamiyo.observation.slot_features_std"))
+        Real, note("Spread of the slot features.", gauge("tamiyo.observation.slot_features_std"))
     ] = None
     host_features_mean: Annotated[
-        float | None, note("Mean of the host features.", gauge("tamiyo.observation.host_features_mean"))
+        Real, note("Mean of the host features.", gauge("tamiyo.observation.host_features_mean"))
     ] = None
     host_features_std: Annotated[
-        float | None, note("Spread of the host features.", gauge("tamiyo.observation.host_features_std"))
+        Real, note("Spread of the host features.", gauge("tamiyo.observation.host_features_std"))
     ] = None
     context_features_mean: Annotated[
-        float | None, note("Mean of the context features.", gauge("tamiyo.observation.context_features_mean"))
+        Real, note("Mean of the context features.", gauge("tamiyo.observation.context_features_mean"))
     ] = None
     context_features_std: Annotated[
-        float | None, note("Spread of the context features.", gauge("tamiyo.observation.context_features_std"))
+        Real, note("Spread of the context features.", gauge("tamiyo.observation.context_features_std"))
     ] = None
     outlier_pct: Annotated[
-        float | None, note("Share of inputs outside 3 sigma, 0 to 1.", gauge("tamiyo.observation.outlier_fraction"))
-    ] = None
-    near_clip_pct: Annotated[
-        float | None,
-        note("Share of normalised inputs near the clip bound, 0 to 1.", gauge("tamiyo.observation.near_clip_fraction")),
-    ] = None
-    clip_pct: Annotated[
-        float | None,
-        note("Share of normalised inputs at the clip bound, 0 to 1.", gauge("tamiyo.observation.clip_fraction")),
-    ] = None
-    nan_count: Annotated[
-        int | None, note("Inputs that were NaN.", counter("tamiyo.observation.nans", unit="{input}"))
-    ] = None
-    inf_count: Annotated[
-        int | None, note("Inputs that were infinite.", counter("tamiyo.observation.infs", unit="{input}"))
-    ] = None
-    nan_pct: Annotated[float | None, note("Share of inputs that were NaN, 0 to 1.")] = None
-    inf_pct: Annotated[float | None, note("Share of inputs that were infinite, 0 to 1.")] = None
-    normalization_drift: Annotated[
-        float | None,
+        Real,
         note(
-            "Shift of the running mean since the start; above 1 warns.", gauge("tamiyo.observation.normalization_drift")
+            "Share of inputs outside 3 sigma, 0 to 1.",
+            gauge("tamiyo.observation.outlier_fraction"),
+            limits=above(0.05, 0.1, INPUTS),
         ),
     ] = None
-    batch_size: Annotated[int | None, note("Environments in the sample.")] = None
+    near_clip_pct: Annotated[
+        Real,
+        note(
+            "Share of normalised inputs near the clip bound, 0 to 1.",
+            gauge("tamiyo.observation.near_clip_fraction"),
+            limits=above(0.01, 0.05, INPUTS),
+        ),
+    ] = None
+    clip_pct: Annotated[
+        Real,
+        note(
+            "Share of normalised inputs at the clip bound, 0 to 1.",
+            gauge("tamiyo.observation.clip_fraction"),
+            limits=above(0.001, 0.01, INPUTS),
+        ),
+    ] = None
+    nan_count: Annotated[Whole, note("Inputs that were NaN.", counter("tamiyo.observation.nans", unit="{input}"))] = (
+        None
+    )
+    inf_count: Annotated[
+        Whole, note("Inputs that were infinite.", counter("tamiyo.observation.infs", unit="{input}"))
+    ] = None
+    nan_pct: Annotated[Real, note("Share of inputs that were NaN, 0 to 1.")] = None
+    inf_pct: Annotated[Real, note("Share of inputs that were infinite, 0 to 1.")] = None
+    normalization_drift: Annotated[
+        Real,
+        note(
+            "Shift of the running mean since the start; above 1 warns.",
+            gauge("tamiyo.observation.normalization_drift"),
+            limits=above(1.0, 2.0, INPUTS),
+        ),
+    ] = None
+    batch_size: Annotated[Whole, note("Environments in the sample.")] = None
 
 
 @declares(
@@ -224,10 +240,10 @@ class ObservationStats(Event, frozen=True, kw_only=True):
     epoch_field="episodes_completed",
 )
 class MaskHitRates(Event, frozen=True, kw_only=True):
-    """How often the action mask decided for a head in a batch."""
+    """Counts of choices that the action mask decided, by head, in a batch."""
 
-    batch: Annotated[int | None, note("Number of the batch (round), from 1.")] = None
-    episodes_completed: Annotated[int | None, note("Episodes finished so far.")] = None
+    batch: Annotated[Whole, note("Number of the batch (round), from 1.")] = None
+    episodes_completed: Annotated[Whole, note("Episodes finished so far.")] = None
     mask_hits: Annotated[
         dict[str, int] | None, note("Masked choices by head.", counter("tamiyo.mask_hits", unit="{choice}"), key="head")
     ] = None

@@ -27,6 +27,9 @@ STAGES: Final = (
     "RESETTING",
 )
 
+PARTIAL_KEYS: Final = frozenset({"phase"})
+"""Keys of maps of which an event has only those that it is about: an epoch's phases, then the update's."""
+
 TRANSITIONS: Final = (
     ("DORMANT", "GERMINATED"),
     ("GERMINATED", "TRAINING"),
@@ -114,7 +117,7 @@ KEY_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "op": OPS,
     "cell": CELLS,
 }
-"""Which keys a ``{key}`` alias can have, by the attribute that the map's keys are values of."""
+"""Keys that a ``{key}`` alias can have, by the attribute whose values they are."""
 
 XIDS: Final = (
     *("13", "31", "32", "43", "45", "48", "61", "62", "63"),

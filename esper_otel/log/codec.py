@@ -1,7 +1,7 @@
-"""Lines back to events.
+"""Decoding of lines to events.
 
 Non-finite numbers are observations and survive as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, as in
-protobuf's JSON. On reading, bare ``NaN`` tokens (Python's json module, esper-lite) are understood as well. A line of
+protobuf's JSON. On reading, bare ``NaN`` tokens (Python's json module, esper-lite) are accepted too. A line of
 ours that holds such a number says so (``nonfinite``). The usual line is decoded by msgspec in one step; what that
 refuses is decoded value by value. The way from events to lines is :mod:`esper_otel.log.encode`.
 """
@@ -9,6 +9,7 @@ refuses is decoded value by value. The way from events to lines is :mod:`esper_o
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -21,12 +22,13 @@ from esper_otel.log.own_lines import OwnLine, decode_own
 from esper_otel.log.salvage import plain
 
 EXCERPT_CHARACTERS: Final = 200
+_BYTE_ORDER_MARKS: Final = re.compile(rb"(?:\xef\xbb\xbf)+")
 LATEST_NS: Final = 2**63
 """The year 2262: what comes later, or before 1970, is no Unix time in ns that OTLP could carry."""
 
 
 class _Read(msgspec.Struct):
-    """A line as it is read; names and types of the envelope, everything optional but the type and the time."""
+    """A line as it is read: names and types of the envelope, everything optional except type and time."""
 
     event_type: str
     timestamp: datetime
@@ -49,7 +51,7 @@ _READ: Final = msgspec.json.Decoder(_Read)
 
 
 def decode(line: bytes, source: str = "", offset: int = 0, segment: int = 1) -> Record | BadLine:
-    """The record that ``line`` holds, with or without its newline; a BadLine when it holds none. Never raises.
+    """The record in ``line``, with or without its newline, or a BadLine if there is none. Never raises.
 
     ``source``, ``offset`` and ``segment`` say where the line ends; they are copied into the result.
     """
@@ -58,6 +60,8 @@ def decode(line: bytes, source: str = "", offset: int = 0, segment: int = 1) -> 
         # our own lines say it; looking through every line for it would cost more than decoding them
         nonfinite = read.nonfinite or (read.schema_version is None and holds_nonfinite(line))
     except (msgspec.MsgspecError, ValueError, RecursionError):
+        if marks := _BYTE_ORDER_MARKS.match(line):  # some editors begin a file with one
+            return decode(line[marks.end() :], source, offset, segment)
         try:
             read, nonfinite = _decode_by_value(line)
         except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, ArithmeticError):
@@ -69,7 +73,7 @@ def decode(line: bytes, source: str = "", offset: int = 0, segment: int = 1) -> 
 
 
 def decode_with_event(line: bytes, source: str, offset: int, segment: int) -> Record | BadLine:
-    """:func:`decode`, the payload of a line of ours included where that takes one step: see :attr:`Record.event`."""
+    """:func:`decode`, including the payload of our own lines if one step suffices: see :attr:`Record.event`."""
     own = decode_own(line)
     if own is not None:
         record = _own_record(own, source, offset, segment)
@@ -79,7 +83,7 @@ def decode_with_event(line: bytes, source: str, offset: int, segment: int) -> Re
 
 
 def excerpt(line: bytes) -> str:
-    """The first characters of ``line`` for a person to look at; what is not UTF-8 is replaced."""
+    """The first characters of ``line`` for display; invalid UTF-8 is replaced."""
     return line[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace").rstrip("\n")[:EXCERPT_CHARACTERS]
 
 
@@ -140,7 +144,7 @@ def _unix_ns(moment: datetime) -> int:
 
 
 def _decode_by_value(line: bytes) -> tuple[_Read, bool]:
-    """Decode what the strict decoder refuses: bare non-finite tokens, invalid UTF-8, oddly typed envelope fields."""
+    """Decode what the strict decoder rejects: bare non-finite tokens, invalid UTF-8, envelope fields of other types."""
     parsed = json.loads(line.decode("utf-8", "replace"))
     if not isinstance(parsed, dict):
         raise TypeError("a line must be a JSON object")

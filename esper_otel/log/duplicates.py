@@ -1,6 +1,6 @@
-"""Telling whether a line repeats an event that was already read.
+"""Detection of lines that repeat an event already read.
 
-While names migrate (``domains/dup``) an event stands in the log under its old and its new name. Both lines carry the
+While names migrate (``domains/dup``) the log contains an event under its old and its new name. Both lines carry the
 same ``seq``, so a line whose ``seq`` is not beyond the last one of its rank is a repetition. Lines without ``seq``
 (esper-lite's) are recognised by their event id among the latest few.
 """
@@ -16,32 +16,32 @@ DUPLICATE: Final = "duplicate"
 """Reason of a line that repeats an event under its old or new name."""
 
 WINDOW: Final = 1024
-"""Event ids that are remembered for logs that do not count; their repetitions follow at once."""
+"""Event ids remembered for logs without ``seq``; their repetitions follow immediately."""
 
 
 class DuplicatesState(TypedDict):
-    """What must be kept to go on after a restart; plain JSON."""
+    """State needed to continue after a restart; plain JSON."""
 
     last_seq: dict[str, int]
     recent_ids: list[str]
 
 
 class Duplicates:
-    """Remembers what was seen; constant memory."""
+    """Remembers the events seen, in constant memory."""
 
     def __init__(self, state: DuplicatesState | None = None) -> None:
-        """Go on from ``state`` when there is one."""
+        """Continue from ``state`` if given."""
         self._last_seq: dict[str, int] = dict(state["last_seq"]) if state else {}
         self._order: deque[str] = deque(state["recent_ids"] if state else ())
         self._ids = set(self._order)
 
     @property
     def state(self) -> DuplicatesState:
-        """To be stored together with the reader's positions."""
+        """State to store together with the reader's positions."""
         return {"last_seq": dict(self._last_seq), "recent_ids": list(self._order)}
 
     def is_repeated(self, record: Record) -> bool:
-        """Whether the event of ``record`` was seen before; from now on it was."""
+        """Return True if the event of ``record`` was seen before, and mark it as seen."""
         if record.seq is None:
             return self._is_known_id(record.event_id)
         series = f"{record.run_id or ''}/{record.rank}"
@@ -51,7 +51,7 @@ class Duplicates:
         return False
 
     def greatest_seq(self, rank: int) -> int:
-        """The greatest number of ``rank`` that was seen, in any run; 0 for none."""
+        """The greatest number of ``rank`` seen so far, in any run; 0 for none."""
         return max((seq for series, seq in self._last_seq.items() if series.endswith(f"/{rank}")), default=0)
 
     def _is_known_id(self, event_id: str) -> bool:

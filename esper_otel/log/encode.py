@@ -1,7 +1,7 @@
-"""Events to lines.
+"""Encoding of events to lines.
 
 A training process writes up to 10,000 events a second, and all of this holds the interpreter's lock, which the training
-thread then waits for. The usual slice of events therefore takes one call of msgspec and one look for nulls. Where
+thread then waits for. The usual slice of events therefore takes one call of msgspec and one search for nulls. Where
 something in it needs more than that, its events are encoded one by one, and those that msgspec refuses or that hold a
 non-finite number (which it writes as null) value by value.
 """
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.events.declare import Event
+from esper_otel.events.declare import EVENT_TYPES, Event
 from esper_otel.log.queued import Queued
 from esper_otel.log.salvage import Salvage, replace_number
 
@@ -27,10 +27,10 @@ _THREE_DIGITS: Final = tuple(f"{number:03d}" for number in range(1000))
 
 
 def null_finder() -> Callable[[bytes], object]:
-    """What finds the first ``null`` in a text; its answer is None where there is none.
+    """Search function for the first ``null`` in a text; it returns None if there is none.
 
-    memmem(3), where there is one, is thrice as fast as a pattern and lets go of the interpreter's lock meanwhile. A
-    pattern is twice as fast as the ``in`` operator, whose search likes no short needles.
+    memmem(3), if available, is three times as fast as a pattern and releases the interpreter's lock. A
+    pattern is twice as fast as the ``in`` operator, which is slow for short needles.
     """
     try:
         memmem = ctypes.CDLL(None).memmem
@@ -41,7 +41,7 @@ def null_finder() -> Callable[[bytes], object]:
 
 
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """A line as it is written: the order of the fields is the order in the log; absent ones are left out."""
+    """A line as it is written: fields in the order of the log, absent ones omitted."""
 
     event_id: str
     event_type: str
@@ -61,11 +61,11 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
 
 _BY_VALUE_LAST: Final = ("data", "nonfinite")
-"""What is looked at when the rest of a line is known."""
+"""The parts of a line that vary."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What the producer says of an event beside its payload.
+    """The producer's information about an event besides its payload.
 
     Attributes:
         timestamp_ns: Unix time in ns.
@@ -86,8 +86,16 @@ _Kind = tuple[str, str, bool, bool, str | None]
 """Of a class of events: name in the log, severity, whether it has a seed and a slot, the field that is its epoch."""
 
 
+class UndeclaredError(TypeError):
+    """An event is of a user's own class, whose declaration must be written first."""
+
+
 class LineEncoder:
-    """Encodes the events of one rank of one run. Not safe for use by several threads."""
+    """Encodes the events of one rank of one run. Not safe for use by several threads.
+
+    Attributes:
+        declared: users' own classes whose declaration is written.
+    """
 
     def __init__(self, run_id: str, rank: int) -> None:
         """``run_id`` and ``rank`` stand in every line and in every event id."""
@@ -97,11 +105,12 @@ class LineEncoder:
         self._fast = msgspec.json.Encoder(enc_hook=replace_number)
         self._find_null = null_finder()
         self._kinds: dict[type[Any], _Kind] = {}
+        self.declared: set[type[Any]] = set()
         self._second_ns = 0
         self._second_text = "1970-01-01T00:00:00."
 
     def encode_slice(self, items: Sequence[Queued], first_seq: int) -> bytes | None:
-        """The lines of ``items``, numbered from ``first_seq``; None where :meth:`encode` must take them one by one.
+        """The lines of ``items``, numbered from ``first_seq``; None if :meth:`encode` must encode them one by one.
 
         Never raises for what an event may hold.
         """
@@ -139,6 +148,10 @@ class LineEncoder:
             return self._encode_by_value(line)
         return self._encode_by_value(line)
 
+    def lacks_declaration(self, cls: type[Event]) -> bool:
+        """Return True for a class that the contract does not have and that no line of this session declares."""
+        return EVENT_TYPES.get(cls.event_type) is not cls and cls not in self.declared
+
     def _lines(self, items: Sequence[Queued], first_seq: int) -> list[_Line]:
         prefix, run_id, rank, kinds = self._id_prefix, self._run_id, self._rank, self._kinds
         lines = []
@@ -168,6 +181,8 @@ class LineEncoder:
         cls = type(event)
         if not issubclass(cls, Event):
             raise TypeError(f"{cls.__name__} is not an event")
+        if self.lacks_declaration(cls):
+            raise UndeclaredError(f"{cls.__name__} is not declared in this log")
         names = cls.__struct_fields__
         kind = (cls.event_type, cls.severity.value, "seed_id" in names, "slot_id" in names, cls.epoch_field)
         self._kinds[cls] = kind
@@ -195,5 +210,5 @@ class LineEncoder:
 
 
 def holds_nonfinite(text: bytes) -> bool:
-    """Whether a line or payload holds a number that is not finite (a text that says so counts too)."""
+    """Return True if a line or payload contains a non-finite number (or a text that spells one)."""
     return b'"NaN"' in text or b'Infinity"' in text

@@ -1,4 +1,4 @@
-"""What one line of an event log holds, whoever wrote it: the unit that readers hand on.
+"""Contents of one line of an event log, whatever its producer: the unit that readers pass on.
 
 A :class:`Record` is the envelope of an event with its payload still encoded, so that a reader pays for decoding only
 the payloads that it wants. A line that holds no event is a :class:`BadLine`, never an exception: a log may have been
@@ -7,6 +7,7 @@ cut by a power loss or written by anyone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -15,7 +16,7 @@ from esper_otel.events.declare import Event
 
 
 class Reason(StrEnum):
-    """Why a stretch of a log gave no record.
+    """Reason why a stretch of a log gave no record.
 
     MALFORMED: not a JSON object with an event type and a time. TORN: ends without a newline where nothing more will
     come. TOO_LONG: longer than the reader's limit. TRUNCATED: the file became shorter than what was read of it.
@@ -78,7 +79,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class BadLine(msgspec.Struct, frozen=True):
-    """A stretch of a log that holds no event.
+    """A stretch of a log without an event.
 
     Attributes:
         source: name of the log that it came from, relative to the run.
@@ -93,3 +94,13 @@ class BadLine(msgspec.Struct, frozen=True):
     segment: int
     reason: Reason
     excerpt: str = ""
+
+
+def told_losses(counts: Mapping[str, int]) -> str:
+    """Summary of the parts of a log without events, by reason, for people; empty if there are none."""
+    if not counts:
+        return ""
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
+    total = sum(counts.values())
+    stretches = "1 stretch" if total == 1 else f"{total:,} stretches"
+    return f"{stretches} of the log gave no event ({reasons}); the rest was read"

@@ -1,4 +1,4 @@
-"""Where things lie in a run directory, and what a RUN argument means.
+"""Layout of a run directory, and resolution of a RUN argument.
 
 ``DIR/<run_id>/events.jsonl`` is the active segment of rank 0, ``events.000001.jsonl`` its first closed one, and
 ``events.rank<N>…`` those of the other ranks. Closed segments may carry ``.gz`` or ``.zst``. The active segment has the
@@ -8,18 +8,25 @@ number after the last closed one, so that a position (segment, offset) stays rig
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
+from esper_otel.log.foreign import refuse_foreign
 from esper_otel.log.listing import listing_of, names_in
+from esper_otel.log.opening import open_to_read
 
 COMPRESSED: Final = (".gz", ".zst")
 RUN_FILE: Final = "run.json"
 LATEST: Final = "latest"
+ESPER_LITE_RUNS: Final = "telemetry_*"
+"""Directories of esper-lite's runs; the rest of the name is the time of the start."""
+
 TARGETS_FILE: Final = "prometheus_targets.json"
 RELAY_DIRECTORY: Final = "relay"
 
@@ -28,12 +35,24 @@ _NAME: Final = re.compile(
 )
 _LOCK_NAME: Final = re.compile(r"\.writer\.rank(?P<rank>0|[1-9]\d{0,8})\.lock")
 
+_MOST_LOOKED_AT: Final = 1000
+_MOST_NAMED: Final = 3
+"""Runs that are named where a directory of runs is given, and files that are looked at for them."""
+
 _KNOWN_LISTINGS: Final = 8
-"""Listings whose meaning is remembered: to take names apart takes longer than to list them."""
+"""Parsed listings kept in a cache: parsing names takes longer than listing them."""
+
+
+def relay_directory(*, of_node: bool = False) -> str:
+    """Name of a relay's directory in the run's.
+
+    ``of_node``: whether the run has a relay on each of its nodes, so that the name is that of this one.
+    """
+    return f"{RELAY_DIRECTORY}.{socket.gethostname()}" if of_node else RELAY_DIRECTORY
 
 
 class Located(msgspec.Struct, frozen=True):
-    """A file that holds a segment; ``closed`` when nothing more will be appended to it."""
+    """File of a segment; ``closed`` if nothing more will be appended to it."""
 
     path: Path
     closed: bool
@@ -51,34 +70,39 @@ class Source(Protocol):
         """The file of ``segment``; None when there is none of that number."""
 
     def ends_before(self, segment: int) -> bool:
-        """Whether the series is over without ever having a ``segment``."""
+        """Return True if the series is over without ever having a ``segment``."""
 
     def replacement_of(self, segment: int) -> int:
-        """The segment to go on with, from its start, when another file took the place of the growing ``segment``."""
+        """The segment to continue with, from its start, if another file replaced the growing ``segment``."""
 
 
 class Series:
     """The segments of one rank in a run directory."""
 
     def __init__(self, directory: Path, rank: int, *, is_followed: bool = False) -> None:
-        """Nothing is opened and nothing need exist.
+        """Open nothing; nothing need exist.
 
         ``is_followed``: whether the directory need not be listed for every look (:mod:`esper_otel.log.listing`).
         """
-        self._list_names = listing_of(directory).names if is_followed else partial(names_in, directory)
-        self.directory = directory
+        self._is_followed = is_followed
         self.rank = rank
         self._stem = "events" if rank == 0 else f"events.rank{rank}"
         self.name = f"{self._stem}.jsonl"
+        self.move(directory)
+
+    def move(self, directory: Path) -> None:
+        """Switch to ``directory``: the run was renamed."""
+        self._list_names = listing_of(directory).names if self._is_followed else partial(names_in, directory)
+        self.directory = directory
         self.active = directory / self.name
-        self.lock_path = directory / f".writer.rank{rank}.lock"
+        self.lock_path = directory / f".writer.rank{self.rank}.lock"
 
     def closed_path(self, segment: int) -> Path:
-        """Where the closed segment of that number lies, uncompressed."""
+        """Path of the closed segment of that number, uncompressed."""
         return self.directory / f"{self._stem}.{segment:06d}.jsonl"
 
     def closed(self) -> dict[int, Path]:
-        """The closed segments by number; the uncompressed file where a segment is there in both forms."""
+        """The closed segments by number; the uncompressed file if a segment exists in both forms."""
         return {number: self.directory / name for number, name in self._closed().names.items()}
 
     def numbers(self) -> list[int]:
@@ -98,7 +122,7 @@ class Series:
         return False
 
     def replacement_of(self, segment: int) -> int:
-        """The same number where it exists again, else the oldest: the directory was made anew."""
+        """The same number if it exists again, else the oldest: the directory was recreated."""
         numbers = self.numbers()
         return segment if segment in numbers else numbers[0]
 
@@ -114,7 +138,7 @@ class _Closed(msgspec.Struct, frozen=True):
 
 
 class _Contents(msgspec.Struct, frozen=True):
-    """What the names in a directory say: the segments of each rank that has a log, and the ranks that have a lock."""
+    """Meaning of the names in a directory: the segments of each rank with a log, and the ranks with a lock."""
 
     closed: Mapping[int, _Closed]
     locked: tuple[int, ...]
@@ -144,25 +168,25 @@ def _read_names(names: tuple[str, ...]) -> _Contents:
 
 
 def ranks_with_lock(directory: Path) -> list[int]:
-    """Ranks that a process of the run began to write, whether or not a line of theirs is there."""
+    """Ranks that a process of the run began to write, even without a complete line."""
     return [*_read_names(listing_of(directory).names()).locked]
 
 
 class SingleFile:
-    """One file as a series of its own; a file that takes its place is the next segment."""
+    """One file as a series of its own; a file that replaces it is the next segment."""
 
     def __init__(self, path: Path, name: str) -> None:
-        """``name`` is what positions and records call it."""
+        """Create it; ``name`` identifies it in positions and records."""
         self.path = path
         self.name = name
         self._compressed = path.suffix in COMPRESSED
 
     def numbers(self) -> list[int]:
-        """Always the first: how often the file was replaced is not on disk."""
+        """Always the first: the number of replacements is not on disk."""
         return [1]
 
     def locate(self, segment: int) -> Located | None:
-        """The file itself, whatever the number; a compressed file is one closed segment."""
+        """The file itself for every number; a compressed file is one closed segment."""
         return None if self.ends_before(segment) else Located(self.path, self._compressed)
 
     def ends_before(self, segment: int) -> bool:
@@ -175,15 +199,18 @@ class SingleFile:
 
 
 def resolve(path: Path) -> list[Source]:
-    """The logs that a RUN argument means.
+    """The logs of a RUN argument.
 
     A run directory (all its ranks), one log file, a directory of runs with ``latest``, a telemetry directory of
     esper-lite (its newest run), or a directory of ``*.jsonl`` files.
 
     Raises:
-        FileNotFoundError: nothing of the kind is there; the message says what was looked for.
+        FileNotFoundError: nothing of the kind exists; the message lists the names tried.
+        OSError: the file cannot be opened, or is of another kind.
     """
     if path.is_file():
+        with open_to_read(path) as file:
+            refuse_foreign(file, path)
         return [SingleFile(path, path.name)]
     if path.is_dir():
         found = _run(path) or _latest(path) or _esper_lite(path) or _loose(path)
@@ -191,9 +218,18 @@ def resolve(path: Path) -> list[Source]:
             return found
         raise FileNotFoundError(
             f"no event log in {path}: looked for events.jsonl, events.rank<N>.jsonl, {LATEST}/events.jsonl,"
-            f" telemetry_*/events.jsonl and *.jsonl (also .gz and .zst)"
+            f" telemetry_*/events.jsonl and *.jsonl (also .gz and .zst){_runs_below(path)}"
         )
+    if path.exists():
+        raise FileNotFoundError(f"{path} is no regular file: write what it gives to a file, and give that")
     raise FileNotFoundError(f"{path} does not exist: a run directory, a .jsonl[.gz|.zst] file or a telemetry directory")
+
+
+def _runs_below(directory: Path) -> str:
+    """Names of the first runs below ``directory``, for a message."""
+    found = (path.parent for path in islice(directory.glob("*/events*.jsonl*"), _MOST_LOOKED_AT) if _is_log(path))
+    names = list(dict.fromkeys(found))[:_MOST_NAMED]
+    return f"; there are runs below it: {', '.join(map(str, names))}" if names else ""
 
 
 def _run(directory: Path) -> list[Source]:
@@ -206,9 +242,16 @@ def _latest(directory: Path) -> list[Source]:
     return _run(latest) if latest.is_dir() else []
 
 
+def newest_esper_lite_run(directory: Path) -> Path | None:
+    """The newest run in a telemetry directory of esper-lite, by its name; None without any."""
+    return max(
+        (path.parent for path in directory.glob(f"{ESPER_LITE_RUNS}/events.jsonl*") if _is_log(path)), default=None
+    )
+
+
 def _esper_lite(directory: Path) -> list[Source]:
-    runs = sorted(path.parent for path in directory.glob("telemetry_*/events.jsonl*") if _is_log(path))
-    return _run(runs[-1]) if runs else []
+    newest = newest_esper_lite_run(directory)
+    return _run(newest) if newest is not None else []
 
 
 def _loose(directory: Path) -> list[Source]:

@@ -1,4 +1,4 @@
-"""The names in a directory of logs, listed anew only when they may have changed.
+"""Directory listings of logs, refreshed only when the directory may have changed.
 
 Whoever follows a log asks many times a second which segments there are, and a run of weeks has thousands of them. A
 directory's own modification time says whether a name came or went. File systems count it in steps of up to 2 s (FAT),
@@ -16,10 +16,10 @@ from typing import Final
 import msgspec
 
 STEP_S: Final = 2.5
-"""How long the time must have stood still before a listing is kept: another change could bear the same one."""
+"""Minimum age of the modification time before a listing is cached: a later change could have the same time."""
 
 KEPT_S: Final = 5.0
-"""How long a listing is kept at most."""
+"""Maximum age of a cached listing."""
 
 MAX_DIRECTORIES: Final = 64
 """Directories whose listings are kept."""
@@ -38,12 +38,12 @@ class Listing:
     """The names in one directory. Safe for use by several threads."""
 
     def __init__(self, directory: Path) -> None:
-        """Nothing is read yet and nothing need exist."""
+        """Read nothing yet; nothing need exist."""
         self._directory = directory
         self._held: _Held | None = None
 
     def names(self) -> tuple[str, ...]:
-        """The names that are there now; none when the directory is gone, which a follower survives."""
+        """The current names; empty if the directory is gone, which a follower survives."""
         try:
             return self._names()
         except (FileNotFoundError, NotADirectoryError):
@@ -64,12 +64,12 @@ class Listing:
 
 @lru_cache(MAX_DIRECTORIES)
 def listing_of(directory: Path) -> Listing:
-    """The listing of ``directory`` that all share who follow what is in it."""
+    """The shared listing of ``directory`` for all followers of its files."""
     return Listing(directory)
 
 
 def names_in(directory: Path) -> tuple[str, ...]:
-    """The names in ``directory``, listed now: a listing that never was asked holds nothing."""
+    """The names in ``directory``, listed now without a cache."""
     return Listing(directory).names()
 
 

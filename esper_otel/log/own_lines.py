@@ -1,4 +1,4 @@
-"""Lines that we wrote, decoded with their payload in one step.
+"""Decoding of our own lines, payload included, in one step.
 
 That takes two thirds of the time of decoding the envelope and then the payload. Whatever is odd about a line (another
 producer's, an older version's, a number that is not finite, a payload under its old name) is left to
@@ -18,11 +18,11 @@ from esper_otel.events import EVENT_TYPES, Event
 from esper_otel.log.encode import SCHEMA_VERSION
 
 _ENDING: Final = f'"schema_version":{SCHEMA_VERSION}}}'.encode()
-"""How a line of ours ends unless it holds a number that is not finite."""
+"""End of our lines without a non-finite number."""
 
 
 class OwnLine(msgspec.Struct, kw_only=True):
-    """A line of ours as it is read; ``data`` is declared for each type of event as what it holds."""
+    """A line of ours as it is read; ``data`` has the declared type of each event."""
 
     timestamp: datetime
     data: Any
@@ -49,7 +49,7 @@ _DECODER: Final = msgspec.json.Decoder(_LINES)
 
 
 def decode_own(line: bytes) -> OwnLine | None:
-    """The line, without its newline, with its event; None where that needs more than one step. Never raises."""
+    """The line, without its newline, with its event; None if more than one step is needed. Never raises."""
     if not line.endswith(_ENDING):
         return None
     try:

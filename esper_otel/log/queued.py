@@ -1,4 +1,4 @@
-"""What waits for the writer, and what it may become besides its own line."""
+"""Queued events, and the legacy lines they may also produce."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from esper_otel.events.declare import Event
 
 @runtime_checkable
 class ForeignEvent(Protocol):
-    """An event of another producer, which is kept in that producer's own words."""
+    """An event of another producer, kept in that producer's own format."""
 
     @property
     def event_type(self) -> str:
         """Name of its type."""
 
     def line(self, run_id: str, rank: int, seq: int) -> tuple[bytes, tuple[str, ...]]:
-        """Its line with our run, rank and number in it, newline included; what could not be kept, ``field: why``."""
+        """Its line with our run, rank and number, newline included; fields that were dropped, as ``field: why``."""
 
 
 Queued = tuple[Event | ForeignEvent, int, str, str | None, str | None]
@@ -24,10 +24,10 @@ Queued = tuple[Event | ForeignEvent, int, str, str | None, str | None]
 
 
 class LegacyLines(Protocol):
-    """The lines that an event becomes while names migrate (:mod:`esper_otel.upstream.legacy`)."""
+    """The lines that an event becomes while names migrate (:mod:`esper_otel.esper_lite.dialect.legacy`)."""
 
     def lines(self, event: Event) -> list[tuple[str, Any]]:
-        """Event types and payloads to write for ``event``, none when it is held back."""
+        """Event types and payloads to write for ``event``, none if it is held back."""
 
     def flush(self) -> list[tuple[str, Any, Event]]:
-        """What was held back, with the event that it came from."""
+        """Return the lines held back, with the events that they came from."""

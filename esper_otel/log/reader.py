@@ -1,20 +1,22 @@
-"""Reading the event log of a run, finished or growing, ours or esper-lite's."""
+"""Reading of the event log of a run, finished or growing, ours or esper-lite's."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from esper_otel.log.envelope import BadLine, Record
-from esper_otel.log.follower import MAX_READ_BYTES, Follower, Position
-from esper_otel.log.layout import Series, resolve
+from esper_otel.log.layout import Series, Source, resolve
+from esper_otel.log.opening import max_open_files
+from esper_otel.log.reading.follower import MAX_READ_BYTES, Follower, Position
+from esper_otel.log.reading.patience import Patience
 
 RESCAN_S: Final = 0.2
-"""How long a new rank's log may stay unnoticed: listing a directory on a network file system is not free."""
+"""Longest time until a new rank's log is noticed: listing a directory on a network file system is not free."""
 
 
 class LogReader:
@@ -40,15 +42,17 @@ class LogReader:
         positions: Mapping[str, Position] | None = None,
         *,
         decode_events: bool = False,
+        follows: Callable[[int], bool] | None = None,
     ) -> None:
-        """Find the logs that ``path`` means (:func:`esper_otel.log.layout.resolve`).
+        """Find the logs of ``path`` (:func:`esper_otel.log.layout.resolve`).
 
         Args:
             path: run directory, log file or telemetry directory.
             follow: whether more may come. A path that does not exist yet is then waited for.
-            positions: what :attr:`positions` was, to go on exactly there.
+            positions: an earlier value of :attr:`positions`, to resume exactly there.
             decode_events: whether records of ours come with their event decoded (:attr:`Record.event`), which is faster
                 than to decode it later and of no use to who wants the payload's text.
+            follows: whether a rank's log is read; default all. Asked anew until it says so.
 
         Raises:
             FileNotFoundError: there is nothing to read and ``follow`` is off.
@@ -60,6 +64,10 @@ class LogReader:
         self._scanned_at = -RESCAN_S
         self._turn = 0
         self._decode_events = decode_events
+        self._follows = follows
+        self._patience = Patience()
+        self._max_open = max_open_files()
+        self._opened: dict[Follower, None] = {}
         self.taken_bytes = 0
         if follow:
             self._rescan()
@@ -68,12 +76,12 @@ class LogReader:
 
     @property
     def positions(self) -> dict[str, Position]:
-        """Position behind the last returned record of each log, by name; plain JSON."""
+        """Position after the last returned record of each log, by name; plain JSON."""
         return self._positions | {name: follower.position for name, follower in self._followers.items()}
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything was read yet, by this reader or in front of the position that it began at."""
+        """True if anything was read, by this reader or before the position that it started from."""
         return any(position["offset"] > 0 or position["segment"] > 1 for position in self.positions.values())
 
     @property
@@ -82,9 +90,10 @@ class LogReader:
         return tuple(self._followers)
 
     def read(self, max_records: int = 1000) -> list[Record | BadLine]:
-        """Up to ``max_records`` records that are there now, each log getting its turn; empty when there is nothing new.
+        """Return up to ``max_records`` available records, taking turns between logs; empty if there is nothing new.
 
-        Does not wait. Order is kept within a log, not between logs. Fewer are given where their lines are long.
+        Waits for nothing but a file system that fails, and for that only when not following. Order is kept within a
+        log, not between logs. Fewer are given where their lines are long.
         """
         if self._follow:
             self._rescan()
@@ -98,15 +107,36 @@ class LogReader:
             follower = followers[(self._turn + step) % len(followers)]
             found += follower.read(share, MAX_READ_BYTES - self.taken_bytes)
             self.taken_bytes += follower.taken_bytes
+            if len(followers) > self._max_open:
+                self._bound_open(follower)
         self._turn += 1
         return found
+
+    @property
+    def read_errors(self) -> int:
+        """Failures of the file system so far."""
+        return self._patience.errors + sum(follower.patience.errors for follower in self._followers.values())
+
+    @property
+    def trouble(self) -> str | None:
+        """Path and error of what cannot be read now, for people; None if all is well."""
+        named = {str(self._path): self._patience} | {name: one.patience for name, one in self._followers.items()}
+        return next((f"{name}: {one.trouble}" for name, one in named.items() if one.trouble is not None), None)
 
     def unread_bytes(self) -> int:
         """Bytes on disk that were not returned yet; may be called from another thread."""
         return sum(follower.unread_bytes() for follower in list(self._followers.values()))
 
+    def ends(self) -> dict[str, tuple[int, int]]:
+        """Current end of each log as segment and byte, for :meth:`has_passed`."""
+        return {name: follower.end() for name, follower in self._followers.items()}
+
+    def has_passed(self, ends: Mapping[str, tuple[int, int]]) -> bool:
+        """Return True if everything before ``ends`` was returned."""
+        return all(follower.place >= ends[name] for name, follower in self._followers.items() if name in ends)
+
     def finish(self) -> None:
-        """Stop expecting more: what :meth:`read` gives next ends with the logs, torn last lines included."""
+        """Stop expecting more: the next :meth:`read` calls end with the logs, torn last lines included."""
         self._follow = False
         self._rescan(force=True)
         for follower in self._followers.values():
@@ -134,15 +164,31 @@ class LogReader:
         self._scanned_at = now
         try:
             self._discover()
+            self._patience.worked()
         except FileNotFoundError:
             return  # followed before it exists, or removed while followed: open files are read on
+        except OSError as error:
+            self._patience.failed(error)  # the next look is as soon as ever: whoever waits for nothing new asks seldom
+
+    def _bound_open(self, follower: Follower) -> None:
+        """Close the files that were read longest ago, as a process may have so many open only."""
+        self._opened.pop(follower, None)
+        if follower.is_open:
+            self._opened[follower] = None
+        while len(self._opened) > self._max_open:
+            oldest = next(iter(self._opened))
+            del self._opened[oldest]
+            oldest.park()
 
     def _discover(self) -> None:
         for source in resolve(self._path):
             if isinstance(source, Series):
                 self._path = source.directory  # stay with this run when `latest` moves on
-            if source.name not in self._followers:
+            if source.name not in self._followers and self._is_wanted(source):
                 position = self._positions.get(source.name)
                 self._followers[source.name] = Follower(
                     source, position, follow=self._follow, decode_events=self._decode_events
                 )
+
+    def _is_wanted(self, source: Source) -> bool:
+        return self._follows is None or not isinstance(source, Series) or self._follows(source.rank)

@@ -1,7 +1,7 @@
-"""What becomes of values that have no JSON form, so that one odd field never costs the rest of its event.
+"""Handling of values without a JSON form, so that one odd field never costs the rest of its event.
 
 Numbers of numpy and 0-dim tensors on the CPU become plain numbers. A tensor on any other device is never read, since
-reading it would wait for the device. What cannot be kept is left out and named. Everything is recognised by what it
+reading it would wait for the device. Other values are dropped and named. Everything is recognised by what it
 can do, not by its type: torch and numpy are not imported for telemetry's sake.
 """
 
@@ -19,22 +19,26 @@ MAX_DEPTH: Final = 32
 
 
 class UnencodableError(TypeError):
-    """A value has no JSON form; the text says which and why."""
+    """A value has no JSON form; the message names the value and the reason."""
 
 
 def replace_number(value: Any) -> Any:
-    """The plain number that a numpy scalar or a CPU tensor of no dimensions stands for.
+    """The plain number of a numpy scalar or a CPU tensor without dimensions.
 
     Raises:
-        UnencodableError: it is something else, or it lives on another device.
+        UnencodableError: it is something else, a masked number, or it lives on another device.
     """
     name = type(value).__name__
     if getattr(value, "ndim", None) != 0 or not callable(getattr(value, "item", None)):
         raise UnencodableError(f"{name} has no JSON form")
     device = getattr(value, "device", "cpu")
     if str(getattr(device, "type", device)) != "cpu":
-        raise UnencodableError(f"{name} on {device} would have to be waited for; emit a number")
+        raise UnencodableError(f"{name} on {device} would need a wait for the device; emit a number")
+    if getattr(value, "mask", False):
+        raise UnencodableError(f"{name} is masked: there is no value")
     number = value.item()
+    if not isinstance(number, bool | int | float) and hasattr(number, "__float__"):
+        return float(number)  # numpy's longdouble
     if not isinstance(number, bool | int | float):
         raise UnencodableError(f"{name} of {type(number).__name__} has no JSON form")
     return number
@@ -46,10 +50,10 @@ def plain(value: Any) -> Any:
 
 
 class Salvage:
-    """One pass over the values of one event. ``lost`` names what was left out, as ``field: why``."""
+    """One pass over the values of one event. ``lost`` names the dropped ones, as ``field: why``."""
 
     def __init__(self) -> None:
-        """Start with nothing lost."""
+        """Start without losses."""
         self.lost: list[str] = []
 
     def payload(self, payload: Any) -> Any:
@@ -57,7 +61,7 @@ class Salvage:
         return self.value(payload, "")
 
     def value(self, value: Any, path: str, depth: int = 0) -> Any:
-        """``value`` as JSON types; None, with an entry in ``lost``, when it has none.
+        """``value`` as JSON types; None, with an entry in ``lost``, if it has no JSON form.
 
         Args:
             value: anything.
@@ -77,7 +81,7 @@ class Salvage:
         if isinstance(value, Enum):
             return self.value(value.value, path, depth + 1)
         if isinstance(value, str):
-            return _clean_text(value)
+            return valid_text(value)
         if isinstance(value, float):
             return _float(value)
         if isinstance(value, int):
@@ -116,7 +120,7 @@ class Salvage:
     def _key(self, key: Any, place: str) -> str | None:
         key = key.value if isinstance(key, Enum) else key
         if isinstance(key, str):
-            return _clean_text(key)
+            return valid_text(key)
         if isinstance(key, int | float) and not isinstance(key, bool):
             return str(key)
         self._lose(place, f"a key must be text, not {type(key).__name__}")
@@ -130,12 +134,12 @@ class Salvage:
 
 
 def _place(key: Any) -> str:
-    """How a key is named in a report, kept short: a hostile key may be a megabyte or refuse to be printed."""
+    """Name of a key in a report, kept short: a hostile key may be a megabyte or raise when printed."""
     return key[:80] if isinstance(key, str) else type(key).__name__
 
 
-def _clean_text(text: str) -> str:
-    """``str`` may hold halves of surrogate pairs, UTF-8 may not: pairs are joined, halves replaced."""
+def valid_text(text: str) -> str:
+    """Make ``str`` valid UTF-8: pairs of surrogates are joined, lone ones replaced."""
     text = str.__str__(text)
     try:
         text.encode("utf-8")

@@ -1,4 +1,4 @@
-"""Asking the worker, and ending it when it takes too long."""
+"""Client of the worker process, which it stops when a question takes too long."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from typing import Final
 import msgspec
 
 from esper_otel.mcp_server.messages import Answer, Question, Rows
-from esper_otel.sql.workers import read_frame, write_frame
+from esper_otel.sql.staging.workers import read_frame, write_frame
 
 _ANSWERS: Final = msgspec.json.Decoder(Answer)
 
 
 class AskError(ValueError):
-    """A question has no answer; the text says why, for the one who asked."""
+    """A question has no answer; the text tells the caller why."""
 
 
 class Asker:
-    """Answers questions by means of a worker process. Safe for several threads: one question after the other."""
+    """Answers questions by means of a worker process. Thread-safe: one question at a time."""
 
     def __init__(self, limit_s: int) -> None:
-        """Start nothing yet; a question may take ``limit_s`` seconds, at least 1, reading of the log included."""
+        """Create it without a worker. ``limit_s``: seconds per question, at least 1, reading the log included."""
         self.limit_s = limit_s
         self._lock = threading.Lock()
         self._worker: _Process | None = None
 
     def ask(self, question: Question) -> dict[str, Rows]:
-        """The answer's rows by name. Waits for it.
+        """Return the rows of the answer by name. Blocks until they are there.
 
         Raises:
-            AskError: the question is not right, takes too long or needs too much memory.
+            AskError: the question is invalid, takes too long or needs too much memory.
         """
         with self._lock:
             if self._worker is None or self._worker.process.poll() is not None:
@@ -46,7 +46,7 @@ class Asker:
             if answer is None:
                 was_late = self._worker.was_late
                 self._close()
-                raise AskError(self._late() if was_late else "the process that answers ended: not enough memory?")
+                raise AskError(self._late() if was_late else "the worker process ended, possibly out of memory")
         if answer.error is not None:
             raise AskError(answer.error)
         return answer.results
@@ -80,7 +80,7 @@ class _Process:
         self.was_late = False
 
     def ask(self, question: bytes, limit_s: float) -> Answer | None:
-        """The answer; None when the worker ended before it gave one."""
+        """Return the answer, or None if the worker ended before it gave one."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         timer = threading.Timer(limit_s, self._end_late)
@@ -100,7 +100,7 @@ class _Process:
         self._kill()
 
     def _kill(self) -> None:
-        """End the worker and the helpers that it started."""
+        """End the worker and the helper processes that it started."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
 

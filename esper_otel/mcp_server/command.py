@@ -13,6 +13,7 @@ import typer
 
 from esper_otel.mcp_server.asker import Asker
 from esper_otel.sql.connect import MEMORY_LIMIT
+from esper_otel.text.extras import missing
 
 
 def mcp(
@@ -20,19 +21,19 @@ def mcp(
         list[Path] | None,
         typer.Argument(
             metavar="[TELEMETRY_DIR]...",
-            help="Directories of runs, runs or log files; ESPER_OTEL_TELEMETRY_DIR, else telemetry, unless said.",
+            help="Directories of runs, runs or log files. Default: $ESPER_OTEL_TELEMETRY_DIR or ./telemetry.",
         ),
     ] = None,
     memory_limit: Annotated[
-        str, typer.Option("--memory-limit", help="Memory that DuckDB may take, for instance 512MB.")
+        str, typer.Option("--memory-limit", help="Memory limit of DuckDB, for example 512MB.")
     ] = MEMORY_LIMIT,
-    timeout: Annotated[int, typer.Option(min=1, max=3600, help="Seconds that a question may take.")] = 60,
+    timeout: Annotated[int, typer.Option(min=1, max=3600, help="Time limit for one question, s.")] = 60,
 ) -> None:
-    """Answer an assistant's questions about runs, over MCP on standard input and output. Nothing is written.
+    """Serve runs to an AI assistant over MCP on standard input and output. Read-only.
 
-    Needs the extra 'mcp'. Exit status 2: it is not installed, or there is no such directory.
+    Needs the extra 'mcp'. Exit status 2: the extra is not installed, or a directory does not exist.
     """
-    chosen = directories or [Path(os.environ.get("ESPER_OTEL_TELEMETRY_DIR") or "telemetry")]
+    chosen = directories or [Path(os.environ.get("ESPER_OTEL_TELEMETRY_DIR") or "telemetry").expanduser()]
     for directory in chosen:
         if not directory.exists():
             _fail(f"{directory} does not exist: give a directory of runs, a run or a log file")
@@ -43,7 +44,7 @@ def mcp(
     try:
         tools = import_module("esper_otel.mcp_server.tools")
     except ModuleNotFoundError as error:
-        _fail(f"the MCP server needs a package that is missing ({error.name}): pip install 'esper-otel[mcp]'")
+        _fail(missing(error.name or "mcp", "mcp"))
     asker = Asker(timeout)
     try:
         tools.server(tools.Tools(chosen, asker, memory_limit)).run()

@@ -1,21 +1,24 @@
-"""Which runs lie in the directories that the server was given. Nothing outside of them is ever named to a reader."""
+"""Discovery of runs in the directories given to the server. Nothing outside of them is ever named to a client."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from esper_otel.log.layout import RUN_FILE, Series, resolve
+from esper_otel.log.salvage import valid_text
 from esper_otel.sql.runs import MANIFEST, PARQUET, run_of
 
 _LOGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
 def runs_in(directories: Sequence[Path]) -> dict[str, Path]:
-    """The runs by the name that the views' ``run_id`` has for them, the newest first.
+    """The runs by their ``run_id`` in the views, newest first.
 
-    A directory is a telemetry directory, a run or one log file. What reaches outside by a link is left out. Where two
-    runs share a name, the name of the directory above stands before it.
+    A directory is a telemetry directory, a run or one log file. Links that lead outside are skipped. If two
+    runs share a name, the name of the parent directory is put before it.
     """
     found: dict[Path, str] = {}
     for root in directories:
@@ -23,12 +26,12 @@ def runs_in(directories: Sequence[Path]) -> dict[str, Path]:
             if _stays_in(path, root):
                 found.setdefault(path.resolve(), _name(path))
     shared = {name for name in found.values() if list(found.values()).count(name) > 1}
-    named = {f"{path.parent.name}/{name}" if name in shared else name: path for path, name in found.items()}
+    named = {f"{valid_text(path.parent.name)}/{name}" if name in shared else name: path for path, name in found.items()}
     return dict(sorted(named.items(), key=lambda item: (modified_s(item[1]), item[0]), reverse=True))
 
 
 def files_of(path: Path) -> list[Path]:
-    """The log files and Parquet files of a run."""
+    """Log files and Parquet files of a run."""
     if path.is_file():
         beside = path.with_name(f"{path.name.split('.jsonl')[0]}.{PARQUET}")
         return [path, *(beside.iterdir() if beside.is_dir() else ())]
@@ -41,13 +44,12 @@ def files_of(path: Path) -> list[Path]:
 
 
 def modified_s(path: Path) -> float:
-    """When a run was last written to, Unix time; 0 when its files are gone."""
+    """Unix time of the last write to a run; 0 if its files are gone or cannot be read."""
     times = []
-    for file in files_of(path):
-        try:
-            times.append(file.stat().st_mtime)
-        except FileNotFoundError:
-            continue
+    with suppress(OSError):
+        for file in files_of(path):
+            with suppress(OSError):
+                times.append(file.stat().st_mtime)
     return max(times, default=0.0)
 
 
@@ -56,12 +58,20 @@ def _runs_at(root: Path) -> Iterator[Path]:
         yield root
         return
     for path in sorted(root.iterdir()):
-        if _is_run(path) if path.is_dir() else path.name.endswith(_LOGS):
+        if _may_be_run(path) if path.is_dir() else path.name.endswith(_LOGS):
             yield path
 
 
+def _may_be_run(path: Path) -> bool:
+    """Return True for a run, and for a directory that cannot be read: its entry says so."""
+    try:
+        return _is_run(path)
+    except OSError:
+        return True
+
+
 def _is_run(path: Path) -> bool:
-    """Whether the directory itself is one run, and not a directory of runs."""
+    """Return True if the directory is one run rather than a directory of runs."""
     if (path / MANIFEST).is_file() or (path / PARQUET / MANIFEST).is_file():
         return True
     try:
@@ -73,9 +83,16 @@ def _is_run(path: Path) -> bool:
 
 def _stays_in(path: Path, root: Path) -> bool:
     inside = root.resolve() if root.is_dir() else root.resolve().parent
-    return all(each.resolve().is_relative_to(inside) for each in (path, path / RUN_FILE, *files_of(path)))
+    try:
+        files = files_of(path)
+    except OSError:
+        files = []
+    real = (Path(os.path.realpath(each)) for each in (path, path / RUN_FILE, *files))  # takes links to themselves
+    return all(each.is_relative_to(inside) for each in real)
 
 
 def _name(path: Path) -> str:
-    names = run_of(path).run_ids.values()
-    return next(iter(names), path.resolve().name)
+    with suppress(OSError):
+        for name in run_of(path).run_ids.values():
+            return name
+    return valid_text(path.resolve().name)

@@ -1,4 +1,4 @@
-"""What ``list_runs`` says of a run, from its first lines and ``run.json``: no log is read to its end for a list."""
+"""Entries of ``list_runs``, from a run's first lines and ``run.json``: no log is read to its end for a list."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any, Final
 
 import msgspec
 
+from esper_otel.esper_lite.dialect.adapt import adapt
 from esper_otel.events import TrainingStarted
 from esper_otel.log import manifest
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
+from esper_otel.log.reading.standing import standing
+from esper_otel.log.salvage import valid_text
 from esper_otel.mcp_server.directories import files_of, modified_s
 from esper_otel.sql.output import plain
-from esper_otel.upstream.adapt import adapt
 
 FIRST_LINES: Final = 100
-"""Lines among which the start of the training stands: it is the first event of both producers."""
+"""Lines searched for the start of the training: it is the first event of both producers."""
 
 _SHOWN: Final = (
     *("task", "reward_mode", "seed", "n_envs", "n_episodes", "max_epochs", "max_batches", "lr", "policy_device"),
@@ -25,19 +27,22 @@ _SHOWN: Final = (
 
 
 def described(name: str, path: Path) -> dict[str, Any]:
-    """One run as plain data: its name, place, size, state and how its training started, or what keeps it from that."""
+    """One run as plain data: name, place, size, state and how its training started, or why that cannot be read."""
+    shown = {"run": name, "path": valid_text(str(path))}
     try:
-        return {"run": name, "path": str(path), **_facts(path)}
+        return {**shown, **_facts(path)}
     except (OSError, ValueError) as error:
-        return {"run": name, "path": str(path), "problem": str(error)}
+        return {**shown, "problem": valid_text(str(error))}
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    said = manifest.read(path) if path.is_dir() else {}
+    problems: list[str] = []
+    said = manifest.read_or_tell(path, problems.append) if path.is_dir() else {}
     return {
+        **({"problem": valid_text(problems[0])} if problems else {}),
         "last_written": plain(datetime.fromtimestamp(modified_s(path), UTC).replace(tzinfo=None)),
-        "size_bytes": sum(file.stat().st_size for file in files_of(path)),
-        **({"status": said["status"]} if "status" in said else {}),
+        "size_bytes": sum(file.lstat().st_size for file in files_of(path)),
+        **({"status": state} if (state := standing(path if path.is_dir() else None, said)) else {}),
         **_start(path),
     }
 

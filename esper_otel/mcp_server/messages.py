@@ -1,4 +1,4 @@
-"""What the server and its worker say to each other: JSON in the frames of :mod:`esper_otel.sql.workers`."""
+"""Messages between the server and its worker: JSON in the frames of :mod:`esper_otel.sql.staging.workers`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Statement(msgspec.Struct, frozen=True):
     """One query.
 
     Attributes:
-        sql: a statement that reads.
+        sql: a read-only statement.
         max_rows: rows of its answer, at most.
         max_bytes: size of its answer as JSON, at most; the first row is always in it.
     """
@@ -40,7 +40,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """What a statement gave.
+    """Result of one statement.
 
     Attributes:
         columns: their names.
@@ -54,7 +54,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The worker's answer: results by name, or what was wrong with the question."""
+    """Answer of the worker: results by name, or the error in the question."""
 
     results: dict[str, Rows] = {}
     error: str | None = None

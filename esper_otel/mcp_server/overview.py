@@ -1,4 +1,4 @@
-"""The sections of ``run_overview``: how one run stands, in queries over the views, by group."""
+"""The sections of ``run_overview``: the state of one run, as queries over the views, by group."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ SECTIONS: Final[dict[str, str]] = {
 }
 """Queries by section.
 
-The drift is half the sum of what the shares of operations moved since the batch before, 0 to 1.
+The drift is half the sum of the absolute changes of the operations' shares since the previous batch, 0 to 1.
 """
 
 VIEWS_USED: Final = sorted({name for sql in SECTIONS.values() for name in views_in(sql)})

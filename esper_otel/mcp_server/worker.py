@@ -1,4 +1,4 @@
-"""The process that answers questions, one after the other, until its input ends.
+"""The process that answers questions, one at a time, until its input ends.
 
 ``python -m esper_otel.mcp_server.worker SCRATCH``: all its temporary files lie in SCRATCH, which it removes. It
 keeps the last connection, so that a run that has not grown is not read again.
@@ -22,28 +22,28 @@ from esper_otel.sql import QueryError, connect, select
 from esper_otel.sql.bounded import bounded_memory
 from esper_otel.sql.output import plain
 from esper_otel.sql.select import out_of_memory
-from esper_otel.sql.workers import read_frame, write_frame
+from esper_otel.sql.staging.workers import read_frame, write_frame
 
 MAX_CELL: Final = 8000
-"""Characters of one value; longer texts are cut and say so."""
+"""Characters of one value; longer texts are cut and marked."""
 
 _GRACE_S: Final = 5
-"""The server ends a worker that is late; the worker does it itself when the server is gone."""
+"""The server ends a worker that is late; without a server the worker ends itself."""
 
 Key = tuple[tuple[str, ...], str, tuple[tuple[str, int, int], ...]]
 
 
 class Worker:
-    """Answers questions. Holds one connection at a time."""
+    """Answers questions. Keeps one connection at a time."""
 
     def __init__(self) -> None:
-        """Nothing is opened yet."""
+        """Create it without opening anything."""
         self._key: Key | None = None
         self._views: frozenset[str] = frozenset()
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def answer(self, question: Question) -> Answer:
-        """The rows that ``question`` asks for, or the reason why there are none."""
+        """Rows that answer ``question``, or the reason why there are none."""
         try:
             connection = self._connected(question)
             with bounded_memory(connection):
@@ -62,18 +62,18 @@ class Worker:
         return self._connection
 
     def close(self) -> None:
-        """Give back the memory and the temporary files."""
+        """Free the memory and the temporary files."""
         if self._connection is not None:
             self._connection.close()
         self._connection, self._key, self._views = None, None, frozenset()
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, statement: Statement) -> Rows:
-    """Run one statement and fetch no more than it may give.
+    """Run one statement and fetch at most as much as it may return.
 
     Raises:
-        QueryError: it is not one statement that reads, or DuckDB refuses it.
-        duckdb.Error: DuckDB gave up on the way, for instance for want of memory.
+        QueryError: it is not exactly one read-only statement, or DuckDB rejects it.
+        duckdb.Error: DuckDB aborted, for example because it ran out of memory.
     """
     result = select(connection, statement.sql)
     columns = [column[0] for column in result.description or ()]
@@ -98,13 +98,13 @@ def _cut(value: Any) -> Any:
 
 
 def _state_of(runs: list[str]) -> tuple[tuple[str, int, int], ...]:
-    """Changes when a file of the runs does."""
+    """Fingerprint that changes with any file of the runs."""
     files = [file for run in runs for file in files_of(Path(run))]
     return tuple((str(file), status.st_size, status.st_mtime_ns) for file in files if (status := file.stat()))
 
 
 def main() -> None:
-    """Answer every question on standard input on standard output."""
+    """Answer every question from standard input on standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's business
     scratch = sys.argv[1]
     tempfile.tempdir = scratch

@@ -1,11 +1,11 @@
-"""Where a relay keeps how far it got: one JSON file, replaced as a whole.
+"""Stored position of a relay: one JSON file, replaced as a whole.
 
-What a pipeline made of the log and how far it read stand in one file, so that the two can never disagree after a kill.
+A pipeline's state and its position in the log are in one file, so that the two never disagree after a kill.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -13,21 +13,27 @@ from typing import Any, Final
 import msgspec
 
 from esper_otel.log.duplicates import Duplicates
-from esper_otel.log.opening import create, open_to_change, open_to_read
+from esper_otel.log.locks.lock import FileLock, LockHeldError
+from esper_otel.log.opening import create, open_to_read
 from esper_otel.relay.console import say
 
 VERSION: Final = 1
+LOCK: Final = "lock"
 
 
 class StateDirectoryBusyError(RuntimeError):
-    """Another relay works with the same state."""
+    """Another relay uses the same state."""
 
 
 class StateDirectory:
-    """The directory of one relay's state; held by a lock as long as the relay lives."""
+    """The directory of one relay's state, locked as long as the relay lives.
 
-    def __init__(self, path: Path) -> None:
-        """Create ``path`` and take its lock.
+    Attributes:
+        is_lost: another relay took the directory when its lock had been removed; nothing is stored any more.
+    """
+
+    def __init__(self, path: Path, *, wait_s: float = 0.0) -> None:
+        """Create ``path`` and take its lock, which another relay may give back within ``wait_s``.
 
         Raises:
             StateDirectoryBusyError: another relay holds it.
@@ -35,18 +41,49 @@ class StateDirectory:
         """
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self.is_lost = False
         self._has_complained = False
-        self._lock = open_to_change(path / "lock", os.O_RDWR)
+        self._lock = FileLock(path / LOCK)
+        self._take(wait_s)
+
+    def _take(self, wait_s: float) -> None:
+        """Take the lock within ``wait_s``; a longer wait is reported."""
         try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
+            self._lock.acquire()
+            return
+        except LockHeldError:
+            if wait_s > 0:
+                say(f"another relay follows this run; waiting up to {wait_s:g} s for it to end")
+        try:
+            self._lock.acquire(wait_s)
+        except LockHeldError:
             raise StateDirectoryBusyError(
-                f"{path}: another relay works on this run; stop it, or give this one its own --state-dir"
+                f"{self.path}: another relay follows this run; stop it, or give this one its own --state-dir"
             ) from None
 
+    def keep(self) -> None:
+        """Take the lock again if a cleaner removed its file or the directory; :attr:`is_lost` when another relay did.
+
+        The file's time is renewed as well: cleaners remove what was not touched for days.
+        """
+        if not self.path.parent.exists():  # a run that was deleted is not made anew from here
+            return
+        try:
+            self.path.mkdir(exist_ok=True)
+            self._lock.renew()
+            os.utime(self.path / LOCK)
+        except LockHeldError:
+            self.is_lost = True
+        except OSError as error:
+            self._complain(error)
+
+    def move(self, run: Path) -> None:
+        """Switch to ``run``, the new path of the renamed run that contains this directory."""
+        if not self.path.exists() and (moved := run / self.path.name).is_dir():
+            self.path = moved
+
     def load(self, name: str) -> dict[str, Any] | None:
-        """The stored state, or None when there is none that this version can use."""
+        """The stored state, or None if there is none that this version can use."""
         try:
             with open_to_read(self.path / f"{name}.json") as file:
                 stored = msgspec.json.decode(file.readall())
@@ -55,7 +92,7 @@ class StateDirectory:
         return stored if isinstance(stored, dict) and stored.get("version") == VERSION else None
 
     def greatest_seq(self, rank: int) -> int:
-        """The greatest number of an event of ``rank`` that any part of the relay had read when it was stored."""
+        """The greatest number of an event of ``rank`` that any part of the relay had read when the state was stored."""
         greatest = 0
         for path in self.path.glob("*.json"):
             stored = self.load(path.stem)
@@ -64,7 +101,9 @@ class StateDirectory:
         return greatest
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Replace the stored state in one step. When it cannot be written the old one stands, and this is said once."""
+        """Replace the stored state atomically. On an error, reported once, the old one remains."""
+        if self.is_lost:
+            return
         target = self.path / f"{name}.json"
         fresh = target.with_suffix(".json.new")
         try:
@@ -72,15 +111,23 @@ class StateDirectory:
                 file.write(msgspec.json.encode({"version": VERSION, **state}))
             fresh.replace(target)
         except OSError as error:
-            if not self._has_complained:
-                say(f"cannot store its position in {self.path} ({error}); a restart goes on from the last stored one")
-            self._has_complained = True
+            self._complain(error)
         else:
             self._has_complained = False
 
+    def forget(self, name: str) -> None:
+        """Remove the stored state, if there is one."""
+        with contextlib.suppress(OSError):
+            (self.path / f"{name}.json").unlink(missing_ok=True)
+
+    def _complain(self, error: OSError) -> None:
+        if not self._has_complained:
+            say(f"cannot store its position in {self.path} ({error}); a restart resumes from the last stored one")
+        self._has_complained = True
+
     def close(self) -> None:
-        """Let another relay have it."""
-        os.close(self._lock)
+        """Release the directory for another relay."""
+        self._lock.release()
 
 
 def _greatest_seq(stored: dict[str, Any], rank: int) -> int:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gc
 import signal
+import threading
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from esper_otel.log.opening import raise_file_limit
 from esper_otel.relay.checkpoint import StateDirectoryBusyError
 from esper_otel.relay.console import say
-from esper_otel.relay.options import DEFAULT_DRAIN_S, DEFAULT_STALL_S, Options
+from esper_otel.relay.options import DEFAULT_DRAIN_S, DEFAULT_STALL_S, DEFAULT_WAIT_S, Options
 from esper_otel.relay.service import Relay
-from esper_otel.settings import DEFAULT_LINGER_S
+from esper_otel.relay.telemetry_directory import with_run
+from esper_otel.runtime.launch import END_LINGERING
+from esper_otel.runtime.settings import DEFAULT_LINGER_S
 
 GC_OBJECTS: Final = 50_000
 """Objects allocated between two collections of the youngest generation."""
@@ -21,25 +25,38 @@ GC_OBJECTS: Final = 50_000
 
 def relay(
     run: Annotated[Path, typer.Argument(help="Run directory, log file (also .gz, .zst) or telemetry directory.")],
-    follow: Annotated[bool, typer.Option("--follow", help="The log grows: go on until the run ends.")] = False,
-    linger: Annotated[float, typer.Option(help="Seconds to stay scrapable after the end.")] = DEFAULT_LINGER_S,
-    drain: Annotated[float, typer.Option(help="Seconds to go on delivering by OTLP after the end.")] = DEFAULT_DRAIN_S,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep following the log until the run ends.")] = False,
+    linger: Annotated[
+        float, typer.Option(help="Seconds to serve metrics after the end of the run.")
+    ] = DEFAULT_LINGER_S,
+    drain: Annotated[
+        float, typer.Option(help="Seconds to continue delivering by OTLP after the end of the run.")
+    ] = DEFAULT_DRAIN_S,
     stall_after: Annotated[
-        float, typer.Option(help="Seconds without progress that count as stalled.")
+        float, typer.Option(help="Seconds without progress after which the run counts as stalled.")
     ] = DEFAULT_STALL_S,
     idle_exit: Annotated[
         float | None,
-        typer.Option(help="With --follow: end so many seconds after the last line; the first is waited for."),
+        typer.Option(
+            help="With --follow: exit after this many seconds without a new line, counted from the first line."
+        ),
     ] = None,
-    state_dir: Annotated[Path | None, typer.Option(help="Where to keep position and state.")] = None,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Forget the stored position.")] = False,
+    state_dir: Annotated[Path | None, typer.Option(help="Directory for position and state.")] = None,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Ignore the stored position and read the log from the start.")
+    ] = False,
     run_id: Annotated[str | None, typer.Option(help="Name of the run, for logs that have none.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another relay of this run to end.")] = DEFAULT_WAIT_S,
+    of_node: Annotated[
+        bool, typer.Option("--of-node", help="Follow the ranks that run on this node: every node has its relay.")
+    ] = False,
     parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Project the event log of a run to OpenTelemetry: Prometheus endpoint, spans, metrics and log events by OTLP.
 
     The Prometheus endpoint is on 127.0.0.1:9464, or the next free port; OTLP follows the OTEL_* variables.
-    Exit status 3: an OTLP endpoint did not take everything; the same command delivers the rest.
+    Exit status 3: an OTLP endpoint did not accept everything. The same command delivers the rest.
+    Items that were rejected for good are counted.
     """
     options = Options(
         run=run,
@@ -52,15 +69,47 @@ def relay(
         from_start=from_start,
         run_id=run_id,
         parent_pid=parent_pid,
+        of_node=of_node,
+        wait_s=wait,
     )
+    raise_file_limit()  # a run has a log for each rank
     # Batches of lines live for a moment and hold no cycles: looking through them every 700 objects is work for nothing.
     gc.set_threshold(GC_OBJECTS, 20, 20)
     try:
-        service = Relay(options)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: service.stop())
-        status = service.run()
-    except (FileNotFoundError, StateDirectoryBusyError, ValueError, OSError) as error:
+        status = _serve(options)
+    except StateDirectoryBusyError as error:
+        if parent_pid is None:
+            say(str(error))
+            raise typer.Exit(2) from None
+        say("another relay follows this run; this one is not needed and exits")
+        raise typer.Exit(0) from None
+    except (FileNotFoundError, ValueError, OSError) as error:
         say(str(error))
         raise typer.Exit(2) from None
     raise typer.Exit(status)
+
+
+def _serve(options: Options) -> int:
+    """Follow the run, and every one that takes its place in a telemetry directory; the last exit status."""
+    stopped = threading.Event()
+    services: list[Relay] = []
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        for service in services:
+            service.stop()
+
+    def end_lingering(*_: object) -> None:
+        for service in services:
+            service.end_lingering()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    signal.signal(END_LINGERING, end_lingering)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [END_LINGERING])
+    status, current = 0, with_run(options, stopped)
+    while current is not None and not stopped.is_set():
+        services[:] = [Relay(current)]
+        status = services[0].run()
+        current = services[0].next_options
+    return status

@@ -1,17 +1,17 @@
-"""What a relay says to people."""
+"""Messages of a relay for people."""
 
 from __future__ import annotations
 
 import threading
 from typing import Final
 
-from esper_otel.terminal import printable, write_line
+from esper_otel.text.terminal import printable, write_line
 
 _WAIT_S: Final = 0.5
-"""How long a message may take: standard error may be a pipe that nobody reads."""
+"""Time limit of a message: standard error may be a pipe that nobody reads."""
 
 _MAX_CAUSES: Final = 30
-"""Different things that :func:`say_once` says."""
+"""Maximum number of different messages of :func:`say_once`."""
 
 _said: set[str] = set()
 
@@ -32,7 +32,7 @@ def say(text: str) -> None:
 
 
 def say_once(cause: str, text: str) -> None:
-    """As :func:`say`, unless ``cause`` was named before; several parts of a relay may notice one thing."""
+    """Like :func:`say`, unless ``cause`` was reported before; several parts of a relay may notice one problem."""
     if cause in _said or len(_said) >= _MAX_CAUSES:
         return
     _said.add(cause)

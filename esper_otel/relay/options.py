@@ -1,4 +1,4 @@
-"""What a relay is asked to do, and which run that means."""
+"""Options of a relay, and the run that they mean."""
 
 from __future__ import annotations
 
@@ -10,29 +10,37 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.log.layout import RELAY_DIRECTORY, RUN_FILE, Series, resolve
+from esper_otel.log import manifest
+from esper_otel.log.layout import RUN_FILE, Series, ranks_with_lock, relay_directory, resolve
 from esper_otel.log.opening import refuse_link
-from esper_otel.settings import DEFAULT_LINGER_S
+from esper_otel.runtime.settings import DEFAULT_LINGER_S
+
+COMMIT: Final = "vcs.ref.head.revision"
+"""Resource attribute of the commit that is trained, by OpenTelemetry's conventions."""
 
 DEFAULT_DRAIN_S: Final = 60.0
 DEFAULT_STALL_S: Final = 300.0
+DEFAULT_WAIT_S: Final = 30.0
+"""Long enough for a relay that is ending, whatever its endpoints do; one that follows the run again goes on."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """One relay.
+    """Options of one relay.
 
     Attributes:
         run: run directory, log file or telemetry directory.
         follow: whether the log grows; otherwise it is read to its end once.
-        linger_s: how long it stays scrapable after the end.
-        drain_s: how long it goes on delivering to an OTLP endpoint after the end.
+        linger_s: time that it serves metrics after the end, s.
+        drain_s: time that it continues delivering to an OTLP endpoint after the end, s.
         stall_after_s: time without progress after which a run counts as stalled.
         idle_exit_s: time without a new line, counted from the first one, after which a followed log counts as ended;
             None waits for RUN_ENDED.
         state_dir: where position and state are kept; None means the run directory, nowhere for a lone file.
-        from_start: forget the stored position.
+        from_start: ignore the stored position.
         run_id: name of the run, for logs that have none.
         parent_pid: the training process, where it started this relay.
+        of_node: whether it follows the ranks of its own node alone, since every node has a relay.
+        wait_s: how long another relay that works on the run may take to end.
     """
 
     run: Path
@@ -45,6 +53,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     from_start: bool = False
     run_id: str | None = None
     parent_pid: int | None = None
+    of_node: bool = False
+    wait_s: float = DEFAULT_WAIT_S
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -53,17 +63,15 @@ class Subject(msgspec.Struct, frozen=True):
     Attributes:
         run_id: its name.
         directory: its directory, None for a lone file.
-        is_ours: whether it has a ``run.json``, so that its status can be kept there.
+        is_ours: whether our writer made it, so that its status is kept in ``run.json`` and its locks can be asked.
+        targets_directory: directory of ``prometheus_targets.json``, beside the runs; None for a foreign log that is
+            only replayed, beside which nothing is left.
     """
 
     run_id: str
     directory: Path | None
     is_ours: bool
-
-    @property
-    def targets_directory(self) -> Path | None:
-        """Where ``prometheus_targets.json`` stands: beside the runs."""
-        return self.directory.parent if self.directory is not None and self.is_ours else None
+    targets_directory: Path | None = None
 
 
 def subject_of(options: Options) -> Subject:
@@ -73,14 +81,27 @@ def subject_of(options: Options) -> Subject:
         FileNotFoundError: there is no log, and none is waited for.
     """
     directory = _directory(options)
-    is_ours = directory is not None and (directory / RUN_FILE).exists()
+    made_here = directory is not None and is_ours(directory)
     if options.run_id:
         name = options.run_id
     elif directory is not None:
         name = directory.resolve().name
     else:
         name = options.run.name.split(".jsonl")[0]
-    return Subject(name, directory, is_ours)
+    beside = _beside(options.run, directory) if made_here or options.follow else None
+    return Subject(name, directory, made_here, beside)
+
+
+def _beside(run: Path, directory: Path | None) -> Path:
+    """The directory that holds the runs; of loose logs, the one that holds the logs."""
+    if directory is not None:
+        return directory.parent
+    return run if run.is_dir() else run.parent
+
+
+def is_ours(directory: Path) -> bool:
+    """Return True if our writer made the directory; a cleaner may have removed one of its marks."""
+    return (directory / RUN_FILE).exists() or bool(ranks_with_lock(directory.resolve()))
 
 
 def _directory(options: Options) -> Path | None:
@@ -95,26 +116,44 @@ def _directory(options: Options) -> Path | None:
 
 
 def state_directory_of(options: Options, subject: Subject) -> Path | None:
-    """Where state is kept, if anywhere: reading a lone file leaves nothing beside it.
+    """Directory of the stored state, None for a lone file, beside which nothing is written.
 
     Raises:
         OSError: the run's own directory for it is a symbolic link.
     """
     if options.state_dir is not None:
         return options.state_dir
-    if subject.directory is not None and (subject.is_ours or options.follow):
-        refuse_link(subject.directory / RELAY_DIRECTORY)
-        return subject.directory / RELAY_DIRECTORY
+    if subject.directory is not None:
+        directory = subject.directory / relay_directory(of_node=options.of_node)
+        refuse_link(directory)
+        return directory
     return None
 
 
-def resource_defaults(run_id: str) -> dict[str, str | int]:
-    """Resource attributes unless OTEL_RESOURCE_ATTRIBUTES says otherwise."""
+def resource_defaults(run_id: str, *, is_first: bool = True, directory: Path | None = None) -> dict[str, str | int]:
+    """Resource attributes unless OTEL_RESOURCE_ATTRIBUTES overrides them.
+
+    Args:
+        run_id: name of the run.
+        is_first: whether the relay is the one of rank 0, where every node has one; no two send under one instance.
+        directory: that of the run, whose ``run.json`` has the commit that was trained.
+    """
+    host = socket.gethostname()
+    commit = _commit_in(directory) if directory is not None else None
     return {
+        **({COMMIT: commit} if commit else {}),
         "service.name": "esper",
         "service.version": version("esper-otel"),
-        "service.instance.id": run_id,
+        "service.instance.id": run_id if is_first else f"{run_id}@{host}",
         "esper.run.id": run_id,
-        "host.name": socket.gethostname(),
+        "host.name": host,
         "process.pid": os.getpid(),
     }
+
+
+def _commit_in(directory: Path) -> str | None:
+    try:
+        commit = manifest.read(directory).get("commit")
+    except (OSError, ValueError):
+        return None
+    return commit if isinstance(commit, str) else None

@@ -5,32 +5,29 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from esper_otel.relay import delivery, metrics_pipeline, wandb_pipeline
-from esper_otel.relay.checkpoint import StateDirectory
-from esper_otel.relay.console import say
-from esper_otel.relay.delivery import DeliveryPipeline
-from esper_otel.relay.endpoint import Endpoint, address_from_env
-from esper_otel.relay.exposition import FamilyCollector, registry_of
-from esper_otel.relay.families import Family
-from esper_otel.relay.liveness import DIED, Liveness
-from esper_otel.relay.metric_export import MetricExport, interval_from_env
-from esper_otel.relay.metrics_pipeline import MetricsPipeline
-from esper_otel.relay.nvml_sampler import NvmlSampler
-from esper_otel.relay.options import Options, resource_defaults, state_directory_of, subject_of
-from esper_otel.relay.otlp import Exporters, resource_from_env
-from esper_otel.relay.own_metrics import OwnMetrics
-from esper_otel.relay.presence import Presence
-from esper_otel.relay.run_processes import run_pids
-from esper_otel.relay.wandb_pipeline import WandbPipeline
-from esper_otel.relay.wandb_setup import wandb_from_env
+import msgspec
 
-IDLE_S: Final = 0.05
-"""Pause when the log has nothing new: half of the time from emit to scrape, at no measurable cost."""
+from esper_otel.relay.console import say
+from esper_otel.relay.metrics.families import Family
+from esper_otel.relay.options import Options
+from esper_otel.relay.pacing import Pacing
+from esper_otel.relay.parts import Parts
+from esper_otel.relay.pipeline import Account
+from esper_otel.relay.prometheus.endpoint import Endpoint, address_from_env
+from esper_otel.relay.prometheus.exposition import FamilyCollector, registry_of
+from esper_otel.relay.telemetry_directory import Silence
 
 TICK_S: Final = 0.5
+
+HURRIED_S: Final = 5.0
+"""Longest delivery of the rest when the relay itself was told to end."""
+
+REPORT_S: Final = 10.0
+"""Time between two messages about how much of a long log is still to be read."""
 
 
 class Relay:
@@ -46,241 +43,258 @@ class Relay:
             OSError: no port is free.
         """
         self._options = options
-        self._subject = subject_of(options)
-        self._directory = self._open_state(state_directory_of(options, self._subject))
-        self._resource = resource_from_env(resource_defaults(self._subject.run_id))
-        self._exporters = Exporters.from_env(self._resource)
-        self._liveness = Liveness(
-            self._subject.directory if self._subject.is_ours else None,
-            stall_after_s=options.stall_after_s,
-            parent_pid=options.parent_pid,
-        )
-        self._gpus = self._make_sampler()
-        self._metrics = MetricsPipeline(
-            options.run,
-            run_id=self._subject.run_id,
-            follow=options.follow,
-            directory=self._directory,
-            liveness=self._liveness,
-            watch=self._gpus.ledger.observe,
-        )
-        self._delivery = self._make_delivery()
-        self._wandb = self._make_wandb()
-        self._metric_export = self._make_metric_export()
-        self._presence = Presence(self._subject, self._resource)
-        self._own = OwnMetrics(
-            self._metrics,
-            liveness=self._liveness,
-            gpus=self._gpus,
-            exporters=self._exporters,
-            delivery=self._delivery,
-            wandb=self._wandb,
-        )
+        self._parts = Parts(options, self._now_ns)
+        self._served = self._parts.metrics
         self._endpoint: Endpoint | None = None
         self._stop = threading.Event()
+        self._leave = threading.Event()
+        self._pacing = Pacing()
         self._ticked_at = 0.0
         self._is_complete = False
+        self._is_drained = False
+        self._silence = Silence(options)
+
+    @property
+    def next_options(self) -> Options | None:
+        """Options to follow the run that began after this one; None without any, or when this relay was stopped."""
+        return None if self._stop.is_set() else self._silence.next_options()
 
     def stop(self) -> None:
-        """End soon: what is at hand is delivered, the position stored."""
+        """End soon: current work is delivered, the position stored."""
         self._stop.set()
+        self._leave.set()
+        self._pacing.wake()
+
+    def end_lingering(self) -> None:
+        """Stop serving after the end of the run; the rest is still delivered."""
+        self._leave.set()
 
     def run(self) -> int:
-        """Work until the run is over; the exit status."""
-        self._catch_up()
-        self._open_endpoint()
-        self._presence.announce(self._endpoint, self._exporters)
+        """Work until the run is over and return the exit status."""
         if self._options.follow:
-            self._gpus.start()
-        if self._delivery is not None:
-            self._delivery.start()
-        if self._wandb is not None:
-            self._wandb.start()
-        if self._metric_export is not None and self._options.follow:
-            self._metric_export.start()
+            self._catch_up(self._parts)
+            self._announce()
         try:
-            self._work()
+            self._parts.start()
+            self._follow_to_the_end()
             delivered = self._finish()
         finally:
             self._close()
         return 0 if delivered else 3
 
-    # Setting up
+    # Serving
 
-    def _open_state(self, path: Path | None) -> StateDirectory | None:
-        if path is None:
-            return None
-        try:
-            directory = StateDirectory(path)
-        except OSError as error:
-            say(f"no state is kept, {path} cannot be written ({error}); a restart begins at the start of the log")
-            return None
-        if self._options.from_start:
-            for name in (metrics_pipeline.CHECKPOINT, delivery.CHECKPOINT, wandb_pipeline.CHECKPOINT):
-                (path / f"{name}.json").unlink(missing_ok=True)
-        return directory
+    def _catch_up(self, parts: Parts) -> None:
+        """Read everything that is already there before anything is served: counters never go back after a restart."""
+        reader = parts.metrics.reader
+        ends, unread = reader.ends(), max(reader.unread_bytes(), 1)
+        reported_at = time.monotonic()
+        while not self._stop.is_set() and parts.metrics.step() and not reader.has_passed(ends):
+            if time.monotonic() - reported_at > REPORT_S:
+                reported_at = time.monotonic()
+                left = reader.unread_bytes()
+                say(f"reading the log, {left / 1e6:.0f} MB of {max(unread, left) / 1e6:.0f} MB left before serving")
 
-    def _make_delivery(self) -> DeliveryPipeline | None:
-        if self._exporters.traces is None and self._exporters.logs is None:
-            return None
-        return DeliveryPipeline(
-            self._options.run,
-            run_id=self._subject.run_id,
-            resource=self._resource,
-            exporters=self._exporters,
-            follow=self._options.follow,
-            directory=self._directory,
-            handover=self._metrics.hand_over(),
-        )
-
-    def _make_wandb(self) -> WandbPipeline | None:
-        options = self._options
-        return wandb_from_env(
-            options.run,
-            run_id=self._subject.run_id,
-            follow=options.follow,
-            directory=self._directory,
-            drain_s=options.drain_s,
-        )
-
-    def _make_sampler(self) -> NvmlSampler:
-        return NvmlSampler(
-            environ=os.environ,
-            own_pids=lambda: run_pids(self._subject.directory),
-            say=say,
-            on_xid=lambda error: self._delivery.note(error) if self._delivery is not None else None,
-        )
-
-    def _make_metric_export(self) -> MetricExport | None:
-        interval_s = interval_from_env()
-        if self._exporters.metrics is None:
-            return None
-        return MetricExport(
-            self._exporters.metrics,
-            self._resource,
-            self._metrics.collect,
-            lambda: self._metrics.state.started_ns,
-            interval_s,
-        )
-
-    def _catch_up(self) -> None:
-        """Read what is already there before anything is served, so that counters never go back after a restart."""
-        if self._options.follow:
-            deadline = time.monotonic() + 60
-            while self._metrics.step() and time.monotonic() < deadline:
-                pass
+    def _announce(self) -> None:
+        if self._endpoint is None:
+            self._open_endpoint()
+        self._parts.presence.announce(self._endpoint, self._parts.exporters)
 
     def _open_endpoint(self) -> None:
         names = [part.strip() for part in (os.environ.get("OTEL_METRICS_EXPORTER") or "prometheus").split(",")]
         if "prometheus" not in names:
             return
-        host, port = address_from_env()
-        collector = FamilyCollector(
-            self._collect_now, {name: str(value) for name, value in self._resource.attributes.items()}
-        )
-        self._endpoint = Endpoint(registry_of(collector), host, port)
+        collector = FamilyCollector(self._collect_now, self._parts.resource.attributes)
+        self._endpoint = Endpoint(registry_of(collector), *address_from_env(), self._parts.subject.run_id)
+
+    def _collect_now(self) -> list[Family]:
+        self._pacing.wait_for_step()
+        return self._served.collect(self._now_ns())
+
+    def _now_ns(self) -> int:
+        return time.time_ns() if self._options.follow else self._parts.metrics.state.last_ns
 
     # Working
 
-    def _work(self) -> None:
-        exported_ns = 0
-        last_line_at = time.monotonic()
+    def _follow_to_the_end(self) -> None:
+        """Work, deliver the rest, linger; and all of it again whenever the run is continued."""
         while not self._stop.is_set():
-            lines = self._metrics.step()
+            self._work()
+            if not self._options.follow:
+                self._announce()  # now that the counters are where they belong
+            if self._stop.is_set() or not self._rest():
+                return
+            say("the run continues and is followed again")
+            self._resume()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            lines = self._step()
             self._tick()
             if lines:
-                last_line_at = time.monotonic()
                 if not self._options.follow:
-                    exported_ns = self._export_replayed(exported_ns)
-            elif not self._options.follow or self._is_over(last_line_at):
+                    self._replayed()
+            elif (moved := self._parts.moved()) is not None:
+                self._move(moved)
+            elif not self._options.follow or self._is_over():
                 self._is_complete = True
                 return
             else:
-                self._stop.wait(IDLE_S)
+                self._pacing.pause(self._stop)
 
-    def _is_over(self, last_line_at: float) -> bool:
-        """Whether a followed run has ended; all of its log was read."""
-        idle = self._options.idle_exit_s
-        if idle is not None and time.monotonic() - last_line_at > idle and self._metrics.reader.has_begun:
+    def _step(self) -> int:
+        """Project the lines that are there, up to a batch; their number. A scrape that asked for them goes on."""
+        begun = self._pacing.begin_step()
+        if lines := self._parts.metrics.step():
+            self._silence.end()
+        self._pacing.end_step(begun)
+        return lines
+
+    def _is_over(self) -> bool:
+        """Return True if a followed run has ended, or is given up, and all of its log was read."""
+        if self._silence.is_enough(has_begun=self._parts.metrics.reader.has_begun):
             return True
-        for rank in self._liveness.report_dead(self._seen):
+        for rank in self._parts.liveness.report_dead(self._seen):
             say(f"the training process of rank {rank} died without ending the run")
-        return self._subject.is_ours and self._liveness.has_ended
+        return self._parts.is_over
 
     def _seen(self, rank: int) -> int:
         """The greatest number of an event of ``rank`` that this relay, or the one before it, has read."""
-        stored = self._directory.greatest_seq(rank) if self._directory is not None else 0
-        return max(stored, self._metrics.greatest_seq(rank))
+        directory = self._parts.directory
+        stored = directory.greatest_seq(rank) if directory is not None else 0
+        return max(stored, self._parts.metrics.greatest_seq(rank))
 
-    def _export_replayed(self, exported_ns: int) -> int:
-        """While replaying, export the metrics as they were at each interval of the log's own time."""
-        state = self._metrics.state
-        export = self._metric_export
-        if export is None or state.last_ns - exported_ns < export.interval_s * 1e9:
-            return exported_ns
-        export.export(state.last_ns)
-        return state.last_ns
+    def _replayed(self) -> None:
+        for pipeline in self._parts.pipelines.values():
+            pipeline.replayed(self._parts.metrics.state.last_ns)
 
     def _tick(self) -> None:
         now = time.monotonic()
         if now - self._ticked_at < TICK_S:
             return
         self._ticked_at = now
-        self._own.refresh()
+        self._parts.liveness.look()
+        self._parts.own.refresh()
+        self._parts.presence.keep()
+        self._silence.look(self._parts.subject)
+        directory = self._parts.directory
+        if directory is not None and self._options.follow:
+            directory.keep()
+            if directory.is_lost:
+                say("another relay took over the run's state after it was removed; this one exits")
+                self.stop()
 
-    def _collect_now(self) -> list[Family]:
-        now_ns = time.time_ns() if self._options.follow else self._metrics.state.last_ns
-        return self._metrics.collect(now_ns)
+    def _move(self, moved: Path) -> None:
+        """Follow a run that was renamed to its new directory; it keeps its name here."""
+        run_id, place = self._parts.subject.run_id, self._parts.leave()
+        if place is not None:
+            moved = place.known = place.moved() or moved  # by now it may have been renamed once more
+        say(f"the run's directory is {moved} now; it is followed there")
+        self._options = msgspec.structs.replace(self._options, run=moved, run_id=run_id, from_start=False)
+        parts = Parts(self._options, self._now_ns, place)
+        self._catch_up(parts)  # what was scraped until now is scraped until that is done
+        self._parts = parts
+        if parts.moved() is None:  # renamed once more meanwhile, it may have found nothing where it looked
+            self._served = parts.metrics
+        self._announce()
+        self._parts.start()
 
     # Ending
 
+    def _rest(self) -> bool:
+        """Deliver the rest, then serve for a while; True as soon as the run continues."""
+        self._drain()
+        if self._wait(self._options.drain_s, until=self._is_delivered):
+            return True
+        self._parts.own.refresh()  # who scrapes once the end was reported sees what was delivered
+        self._record_delivery()
+        if self._endpoint is None or not self._options.linger_s or self._is_leaving():
+            return False
+        said = "the run is over" if self._parts.is_over else self._silence.in_words()
+        say(f"{said}; {self._endpoint.url} is served for another {self._options.linger_s:g} s")
+        return self._wait(self._options.linger_s, until=self._is_leaving)
+
+    def _is_leaving(self) -> bool:
+        return self._leave.is_set() or self._silence.next_options() is not None
+
+    def _wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for as long, or ``until`` something is so; True as soon as the run goes on."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not until() and not self._stop.is_set():
+            if self._options.follow and self._goes_on():
+                return True
+            self._tick()
+            self._pacing.pause(self._stop)
+        return False
+
+    def _goes_on(self) -> bool:
+        """Return True if after the end lines were appended, the writer's lock was taken, or the run was renamed."""
+        is_asked = self._parts.subject.is_ours and self._options.idle_exit_s is None
+        has_more = bool(self._step()) or self._parts.moved() is not None
+        return has_more or (is_asked and self._parts.liveness.is_continued)
+
+    def _is_delivered(self) -> bool:
+        return all(pipeline.is_at_rest for pipeline in self._parts.pipelines.values())
+
+    def _record_delivery(self) -> None:
+        required = [pipeline for pipeline in self._parts.pipelines.values() if pipeline.is_required]
+        is_complete = all(pipeline.has_delivered for pipeline in required) and not self._refused()
+        self._parts.presence.record_delivery(is_complete=is_complete, is_stopped=self._stop.is_set())
+
+    def _drain(self) -> None:
+        """Read the log to its end and let all pipelines export the rest."""
+        self._is_drained = True
+        parts = self._parts
+        parts.metrics.finish()
+        parts.liveness.close()
+        parts.own.refresh()
+        parts.metrics.store()
+        self._record_end()
+        for pipeline in parts.pipelines.values():
+            pipeline.drain(is_over=self._is_complete)
+
+    def _resume(self) -> None:
+        """Undo :meth:`_drain`."""
+        self._is_complete = self._is_drained = False
+        if not self._stop.is_set():
+            self._leave.clear()
+        self._parts.liveness.reopen()
+        self._parts.presence.record_following()
+        self._parts.resume()
+
+    def _record_end(self) -> None:
+        parts = self._parts
+        if parts.follows(0) and parts.liveness.has_ended and (state := parts.liveness.state) is not None:
+            parts.presence.record_end(state, parts.metrics.state.last_ns, parts.liveness.session)
+
     def _finish(self) -> bool:
-        """Deliver what is left; whether all of it went out."""
-        self._drain_metrics()
-        self._own.refresh()
-        self._metrics.store()
-        is_hurried = self._stop.is_set()
-        drain_s = min(self._options.drain_s, 5.0) if is_hurried else self._options.drain_s
-        if self._liveness.state == DIED:
-            self._presence.record_end(DIED, self._metrics.state.last_ns)
-        delivered = self._deliver_rest(drain_s)
-        if not delivered:
-            say(
-                f"the OTLP endpoint did not take everything within {drain_s:g} s; "
-                f"'esper-otel relay {self._options.run}' delivers the rest"
-            )
-        if self._wandb is not None:
-            self._wandb.finish(drain_s, is_over=self._is_complete)
-        self._own.refresh()
-        if not is_hurried and self._endpoint is not None and self._options.linger_s > 0:
-            say(f"the run is over; {self._endpoint.url} stays for {self._options.linger_s:g} s")
-            self._stop.wait(self._options.linger_s)
-        return delivered
-
-    def _drain_metrics(self) -> None:
-        self._metrics.reader.finish()
-        self._liveness.close()
-        while self._metrics.step():
-            pass
-
-    def _deliver_rest(self, drain_s: float) -> bool:
+        """End all pipelines at the same time; returns True if all required data was exported."""
+        drain_s = 0.0
+        if self._stop.is_set():
+            drain_s = min(self._options.drain_s, HURRIED_S)
+            if not self._is_drained:
+                self._drain()
+        self._record_end()
         deadline = time.monotonic() + drain_s
-        final_ns = time.time_ns() if self._options.follow else self._metrics.state.last_ns
-        delivered = True
-        if self._metric_export is not None:
-            delivered = self._metric_export.finish(drain_s, final_ns)
-        if self._delivery is not None:
-            delivered = (
-                self._delivery.finish(max(deadline - time.monotonic(), 1.0), is_over=self._is_complete) and delivered
-            )
-        return delivered
+        pipelines = self._parts.pipelines.values()
+        late = [p for p in pipelines if not p.finish(max(deadline - time.monotonic(), 1.0))]
+        within_s = drain_s or self._options.drain_s
+        for destination, has_failed in dict.fromkeys((pipeline.destination, pipeline.has_failed) for pipeline in late):
+            happened = "failed; see above" if has_failed else f"did not accept everything within {within_s:g} s"
+            say(f"{destination} {happened}; 'esper-otel relay {self._options.run}' delivers the rest")
+        lost = self._refused()
+        for account in lost:
+            say(f"{account.refused} {account.signal} were permanently rejected: {account.last_error}")
+        self._record_delivery()
+        self._parts.own.refresh()
+        return not lost and not any(pipeline.is_required for pipeline in late)
+
+    def _refused(self) -> list[Account]:
+        """Signals of which the destination permanently rejected some items."""
+        required = [pipeline for pipeline in self._parts.pipelines.values() if pipeline.is_required]
+        return [account for pipeline in required for account in pipeline.accounts if account.refused]
 
     def _close(self) -> None:
-        self._presence.withdraw()
         if self._endpoint is not None:
             self._endpoint.close()
-        self._gpus.stop()
-        self._exporters.stop()
-        self._metrics.close()
-        if self._directory is not None:
-            self._directory.close()
+        self._parts.close()

@@ -1,4 +1,4 @@
-"""Draws a chart with Plotly: rows of axes above one another with a common x axis.
+"""Drawing of a chart with Plotly: rows of axes above one another with a common x axis.
 
 Colours of lines, axes and text belong to the page, which knows whether it is light or dark: a line has a number
 (``meta.series``) that the page has a colour for. Only what has a meaning (a limit, a stage) has its own colour.
@@ -86,8 +86,8 @@ class Canvas:
         """Add bars that the caller made, with texts that went through :func:`escaped`."""
         self._add(row, name, trace)
 
-    def thresholds(self, row: int, field: str, series: Series) -> None:
-        """Draw the limits of ``field``, and mark what is beyond them."""
+    def thresholds(self, row: int, field: str, series: Series, *, is_marked: bool = True) -> None:
+        """Draw the limits of ``field``, and mark values beyond them if ``is_marked``."""
         if not series.x:
             return
         span = [series.x[0] - 0.5, series.x[-1] + 0.5]  # an update alone has a limit as well
@@ -95,7 +95,7 @@ class Canvas:
             style = {"dash": _DASH[limit.severity], "color": VIOLATION[limit.severity].color, "width": 1.2}
             trace = go.Scatter(x=span, y=[limit.value] * 2, mode="lines", line=style, hoverinfo="skip")
             self._add(row, f"{limit.severity.value} limit", trace)
-        for severity, mark in VIOLATION.items():
+        for severity, mark in VIOLATION.items() if is_marked else ():
             self.marks(row, mark, _chosen(series, violating(field, series.values, severity)))
 
     def layout(self, **changes: Any) -> None:
@@ -122,7 +122,7 @@ class Canvas:
         )
 
     def chart(self, title: str, about: str, notes: Sequence[str] = (), height_px: int | None = None) -> Chart:
-        """What was drawn."""
+        """The chart as JSON for the page."""
         height = height_px or FRAME_HEIGHT_PX + ROW_HEIGHT_PX * len(self._axes)
         self._figure.update_layout(height=height)
         return Chart(title, about, tuple(notes), self._figure, height)

@@ -1,4 +1,4 @@
-"""What a chart of the report is made of: series, axes, marks, and the texts in it.
+"""Parts of a chart of the report: series, axes, marks, and their texts.
 
 Texts are escaped, because Plotly reads them as a kind of HTML.
 """
@@ -18,7 +18,7 @@ MAX_NAME: Final = 32
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """How a point of a kind looks; shape and colour differ, so that one of them is enough.
+    """Shape of a kind of point; shape and colour differ, so that one of them is enough.
 
     ``edge`` is the colour around it where it lies on bars.
     """
@@ -54,12 +54,12 @@ class Series(msgspec.Struct, frozen=True):
 
     @property
     def is_measured(self) -> bool:
-        """Whether there is any value, finite or not."""
+        """Return True if there is any value, finite or not."""
         return any(value is not None for value in self.values)
 
 
 class Chart(msgspec.Struct, frozen=True):
-    """A chart with what must be said about it; without a figure when nothing of it was measured."""
+    """A chart with its notes; without a figure if none of its values was measured."""
 
     title: str
     about: str
@@ -87,14 +87,20 @@ def script_safe(text: str) -> str:
 
 
 def not_measured(title: str, about: str, why: str) -> Chart:
-    """A chart of which the log holds nothing."""
+    """A chart without data in the log."""
     return Chart(title, about, (f"Not measured: {why}",))
 
 
 def missing(labelled: Sequence[tuple[str, Series]]) -> list[str]:
-    """One sentence about the series that hold nothing; none when all do."""
+    """One sentence about the series without data; none if all have some."""
     names = [name for name, series in labelled if not series.is_measured]
     return [f"Not measured in this log: {', '.join(names)}."] if names else []
+
+
+def zeros(values: Iterable[float | None]) -> list[str]:
+    """One sentence about norms that a logarithmic axis leaves out; none without any."""
+    count = sum(value == 0 for value in values)
+    return [f"{count} norms are exactly 0, which a logarithmic axis cannot show."] if count else []
 
 
 def in_order(names: Iterable[str], vocabulary: Sequence[str]) -> list[str]:

@@ -1,7 +1,8 @@
-"""What stands at the top of the report: which run, how it ended, when it was and what ran it."""
+"""The head of the report: name of the run, outcome, time and configuration."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ import msgspec
 
 from esper_otel.log import manifest
 from esper_otel.log.layout import Series, resolve
-from esper_otel.log.lock import holder
+from esper_otel.log.reading.standing import is_held, standing
 from esper_otel.report.source import Connection, one, rows
 from esper_otel.report.tables import text
 from esper_otel.report.updates import clock
@@ -25,8 +26,12 @@ _TIMED: Final = (
     "episode_outcomes",
     "anomalies",
     "rewards",
+    "tolaria_training_update",
+    "tolaria_phase_durations",
+    "tolaria_gradient_stats",
+    "infrastructure",
 )
-_UNKNOWN: Final = "not known: the log does not say how it ended"
+_UNKNOWN: Final = "unknown: the log has no end"
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -38,24 +43,20 @@ class Header(msgspec.Struct, frozen=True):
     facts: list[tuple[str, str]]
 
 
-def header_of(connection: Connection, run: Path) -> Header:
-    """The head of the report on the run at ``run``.
-
-    Raises:
-        ValueError: ``run.json`` is not a JSON object; the message names the file.
-    """
+def header_of(connection: Connection, run: Path, tell: Callable[[str], object]) -> Header:
+    """The head of the report on the run at ``run``; ``tell`` is told why its ``run.json`` cannot be read."""
     directory = _directory(run)
-    content = manifest.read(directory) if directory else {}
-    outcome = _outcome(connection)
+    content = manifest.read_or_tell(directory, tell) if directory else {}
+    outcome = None if is_held(directory) else _outcome(connection)
     names = [row["run_id"] for row in rows(connection, f"SELECT DISTINCT run_id FROM ({_times()}) ORDER BY run_id")]
-    status = outcome or _status(content, directory)
+    status = outcome or text(standing(directory, content)) or _UNKNOWN
     return Header(
         text(", ".join(names)) or run.name, status, outcome, [*_when(connection), *_what(connection, content)]
     )
 
 
 def _directory(run: Path) -> Path | None:
-    """Where ``run.json`` may lie; None for a single file, which has none."""
+    """Path of ``run.json``; None for a single file, which has none."""
     try:
         source = resolve(run)[0]
     except FileNotFoundError:
@@ -64,17 +65,13 @@ def _directory(run: Path) -> Path | None:
 
 
 def _outcome(connection: Connection) -> str | None:
-    found = rows(connection, "SELECT outcome FROM run_ended WHERE outcome IS NOT NULL ORDER BY timestamp DESC LIMIT 1")
+    """The last end, unless events follow: then the run was continued, and its end is unknown."""
+    found = rows(
+        connection,
+        f"SELECT outcome FROM run_ended WHERE outcome IS NOT NULL AND timestamp >= (SELECT max(timestamp) FROM"
+        f" ({_times()})) ORDER BY timestamp DESC LIMIT 1",
+    )
     return str(found[0]["outcome"]) if found else None
-
-
-def _status(content: dict[str, Any], directory: Path | None) -> str:
-    """How a run stands whose log holds no end."""
-    if directory is not None and holder(Series(directory, 0).lock_path) is not None:
-        return "running"
-    if content.get("status") == "running":
-        return "died, or was stopped without a word"
-    return text(content.get("status")) or _UNKNOWN
 
 
 def _times() -> str:
@@ -85,7 +82,7 @@ def _when(connection: Connection) -> list[tuple[str, str]]:
     span = one(connection, f"SELECT min(timestamp) AS first, max(timestamp) AS last FROM ({_times()})")
     first, last = span["first"], span["last"]
     if first is None:
-        return [("started", "not known: the log holds no event that the report reads")]
+        return [("started", "unknown: the log contains no event that the report reads")]
     return [("started", f"{clock(first)} UTC"), ("last event", f"{clock(last)} UTC"), ("took", duration(first, last))]
 
 

@@ -1,4 +1,4 @@
-"""The infrastructure timeline: throughput, where the time went, memory, utilisation (plan, Appendix F)."""
+"""The infrastructure timeline: throughput, time by phase, memory, utilisation (plan, Appendix F)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from esper_otel.report.source import FIRST_RANK, OF_ARM, Arm, Connection, Row, o
 from esper_otel.report.updates import Updates, clock
 
 TITLE: Final = "Infrastructure timeline"
-_ABOUT: Final = "How fast training went, what each round spent its time on, and the memory it took."
+_ABOUT: Final = "Speed of training, time by phase, and memory use."
 _GIB: Final = 2**30
 
 _STEPS: Final = f"SELECT timestamp, fps AS value FROM tolaria_throughput WHERE {OF_ARM} {FIRST_RANK} ORDER BY timestamp"
@@ -28,6 +28,20 @@ _PHASES: Final = f"""
          ends AS (SELECT DISTINCT timestamp AS ended FROM tolaria_batches WHERE {OF_ARM})
     SELECT coalesce(e.ended, a.timestamp) AS timestamp, a.phase_name AS name, sum(a.wall_ms) / 1e3 AS value
     FROM arm a ASOF LEFT JOIN ends e ON a.timestamp <= e.ended GROUP BY ALL ORDER BY timestamp
+"""
+_PASSES: Final = f"""
+    SELECT timestamp, concat_ws(' ', nullif(device, 'cpu'), pass.key) AS name, 1e3 * list_avg(pass.value) AS value
+    FROM (
+        SELECT timestamp, device, unnest(map_entries(durations_s)) AS pass
+        FROM (SELECT * FROM tolaria_phase_durations WHERE {OF_ARM} {FIRST_RANK})
+    ) ORDER BY timestamp
+"""
+_MONITORED_STEPS: Final = f"""
+    SELECT timestamp, 1e6 * (step - before) / (epoch_us(timestamp) - epoch_us(since)) AS value FROM (
+        SELECT timestamp, step, lag(step) OVER since AS before, lag(timestamp) OVER since AS since
+        FROM (SELECT * FROM tolaria_phase_durations WHERE {OF_ARM} {FIRST_RANK})
+        WINDOW since AS (PARTITION BY device ORDER BY timestamp)
+    ) WHERE step > before AND timestamp > since ORDER BY timestamp
 """
 _MEMORY: Final = f"""
     SELECT timestamp, concat_ws(' ', coalesce(device, ''), what) AS name, value / {_GIB} AS value FROM (
@@ -53,30 +67,40 @@ def infrastructure_chart(connection: Connection, arm: Arm, updates: Updates) -> 
     phases = _by_name(of_arm(connection, _PHASES, arm))
     memory = _by_name(of_arm(connection, _MEMORY, arm)) or _of_updates(updates)
     use = _by_name(of_arm(connection, _UTILIZATION, arm))
-    speed = {"environment steps": steps} if steps.is_measured else {}
-    pace = {"episodes": rounds} if rounds.is_measured and not speed else {}
+    passes = {} if phases else _by_name(of_arm(connection, _PASSES, arm))
+    speed = _named("environment steps", steps)
+    pace = {} if speed else _named("episodes", rounds)
+    monitored = {} if speed or pace else _named("steps", _one_series(of_arm(connection, _MONITORED_STEPS, arm)))
     parts: list[tuple[str, Axis, dict[str, Series], Callable[..., None]]] = [
         ("throughput", Axis("steps per s", from_zero=True), speed, _draw_lines),
         ("throughput", Axis("episodes per min", from_zero=True), pace, _draw_lines),
+        ("throughput", Axis("steps per s", from_zero=True), monitored, _draw_lines),
         ("time by phase", Axis("s per round"), phases, _draw_areas),
+        ("time by phase", Axis("ms per pass"), passes, _draw_areas),
         ("memory", Axis("GiB", from_zero=True), memory, _draw_lines),
         ("GPU utilisation", Axis("GPU in use, %", from_zero=True), use, _draw_lines),
     ]
     found = [part for part in parts if part[2]]
     if not found:
-        return not_measured(TITLE, _ABOUT, "the log says nothing of throughput, phases, memory or utilisation.")
+        return not_measured(TITLE, _ABOUT, "the log contains no throughput, phases, memory or utilisation.")
     canvas = Canvas([axis for _, axis, _, _ in found], "time, UTC", is_time=True)
     for row, (_, _, series, draw) in enumerate(found, start=1):
         draw(canvas, row, series)
-    return canvas.chart(TITLE, _ABOUT, _notes([name for name, _, _, _ in found], bool(pace)))
+    return canvas.chart(TITLE, _ABOUT, _notes([name for name, _, _, _ in found], pace, monitored))
 
 
-def _notes(drawn: Sequence[str], is_derived: bool) -> list[str]:
+def _notes(drawn: Sequence[str], pace: dict[str, Series], monitored: dict[str, Series]) -> list[str]:
     absent = [name for name in ("throughput", "time by phase", "memory", "GPU utilisation") if name not in drawn]
     notes = [f"Not measured in this log: {', '.join(absent)}."] if absent else []
-    if is_derived:
-        notes.append("Throughput is worked out from the ends of the rounds, because the log holds no step rate.")
+    if pace:
+        notes.append("Throughput is computed from the ends of the rounds, because the log has no step rate.")
+    if monitored:
+        notes.append("Throughput is computed from the steps between two reports of the sensors.")
     return notes
+
+
+def _named(name: str, series: Series) -> dict[str, Series]:
+    return {name: series} if series.is_measured else {}
 
 
 def _draw_lines(canvas: Canvas, row: int, named: dict[str, Series]) -> None:
@@ -108,7 +132,7 @@ def _by_name(found: Sequence[Row]) -> dict[str, Series]:
 
 
 def _at_same_times(named: dict[str, Series]) -> dict[str, Series]:
-    """The same series over the times of all, as a stack needs them; None where one has no value."""
+    """The same series over the times of all, as a stack needs them; None for missing values."""
     times = sorted({time for series in named.values() for time in series.x})
     texts = [clock(time) for time in times]
     values = {name: dict(zip(series.x, series.values, strict=True)) for name, series in named.items()}
@@ -116,7 +140,7 @@ def _at_same_times(named: dict[str, Series]) -> dict[str, Series]:
 
 
 def _of_updates(updates: Updates) -> dict[str, Series]:
-    """GPU memory as esper-lite says it: with each policy update."""
+    """GPU memory as reported by esper-lite with each policy update."""
     times = [row["timestamp"] for row in updates.rows]
     found = {
         name: Series(times, [row[field] for row in updates.rows], [clock(time) for time in times])

@@ -6,16 +6,16 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.events import PolicyUpdate
-from esper_otel.events.declare import Severity, Threshold
+from esper_otel.events import PolicyUpdate, TrainingUpdate
+from esper_otel.events.declare import Event, Severity, Threshold
 from esper_otel.signals.registry import SIGNALS
 
-THRESHOLDS: Final[dict[str, Threshold]] = {
-    signal.field: signal.threshold
-    for signal in SIGNALS
-    if signal.event is PolicyUpdate and signal.threshold is not None
-}
-"""Threshold by field of a policy update, in the contract's order."""
+UPDATES: Final = (PolicyUpdate, TrainingUpdate)
+"""Updates of a policy, and of any other model."""
+
+_LIMITED: Final = {s.field: (s.event, s.threshold) for s in SIGNALS if s.event in UPDATES and s.threshold is not None}
+THRESHOLDS: Final[dict[str, Threshold]] = {field: threshold for field, (_, threshold) in _LIMITED.items()}
+"""Threshold by field of an update, in the contract's order; no two events share a field that has one."""
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -31,8 +31,13 @@ class Limit(msgspec.Struct, frozen=True):
         return f"{'above' if self.is_above else 'below'} {self.value:g}"
 
 
+def event_with(field: str) -> type[Event]:
+    """The kind of update that a field with a threshold belongs to."""
+    return _LIMITED[field][0]
+
+
 def limits_of(field: str) -> list[Limit]:
-    """The limits of a field, the critical ones first; none when the registry has no threshold for it."""
+    """The limits of a field, the critical ones first; none if the registry has no threshold for it."""
     threshold = THRESHOLDS.get(field)
     if threshold is None:
         return []

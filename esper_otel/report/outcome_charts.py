@@ -1,4 +1,4 @@
-"""What came of an arm: accuracy and reward of its episodes, what the rewards were made of, and how arms compare."""
+"""Outcome charts of an arm: accuracy and reward of its episodes, parts of the rewards, and comparison of arms."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _CALIBRATION: Final = f"""
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """What came of one arm, in numbers; None where the log does not say."""
+    """Key figures of one arm; None if the log does not have them."""
 
     arm: Arm
     values: Row
@@ -72,7 +72,7 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 def totals_of(connection: Connection, arm: Arm) -> Totals:
-    """The row of the comparison that is this arm's."""
+    """The arm's row of the comparison."""
     parts = [of_arm(connection, query, arm)[0] for query in (_TOTALS, _SEEDS, _CALIBRATION)]
     return Totals(arm, {name: value for part in parts for name, value in part.items()})
 
@@ -92,16 +92,16 @@ def _outcomes(connection: Connection, arm: Arm) -> Chart:
     ends = {name: _series(episodes, name, texts) for name in ("final_accuracy", "episode_reward")}
     if not any(each.is_measured for each in (*series.values(), *ends.values())):
         return not_measured(OUTCOMES, _ABOUT[OUTCOMES], "no episode and no round was finished.")
-    canvas = Canvas([Axis("accuracy, %"), Axis("reward")], "time, UTC", is_time=True)
-    for row, name in ((1, "final_accuracy"), (2, "episode_reward")):
-        canvas.marks(row, _EPISODE, _finite(ends[name]))
-    named = [
-        (1, "mean of the round", series["avg_accuracy"]),
-        (1, "rolling mean", series["rolling_accuracy"]),
-        (2, "mean of the round", series["avg_reward"]),
-    ]
-    for row, name, each in named:
-        canvas.line(row, name, each)
+    rows = {
+        "accuracy, %": (ends["final_accuracy"], series["avg_accuracy"], series["rolling_accuracy"]),
+        "reward": (ends["episode_reward"], series["avg_reward"]),
+    }
+    measured = {title: found for title, found in rows.items() if any(each.is_measured for each in found)}
+    canvas = Canvas([Axis(title) for title in measured], "time, UTC", is_time=True)
+    for row, (of_episodes, *of_rounds) in enumerate(measured.values(), start=1):
+        canvas.marks(row, _EPISODE, _finite(of_episodes))
+        for name, each in zip(("mean of the round", "rolling mean"), of_rounds, strict=False):
+            canvas.line(row, name, each)
     absent = missing([("accuracy of episodes", ends["final_accuracy"]), ("reward of episodes", ends["episode_reward"])])
     return canvas.chart(OUTCOMES, _ABOUT[OUTCOMES], absent)
 
@@ -109,7 +109,7 @@ def _outcomes(connection: Connection, arm: Arm) -> Chart:
 def _components(connection: Connection, arm: Arm) -> Chart:
     found = [row for row in of_arm(connection, _COMPONENTS, arm) if row["total"]]
     if not found:
-        return not_measured(REWARDS, _ABOUT[REWARDS], "no reward is broken down, or all its addends are 0.")
+        return not_measured(REWARDS, _ABOUT[REWARDS], "no reward has components, or all of them are 0.")
     canvas = Canvas([Axis("")], "mean per decision")
     for name, color, sign in (("gain", "#0f8a6a", 1), ("loss", "#c8553d", -1)):
         chosen = [row for row in found if row["total"] * sign > 0]

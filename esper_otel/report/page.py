@@ -1,4 +1,4 @@
-"""The page: everything in one file, and a policy in it that forbids the browser any network.
+"""The page: one file with everything, whose policy forbids the browser any network access.
 
 Everything that comes from a log is text for Jinja2, which escapes it, or part of a figure, where
 :mod:`esper_otel.report.chart` does.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
 from os import PathLike
@@ -20,21 +20,23 @@ import msgspec
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # Plotly ships no types
 
-from esper_otel.log.opening import create
+from esper_otel.log.opening import written_whole
 from esper_otel.report import tables
 from esper_otel.report.chart import Chart
 from esper_otel.report.header import header_of
 from esper_otel.report.infrastructure_chart import infrastructure_chart
 from esper_otel.report.outcome_charts import outcome_charts, totals_of
+from esper_otel.report.own_numbers import own_numbers_chart
 from esper_otel.report.policy_charts import policy_charts
 from esper_otel.report.scales import with_same_scales
-from esper_otel.report.source import MAX_ARMS, VIEWS, Arm, Connection, arms_of
+from esper_otel.report.source import MAX_ARMS, OF_OWN_EVENTS, VIEWS, Arm, Connection, arms_of
 from esper_otel.report.swimlane import swimlane
+from esper_otel.report.training_chart import training_chart
 from esper_otel.report.updates import updates_of
 from esper_otel.report.verdict import verdict_of
 from esper_otel.sql import connect
 
-SECTIONS: Final = ("Policy", "Infrastructure", "Seeds", "Outcomes")
+SECTIONS: Final = ("Policy", "Training", "Infrastructure", "Seeds", "Outcomes")
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -45,44 +47,52 @@ class Figure(msgspec.Struct, frozen=True):
     charts: list[Chart]
 
 
-def write_report(run: str | PathLike[str], out: str | PathLike[str]) -> None:
+class Section(msgspec.Struct, frozen=True):
+    """A part of the page; one without any measured chart is folded, behind the others."""
+
+    title: str
+    figures: list[Figure]
+    is_measured: bool
+
+
+def write_report(
+    run: str | PathLike[str], out: str | PathLike[str], tell: Callable[[str], object] = lambda _: None
+) -> None:
     """Write the report of ``run`` to the file ``out``; a reader sees the old file or the new one.
 
     Args:
         run: a run directory, a log file (also ``.gz``, ``.zst``), a telemetry directory or a directory that
             ``compact`` made. It is only read.
         out: where the page goes.
+        tell: called with a sentence for people where the log or ``run.json`` cannot be read.
 
     Raises:
         FileNotFoundError: there is nothing to read at ``run``, or no directory to write to.
-        ValueError: ``run.json`` or the Parquet files of the run are not what they should be.
+        ValueError: the Parquet files of the run are invalid.
         OSError: the page cannot be written.
     """
-    target = Path(out)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
-        page = report(Path(run))
-        with create(draft) as file:
-            file.write(page.encode("utf-8", "replace"))
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    page = report(Path(run), tell)
+    with written_whole(Path(out)) as file:
+        file.write(page.encode("utf-8", "replace"))
 
 
-def report(run: Path) -> str:
-    """The page as text.
+def report(run: Path, tell: Callable[[str], object] = lambda _: None) -> str:
+    """The page as text; ``tell`` as for :func:`write_report`.
 
     Raises:
         FileNotFoundError: there is nothing to read at ``run``.
-        ValueError: ``run.json`` or the Parquet files of the run are not what they should be.
+        ValueError: the Parquet files of the run are invalid.
     """
-    with connect([run], views=VIEWS) as connection:
-        return _page(_content(connection, run))
+    with connect([run], views=VIEWS, tell=tell) as connection:
+        if not connection.execute("SELECT 1 FROM event_declared LIMIT 1").fetchall():
+            return _page(_content(connection, run, tell))
+    with connect([run], views=(*VIEWS, *OF_OWN_EVENTS)) as connection:
+        return _page(_content(connection, run, tell))
 
 
-def _content(connection: Connection, run: Path) -> dict[str, Any]:
+def _content(connection: Connection, run: Path, tell: Callable[[str], object]) -> dict[str, Any]:
     arms = arms_of(connection)
-    header = header_of(connection, run)
+    header = header_of(connection, run, tell)
     found, total = tables.anomalies(connection)
     return {
         "header": header,
@@ -98,18 +108,21 @@ def _content(connection: Connection, run: Path) -> dict[str, Any]:
     }
 
 
-def _sections(connection: Connection, arms: list[Arm]) -> list[tuple[str, list[Figure]]]:
+def _sections(connection: Connection, arms: list[Arm]) -> list[Section]:
     by_arm = [_charts(connection, arm) for arm in arms or [Arm("", "")]]
-    return [
-        (section, [_figure([charts[section][i] for charts in by_arm]) for i in range(len(by_arm[0][section]))])
-        for section in SECTIONS
-    ]
+    sections = []
+    for title in SECTIONS:
+        found = [_figure(list(charts)) for charts in zip(*(charts[title] for charts in by_arm), strict=True)]
+        is_measured = any(chart.figure for figure in found for chart in figure.charts)
+        sections.append(Section(title, found, is_measured))
+    return sorted(sections, key=lambda section: not section.is_measured)
 
 
 def _charts(connection: Connection, arm: Arm) -> dict[str, list[Chart]]:
     updates = updates_of(connection, arm)
     charts = {
         "Policy": policy_charts(updates),
+        "Training": [training_chart(connection, arm), own_numbers_chart(connection, arm)],
         "Infrastructure": [infrastructure_chart(connection, arm, updates)],
         "Seeds": [swimlane(connection, arm)],
         "Outcomes": outcome_charts(connection, arm),
@@ -140,7 +153,7 @@ def _page(content: dict[str, Any]) -> str:
 
 
 def _policy(*scripts: str) -> str:
-    """What the page may do: run these scripts and style itself, nothing else; blobs are charts saved as pictures."""
+    """Content policy of the page: its own scripts and styles, and charts saved as pictures (blobs)."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:;"

@@ -1,4 +1,4 @@
-"""Charts of the policy's updates: gradients, trust region, value function, entropy by head (plan, Appendix F)."""
+"""Charts of the policy's updates: gradients, trust region, value function, entropy (plan, Appendix F)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ from collections.abc import Sequence
 from typing import Final
 
 from esper_otel.report.canvas import Canvas
-from esper_otel.report.chart import SKIPPED, Axis, Chart, Series, missing, not_measured
+from esper_otel.report.chart import SKIPPED, Axis, Chart, Series, missing, not_measured, zeros
 from esper_otel.report.sampling import drawn_together, is_finite
 from esper_otel.report.updates import X_TITLE, Updates
 
 GRADIENTS: Final = "Gradient health"
 TRUST: Final = "Trust region"
 VALUE: Final = "Value function"
-ENTROPY: Final = "Entropy by head"
+ENTROPY: Final = "Entropy and policy loss"
 
 FEW_UPDATES: Final = 20
 """Updates up to which each has its tick: no axis of whole things shows halves."""
 
-_NO_UPDATE: Final = "the log holds no policy update."
+LOW_AT_THE_START: Final = frozenset({"explained_variance"})
+"""Fields that are beyond their limits at the start of every healthy run: no single value of them is marked."""
+
+_NO_UPDATE: Final = "the log contains no policy update."
 _ABOUT: Final = {
     GRADIENTS: "L2 norm of the policy's gradient before and after clipping, and updates that were skipped.",
-    TRUST: "How far an update moved the policy: approximate KL in nats, share of clipped steps, probability ratios.",
-    VALUE: "How well the critic predicts returns: 1 is perfect, below 0 is worse than the mean.",
-    ENTROPY: "Entropy of each action head over its maximum, stacked; a band that vanishes is a head that collapsed.",
+    TRUST: "Change of the policy by an update: approximate KL in nats, share of clipped steps, probability ratios.",
+    VALUE: "Quality of the critic's predictions of λ-returns before it learns from them: 1 is perfect, below 0 is worse"
+    " than the mean.",
+    ENTROPY: "Entropy of each action head over its maximum, stacked; a band that vanishes is a head that collapsed."
+    " The policy's entropy in nats where there are no heads; its loss.",
 }
 
 
@@ -36,14 +41,14 @@ def _gradients(updates: Updates) -> Chart:
     before, after = updates.series("pre_clip_grad_norm"), updates.series("grad_norm")
     named = [("norm before clipping", before), ("norm after clipping", after)]
     if not (before.is_measured or after.is_measured or updates.skipped):
-        return _nothing(GRADIENTS, updates, named)
+        elsewhere = " The norms of this program's optimizers are under Training." * updates.has_norms_of_a_loop
+        return _nothing(GRADIENTS, updates, named, elsewhere)
     canvas = _canvas([Axis("gradient norm", is_log=True)], updates)
     _lines(canvas, 1, named, "pre_clip_grad_norm")
     highest = max((v for v in [*before.values, *after.values] if v is not None and is_finite(v)), default=1.0)
     canvas.marks(1, SKIPPED, updates.skipped_at(max(highest, 1e-6)))
-    zero = sum(value == 0 for value in [*before.values, *after.values])
-    notes = [f"{zero} norms are exactly 0, which a logarithmic axis cannot show."] if zero else []
-    return canvas.chart(GRADIENTS, _ABOUT[GRADIENTS], [*missing(named), *notes, *updates.notes], 400)
+    notes = [*missing(named), *zeros([*before.values, *after.values]), *updates.notes]
+    return canvas.chart(GRADIENTS, _ABOUT[GRADIENTS], notes, 400)
 
 
 def _trust(updates: Updates) -> Chart:
@@ -70,7 +75,7 @@ def _value(updates: Updates) -> Chart:
             ),
             (Axis("value loss"), (("value_loss", "value loss"),)),
             (
-                Axis("return"),
+                Axis("λ-return"),
                 (
                     ("return_mean", "mean return"),
                     ("return_p10", "return, 10th percentile"),
@@ -100,20 +105,27 @@ def _lines(canvas: Canvas, row: int, named: Sequence[tuple[str, Series]], limite
         if series.is_measured:
             canvas.line(row, name, series, dash=dash)
     if named[0][1].is_measured:
-        canvas.thresholds(row, limited, named[0][1])
+        canvas.thresholds(row, limited, named[0][1], is_marked=limited not in LOW_AT_THE_START)
 
 
 def _entropy(updates: Updates) -> Chart:
     heads = {head: series for head, series in updates.entries("head_entropy").items() if series.is_measured}
+    scalars = [("policy loss", updates.series("policy_loss"))]
     if not heads:
-        return _nothing(ENTROPY, updates, [("entropy of the heads", Series((), (), ()))])
-    canvas = _canvas([Axis("entropy, stacked")], updates)
+        scalars.insert(0, ("entropy, nats", updates.series("entropy")))
+    measured = [(name, series) for name, series in scalars if series.is_measured]
+    if not heads and not measured:
+        return _nothing(ENTROPY, updates, [("entropy of the heads", Series((), (), ())), *scalars])
+    stack = [Axis("entropy, stacked")] if heads else []
+    canvas = _canvas([*stack, *(Axis(name) for name, _ in measured)], updates)
     indexes = drawn_together([series.values for series in heads.values()])
     for head, series in heads.items():
         canvas.area(1, head, series, indexes)
+    for row, (name, series) in enumerate(measured, start=len(stack) + 1):
+        canvas.line(row, name, series)
     broken = sum(not is_finite(v) for series in heads.values() for v in series.values if v is not None)
     notes = [f"{broken} entropies are NaN or infinite and missing from the stack."] if broken else []
-    return canvas.chart(ENTROPY, _ABOUT[ENTROPY], [*notes, *updates.notes], 400)
+    return canvas.chart(ENTROPY, _ABOUT[ENTROPY], [*missing(scalars), *notes, *updates.notes])
 
 
 def _canvas(axes: Sequence[Axis], updates: Updates) -> Canvas:
@@ -123,6 +135,6 @@ def _canvas(axes: Sequence[Axis], updates: Updates) -> Canvas:
     return canvas
 
 
-def _nothing(title: str, updates: Updates, named: Sequence[tuple[str, Series]]) -> Chart:
+def _nothing(title: str, updates: Updates, named: Sequence[tuple[str, Series]], elsewhere: str = "") -> Chart:
     why = f"no update holds {', '.join(name for name, _ in named)}." if updates.rows else _NO_UPDATE
-    return not_measured(title, _ABOUT[title], why)
+    return not_measured(title, _ABOUT[title], why + elsewhere)

@@ -1,4 +1,4 @@
-"""Which points of a long series are drawn: few enough for a browser, never without the spikes."""
+"""Selection of the points of a long series to draw: few enough for a browser, never without the spikes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def drawn_together(series: Sequence[Sequence[float | None]], limit: int = LIMIT)
 
 
 def is_finite(value: float | None) -> bool:
-    """Whether ``value`` is there and a finite number."""
+    """Return True if ``value`` is present and finite."""
     return value is not None and math.isfinite(value)
 
 

@@ -1,4 +1,4 @@
-"""One scale for the same chart of several arms, so that what looks larger is larger."""
+"""Common scales for the same chart of several arms, so that sizes are comparable."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _finite(values: Sequence[float | None]) -> Iterator[float]:
 
 
 def _placed(value: float, is_log: bool) -> float | None:
-    """Where a value stands on an axis: a logarithmic one counts in decades and has no 0."""
+    """Position of a value on an axis: a logarithmic one counts in decades and has no 0."""
     if not is_log:
         return value
     return math.log10(value) if value > 0 else None

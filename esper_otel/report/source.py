@@ -1,4 +1,4 @@
-"""Where the report's facts come from: the SQL views, asked arm by arm.
+"""Data source of the report: the SQL views, queried arm by arm.
 
 An arm is what a chart is drawn of: one group of one run. An A/B run has several.
 """
@@ -21,11 +21,17 @@ VIEWS: Final = (
     "tamiyo_updates",
     "tamiyo_updates_by_head",
     "tamiyo_update_skipped",
+    "batch_stats",
     "rollbacks",
     "anomalies",
     "tolaria_batches",
     "tolaria_throughput",
     "phase_occupancy",
+    "tolaria_training_update",
+    "tolaria_scalar",
+    "event_declared",
+    "tolaria_phase_durations",
+    "tolaria_gradient_stats",
     "infrastructure",
     "allocator_stats",
     "seed_lifecycle",
@@ -39,16 +45,28 @@ VIEWS: Final = (
 )
 """Views that a report reads."""
 
+OF_OWN_EVENTS: Final = ("raw_events",)
+"""Views that it reads as well where the log declares events of the program's own."""
+
 MAX_ARMS: Final = 6
 """Arms that are drawn: each has eight charts, and more are compared better in SQL."""
 
 OF_ARM: Final = "run_id = $run_id AND group_id = $group_id"
-"""Condition of every query that is asked through :func:`of_arm`."""
+"""Condition of every query run by :func:`of_arm`."""
 
 FIRST_RANK: Final = "QUALIFY rank = min(rank) OVER ()"
 """Ends a query for events that every rank logs of the same thing."""
 
 _MADE_OF: Final = ("runs", "tamiyo_updates", "tolaria_batches", "episode_outcomes", "seed_lifecycle")
+_MADE_OF_SENSORS: Final = (
+    "tolaria_training_update",
+    "tolaria_phase_durations",
+    "tolaria_gradient_stats",
+    "infrastructure",
+    "tolaria_throughput",
+    "tolaria_scalar",
+    "event_declared",
+)
 
 
 class Arm(msgspec.Struct, frozen=True):
@@ -79,13 +97,18 @@ def of_arm(connection: Connection, query: str, arm: Arm) -> list[Row]:
 def arms_of(connection: Connection) -> list[Arm]:
     """The arms by run and group.
 
-    A group that only stray events name (esper-lite leaves ``default`` on some) is none.
+    A group that only stray events name (esper-lite leaves ``default`` on some) is none. A run that has nothing but the
+    events of the sensors, as a plain training loop has, is made of these.
     """
-    union = " UNION ".join(f"SELECT DISTINCT run_id, group_id FROM {view}" for view in _MADE_OF)
-    found = rows(connection, f"SELECT DISTINCT run_id, group_id FROM ({union}) ORDER BY run_id, group_id")
+    found = _groups(connection, _MADE_OF) or _groups(connection, _MADE_OF_SENSORS)
     runs = Counter(row["run_id"] for row in found)
     labels = [_label(row, len(runs), runs[row["run_id"]]) for row in found]
     return [Arm(row["run_id"], row["group_id"], label) for row, label in zip(found, labels, strict=True)]
+
+
+def _groups(connection: Connection, views: tuple[str, ...]) -> list[Row]:
+    union = " UNION ".join(f"SELECT DISTINCT run_id, group_id FROM {view}" for view in views)
+    return rows(connection, f"SELECT DISTINCT run_id, group_id FROM ({union}) ORDER BY run_id, group_id")
 
 
 def _label(row: Row, run_count: int, group_count: int) -> str:

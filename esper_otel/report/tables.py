@@ -10,12 +10,12 @@ import msgspec
 from esper_otel.events import EVENT_TYPES, TrainingStarted
 from esper_otel.report.source import Connection, Row, rows
 from esper_otel.report.updates import clock
-from esper_otel.sql.columns import ENVELOPE, columns_of
 from esper_otel.sql.output import plain
-from esper_otel.sql.view import first_sentence
+from esper_otel.sql.views.columns import ENVELOPE, columns_of
+from esper_otel.sql.views.view import first_sentence
 
 MAX_ANOMALIES: Final = 300
-"""Anomalies that are listed, the newest; they are counted in full."""
+"""Maximum number of listed anomalies, newest first; all are counted."""
 MAX_STARTS: Final = 6
 MAX_TEXT: Final = 600
 
@@ -52,7 +52,7 @@ class Anomaly(msgspec.Struct, frozen=True):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """Something that is not in the charts, and how often."""
+    """Data missing from the charts, with its count."""
 
     what: str
     number: int
@@ -83,7 +83,7 @@ def anomalies(connection: Connection) -> tuple[list[Anomaly], int]:
 
 
 def losses(connection: Connection) -> list[Loss]:
-    """What the log had to leave out, and what of it could not be read."""
+    """Losses of the log, and data in it that could not be read."""
     dropped = rows(
         connection,
         "SELECT reason, sum(count) AS n, max(detail) AS detail FROM losses GROUP BY 1 ORDER BY n DESC, reason",

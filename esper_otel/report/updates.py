@@ -24,6 +24,9 @@ _COLUMNS: Final = (
     "ratio_max",
     "explained_variance",
     "value_loss",
+    "policy_loss",
+    "entropy",
+    "env_steps",
     "value_target_correlation",
     "return_mean",
     "return_p10",
@@ -40,13 +43,15 @@ _ORDER: Final = "ORDER BY timestamp, batch, ppo_update_idx"
 class Updates(msgspec.Struct, frozen=True):
     """Updates with a text for each, and skipped updates, in order.
 
-    ``other_ranks`` are those that log updates of their own, which are not here.
+    ``other_ranks`` are those that log updates of their own, which are not here. ``has_norms_of_a_loop``: whether the
+    sensors measured the norms of the optimizers.
     """
 
     rows: list[Row]
     texts: list[str]
     skipped: list[Row]
     other_ranks: int
+    has_norms_of_a_loop: bool
 
     def series(self, field: str) -> Series:
         """One field over the number of the update, from 1."""
@@ -66,7 +71,7 @@ class Updates(msgspec.Struct, frozen=True):
 
     @property
     def notes(self) -> list[str]:
-        """What must be said about the choice of updates."""
+        """Note about the choice of updates."""
         if not self.other_ranks:
             return []
         return [f"Only the first rank's updates are drawn; ranks that log others: {self.other_ranks}."]
@@ -87,12 +92,18 @@ def updates_of(connection: Connection, arm: Arm) -> Updates:
         arm,
     )
     ranks = of_arm(connection, f"SELECT count(DISTINCT rank) AS ranks FROM tamiyo_updates WHERE {OF_ARM}", arm)
-    return Updates(found, [_text(row) for row in found], skipped, max(ranks[0]["ranks"] - 1, 0))
+    loop = of_arm(
+        connection, f"SELECT count(pre_clip_grad_norm) AS norms FROM tolaria_training_update WHERE {OF_ARM}", arm
+    )
+    texts = [_text(row) for row in found]
+    return Updates(found, texts, skipped, max(ranks[0]["ranks"] - 1, 0), loop[0]["norms"] > 0)
 
 
 def _text(row: Row) -> str:
     number = f", update {row['ppo_update_idx']}" if row["ppo_update_idx"] is not None else ""
-    return f"round {_or_unknown(row['batch'])}{number}, {clock(row['timestamp'])}"
+    steps = row.get("env_steps")
+    where = f"step {steps}" if row["batch"] is None and steps is not None else f"round {_or_unknown(row['batch'])}"
+    return f"{where}{number}, {clock(row['timestamp'])}"
 
 
 def clock(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""The verdict: one sentence about the health of a run, by the limits that the registry declares."""
+"""The verdict: one sentence about the health of a run, based on the registry's limits."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.events import PolicyUpdate, Rollback, UpdateSkipped
+from esper_otel.events import BatchStats, Event, Rollback, UpdateSkipped
 from esper_otel.events.declare import Severity
-from esper_otel.report.limits import THRESHOLDS, Limit, limits_of
+from esper_otel.events.policy_critic import FAILING_LEAST, FAILING_SHARE
+from esper_otel.report.limits import THRESHOLDS, UPDATES, Limit, event_with, limits_of
 from esper_otel.report.source import Connection, one, rows
-from esper_otel.sql.columns import columns_of, literal, quoted
+from esper_otel.sql.views.columns import columns_of, literal, quoted
+from esper_otel.sql.views.view import view_name
 
 NORM: Final = "pre_clip_grad_norm"
+EXPLAINED: Final = "explained_variance"
+NORMS: Final = (NORM, "grad_norm_excess")
+"""Norm of a policy's update, whose size is known; of any other, how far it is above the largest of late."""
 
 
 class Grade(StrEnum):
-    """How healthy a run is.
+    """Grade of a run's health.
 
     BAD: something happened that must never happen. LOOK: a limit was passed or a detector found something, which a
-    learning policy also does now and then. GOOD: neither. UNKNOWN: the log has nothing to judge by.
+    learning policy also does now and then. GOOD: neither. UNKNOWN: the log has no data for a verdict.
     """
 
     BAD = "Unhealthy"
@@ -54,14 +59,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def verdict_of(connection: Connection, outcome: str | None) -> Verdict:
     """The verdict over all arms. ``outcome`` is how the run ended, None when that is not known."""
-    updates = one(connection, f"SELECT count(*) AS total, count({NORM}) AS normed FROM tamiyo_updates")
+    total, normed = _totals(connection)
     broken, skipped = _not_finite(connection), _number(connection, "tamiyo_update_skipped")
     rollbacks = _number(connection, "rollbacks")
     found = _anomalies(connection)
     violations = _violations(connection)
     findings = [
         *([Finding(f"the run {outcome}", True)] if outcome in {"failed", "died"} else []),
-        *_some(broken, "value of a policy update is NaN or infinite", "values of policy updates are NaN or infinite"),
+        *_some(broken, "value of an update is NaN or infinite", "values of updates are NaN or infinite"),
         *_some(skipped, "update was skipped", "updates were skipped"),
         *_some(rollbacks, "rollback", "rollbacks"),
         *violations,
@@ -69,14 +74,22 @@ def verdict_of(connection: Connection, outcome: str | None) -> Verdict:
     ]
     counts = [
         Count(
-            "gradient norms beyond a limit", _beyond(connection, NORM, limits_of(NORM)) if updates["normed"] else None
+            "gradient norms beyond a limit",
+            sum(_beyond(connection, field, limits_of(field)) for field in NORMS) if normed else None,
         ),
-        Count("values NaN or infinite", broken if updates["total"] else None),
+        Count("values NaN or infinite", broken if total or skipped else None),
         Count("updates skipped", skipped),
         Count("rollbacks", rollbacks),
         Count("anomalies", sum(found.values())),
     ]
-    return _judged(findings, counts, updates["total"])
+    return _judged(findings, counts, total)
+
+
+def _totals(connection: Connection) -> tuple[int, int]:
+    """Number of updates, of a policy and of any other model, and of those with a gradient norm."""
+    union = " UNION ALL ".join(f"SELECT {NORM} FROM {view_name(event)}" for event in UPDATES)
+    found = one(connection, f"SELECT count(*) AS total, count({NORM}) AS normed FROM ({union})")
+    return found["total"], found["normed"]
 
 
 def _judged(findings: list[Finding], counts: list[Count], updates: int) -> Verdict:
@@ -85,8 +98,8 @@ def _judged(findings: list[Finding], counts: list[Count], updates: int) -> Verdi
         said = "; ".join(finding.text for finding in sorted(findings, key=lambda finding: not finding.is_bad))
         return Verdict(grade, f"{said}.", counts)
     if not updates:
-        return Verdict(Grade.UNKNOWN, "the log holds no policy update and no anomaly.", counts)
-    return Verdict(Grade.GOOD, f"{updates} policy updates, all within their limits, and no anomaly.", counts)
+        return Verdict(Grade.UNKNOWN, "the log contains no update and no anomaly.", counts)
+    return Verdict(Grade.GOOD, f"{updates} updates, all within their limits, and no anomaly.", counts)
 
 
 def _some(number: int, singular: str, plural: str) -> list[Finding]:
@@ -98,13 +111,22 @@ def _number(connection: Connection, view: str) -> int:
 
 
 def _not_finite(connection: Connection) -> int:
-    numbers = [quoted(column.name) for column in columns_of(PolicyUpdate) if column.type == "DOUBLE"]
+    """Values of updates that are NaN or infinite, also where the update was skipped for it.
+
+    esper-lite sends no update then, but the figures of the batch, with the NaN in them.
+    """
+    return sum(_not_finite_in(connection, event) for event in (*UPDATES, UpdateSkipped, BatchStats))
+
+
+def _not_finite_in(connection: Connection, event: type[Event]) -> int:
+    numbers = [quoted(column.name) for column in columns_of(event) if column.type == "DOUBLE"]
     each = " + ".join(f"count(*) FILTER (NOT isfinite({name}))" for name in numbers)
-    return int(one(connection, f"SELECT {each} AS n FROM tamiyo_updates")["n"])
+    where = " WHERE skipped_update" if event is BatchStats else ""  # else they are the update's own, said twice
+    return int(one(connection, f"SELECT {each} AS n FROM {view_name(event)}{where}")["n"])
 
 
 def _anomalies(connection: Connection) -> dict[str, int]:
-    """Anomalies of severity warning and above by kind, without those that are counted by themselves."""
+    """Anomalies of severity warning and above by kind, without those that are counted separately."""
     found = rows(
         connection,
         "SELECT coalesce(anomaly_type, lower(event_type)) AS kind, count(*) AS n FROM anomalies"
@@ -116,8 +138,25 @@ def _anomalies(connection: Connection) -> dict[str, int]:
 
 
 def _violations(connection: Connection) -> list[Finding]:
-    """For every field with limits, how many updates were beyond them."""
-    return [finding for field in THRESHOLDS if (finding := _violation(connection, field)) is not None]
+    """Number of updates beyond the limits, for every field with limits."""
+    each = (_critic(connection) if field == EXPLAINED else _violation(connection, field) for field in THRESHOLDS)
+    return [finding for finding in each if finding is not None]
+
+
+def _critic(connection: Connection) -> Finding | None:
+    """Judgement of the critic as by the alert, on the second half of each rank's updates: it is low at the start."""
+    limit = THRESHOLDS[EXPLAINED].critical_below
+    found = one(
+        connection,
+        f"SELECT count(*) AS total, count(*) FILTER ({EXPLAINED} < {limit!r}) AS low, min({EXPLAINED}) AS worst FROM"
+        f" (SELECT {EXPLAINED}, row_number() OVER arm AS number, count(*) OVER (PARTITION BY run_id, group_id, rank) AS"
+        f" updates FROM {view_name(event_with(EXPLAINED))} WHERE isfinite({EXPLAINED})"
+        " WINDOW arm AS (PARTITION BY run_id, group_id, rank ORDER BY timestamp)) WHERE 2 * number > updates",
+    )
+    if found["total"] < FAILING_LEAST or found["low"] <= FAILING_SHARE * found["total"]:
+        return None
+    said = f"below {limit:g} in {found['low']} of the last {found['total']} updates (worst {found['worst']:.4g})"
+    return Finding(f"{EXPLAINED} {said}", False)
 
 
 def _violation(connection: Connection, field: str) -> Finding | None:
@@ -126,14 +165,15 @@ def _violation(connection: Connection, field: str) -> Finding | None:
     passed = [limit for limit in limits if numbers[limit]]
     if not passed:
         return None
-    found = one(connection, f"SELECT count({quoted(field)}) AS total FROM tamiyo_updates")
+    view = view_name(event_with(field))
+    found = one(connection, f"SELECT count({quoted(field)}) AS total FROM {view}")
     worst = one(
         connection,
-        f"SELECT {'max' if passed[0].is_above else 'min'}({quoted(field)}) AS value FROM tamiyo_updates"
+        f"SELECT {'max' if passed[0].is_above else 'min'}({quoted(field)}) AS value FROM {view}"
         f" WHERE isfinite({quoted(field)})",
     )
     said = ", ".join(f"{limit.text} in {numbers[limit]}" for limit in reversed(passed))
-    is_bad = field == NORM and passed[0].severity is Severity.CRITICAL
+    is_bad = field in NORMS and passed[0].severity is Severity.CRITICAL
     return Finding(f"{field} {said} of {found['total']} updates (worst {worst['value']:.4g})", is_bad)
 
 
@@ -141,4 +181,4 @@ def _beyond(connection: Connection, field: str, limits: Sequence[Limit]) -> int:
     """Updates with a finite value of ``field`` beyond any of ``limits``."""
     sides = [f"{quoted(field)} {'>' if limit.is_above else '<'} {limit.value!r}" for limit in limits]
     where = f"isfinite({quoted(field)}) AND ({' OR '.join(sides)})"
-    return int(one(connection, f"SELECT count(*) AS n FROM tamiyo_updates WHERE {where}")["n"])
+    return int(one(connection, f"SELECT count(*) AS n FROM {view_name(event_with(field))} WHERE {where}")["n"])

@@ -1,4 +1,4 @@
-"""Sensors that live in the training process: they measure without waiting for the device and without raising.
+"""Sensors in the training process: they measure without waiting for the device and without raising.
 
 Importing this package imports torch; the rest of the layer does without it.
 """

@@ -1,4 +1,4 @@
-"""State of the CUDA caching allocator. Its statistics are kept on the host: reading them waits for nothing."""
+"""State of the CUDA caching allocator. Its statistics are on the host: reading them never waits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def stats_of(device: str, stats: Mapping[str, int], before: int | None, batch: i
 
     Args:
         device: the device.
-        stats: what ``torch.cuda.memory_stats`` gave.
+        stats: result of ``torch.cuda.memory_stats``.
         before: bytes allocated at the reading before this one, None at the first.
         batch: number of the batch, from 1.
     """
@@ -52,10 +52,10 @@ class AllocatorSensor:
         self._is_on = self.device.type == "cuda"
         if self._is_on and read is None and not torch.cuda.is_available():
             self._is_on = False
-            self.faults.note("allocator", "no_device", f"{self.device} was asked for but torch finds no CUDA device")
+            self.faults.note("allocator", "no_device", f"{self.device} was requested but torch finds no CUDA device")
 
     def take(self, batch: int | None = None) -> AllocatorStats | None:
-        """The state now (some 100 µs on the host), with the change since the last call; None where there is none."""
+        """The current state (some 100 µs on the host), with the change since the last call; None if there is none."""
         if not self._is_on:
             return None
         try:

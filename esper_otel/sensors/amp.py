@@ -1,4 +1,4 @@
-"""What a gradient scaler does, read from its scale on the device without waiting for it."""
+"""Activity of a gradient scaler, read from its scale on the device without waiting for it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ScalerSensor:
 
     @property
     def dropped(self) -> int:
-        """Readings left out because the device was too far behind; the next one covers them."""
+        """Readings dropped because the device was too far behind; the next one covers them."""
         return self._reader.dropped if self._reader else 0
 
     def observe(self, step: int | None = None) -> None:
@@ -55,7 +55,7 @@ class ScalerSensor:
             self.faults.note("amp", "device_lost", f"{self._device}: {error}")
 
     def take(self) -> AmpState | None:
-        """What the scaler did since the last call, as far as it is known; None when nothing new is known."""
+        """Changes of the scaler since the last call, as far as known; None if nothing new is known."""
         if self._reader is None or not self._is_on:
             return None
         try:
@@ -77,7 +77,7 @@ class ScalerSensor:
         )
 
     def _judge(self, scales: list[float]) -> tuple[str, int, int]:
-        """State, changes and overflows over successive ``scales``, the last known one before them included."""
+        """State, changes and overflows over successive ``scales``, starting with the last known one."""
         rises = falls = overflows = 0
         for scale in scales:
             if self._last is not None and scale > self._last:

@@ -1,4 +1,4 @@
-"""What torch.compile did: the figures of torch._dynamo's own report, as totals and as events for what is new.
+"""Activity of torch.compile: the counters of torch._dynamo as totals, and events for new entries.
 
 Nothing is imported for it: a program that never compiled has no ``torch._dynamo.utils``, and then there is nothing to
 read. Reading is a few dictionary look-ups on the host.
@@ -16,7 +16,7 @@ from esper_otel.events import CompilerStats, Event, GraphBreak, Recompilation
 from esper_otel.sensors.faults import Faults
 
 MAX_EVENTS: Final = 32
-"""Events of one kind per reading: a recompilation storm is counted in full and told in part."""
+"""Events of one kind per reading: a recompilation storm is counted in full but reported in part."""
 
 CACHES: Final = {
     "inductor": ("inductor", "fxgraph_cache"),
@@ -37,14 +37,14 @@ class CompilerSensor:
     """Reads torch._dynamo's counters."""
 
     def __init__(self, *, faults: Faults | None = None) -> None:
-        """What happened before is told by the first reading."""
+        """Start; the first reading includes everything that happened before."""
         self.faults = faults or Faults()
         self._is_on = True
         self._seen_breaks: Counter[str] = Counter()
         self._last_compilation: Any = None
 
     def take(self) -> CompilerReading | None:
-        """The state now; None while nothing was compiled."""
+        """The current state; None if nothing was compiled."""
         dynamo = sys.modules.get("torch._dynamo.utils")
         if dynamo is None or not self._is_on:
             return None
@@ -93,7 +93,7 @@ class CompilerSensor:
 
 
 def _recompilation_total() -> int:
-    """Compilations of a frame beyond its first: what dynamo numbers 0/1, 0/2 and so on."""
+    """Compilations of a frame beyond its first, which dynamo numbers 0/1, 0/2 and so on."""
     frames = sys.modules.get("torch._dynamo.convert_frame")
     return sum(max(count - 1, 0) for count in frames.FRAME_COMPILE_COUNTER.values()) if frames else 0
 

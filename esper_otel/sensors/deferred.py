@@ -1,4 +1,4 @@
-"""Reading small tensors from a device without waiting: an asynchronous copy now, the numbers when it has arrived."""
+"""Reading of small tensors from a device without waiting: an asynchronous copy now, the numbers once it has arrived."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ class DeferredReader(Generic[T]):
     """
 
     def __init__(
-        self, device: torch.device, size: int, *, slots: int = DEFAULT_SLOTS, marks: Marks | None = None
+        self,
+        device: torch.device,
+        size: int,
+        *,
+        slots: int = DEFAULT_SLOTS,
+        marks: Marks | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         """``size``: largest number of elements of a tensor. Page-locked memory is taken here, not during training.
 
@@ -32,14 +38,22 @@ class DeferredReader(Generic[T]):
         self._marks = marks
         is_locked = device.type == "cuda"
         self._free: list[tuple[torch.Tensor, Any]] = [
-            (torch.empty(size, dtype=torch.float32, pin_memory=is_locked), marks.new() if marks else None)
-            for _ in range(slots)
+            (torch.empty(size, dtype=dtype, pin_memory=is_locked), marks.new() if marks else None) for _ in range(slots)
         ]
         self._pending: deque[tuple[T, int, torch.Tensor, Any]] = deque()
         self._arrived: list[tuple[T, list[float]]] = []
 
+    def has_room(self) -> bool:
+        """Return True if a copy can be started now.
+
+        Raises:
+            RuntimeError: the device is lost.
+        """
+        self._poll()
+        return bool(self._free)
+
     def put(self, tag: T, values: torch.Tensor) -> bool:
-        """Start to copy ``values`` (flat, at most ``size`` long); False (counted) when no slot is free.
+        """Start to copy ``values`` (flat, at most ``size`` long); returns False (counted) if no slot is free.
 
         Raises:
             RuntimeError: the device is lost.
@@ -57,7 +71,7 @@ class DeferredReader(Generic[T]):
         return True
 
     def take(self) -> list[tuple[T, list[float]]]:
-        """What has arrived since the last call, oldest first, with the tag that it was put under.
+        """Copies that arrived since the last call, oldest first, each with its tag.
 
         Raises:
             RuntimeError: the device is lost.

@@ -1,4 +1,4 @@
-"""What happens when a sensor cannot measure: one line to the console, a count, and never an exception."""
+"""Handling of sensors that cannot measure: one line on the console, a count, and never an exception."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import threading
 from typing import Final
 
 from esper_otel.events import SensorFault
-from esper_otel.terminal import write_line_within
+from esper_otel.text.terminal import write_line_within
 
 SAY_S: Final = 0.05
-"""How long training waits for a message to be printed: standard error may be a pipe that nobody reads."""
+"""Longest wait of training for a message to be printed: standard error may be a pipe that nobody reads."""
 
 DETAIL_LENGTH: Final = 300
-"""Characters of a cause that are kept: CUDA's error texts go on for a page."""
+"""Maximum length of a cause: CUDA's error texts fill a page."""
 
 
 class Faults:
-    """Counts what sensors could not do, by sensor and reason; each pair is said once. Safe from any thread."""
+    """Counts failures of sensors by sensor and reason; each pair is reported once. Thread-safe."""
 
     def __init__(self) -> None:
-        """Nothing went wrong yet."""
+        """Start without faults."""
         self.counts: dict[tuple[str, str], int] = {}
         self._pending: dict[tuple[str, str], tuple[int, str]] = {}
         self._lock = threading.Lock()
 
     def note(self, sensor: str, reason: str, detail: str) -> None:
-        """Count one fault. ``detail`` says in words what is missing; its first line is printed the first time."""
+        """Count one fault. ``detail`` describes it; its first line is printed the first time."""
         first_line = detail.strip().splitlines()[0][:DETAIL_LENGTH] if detail.strip() else reason
         key = (sensor, reason)
         with self._lock:

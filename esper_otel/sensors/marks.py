@@ -1,7 +1,7 @@
-"""Marks in a device's work: the one place where the sensors touch CUDA events.
+"""Marks in a device's work: the only code of the sensors that touches CUDA events.
 
 A mark is put into a stream, passes when the device gets there, and is asked whether it has passed; nothing here waits.
-Tests put an imitation of the driver in its place and keep everything above it.
+Tests replace it with an imitation of the driver and keep everything above it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 
 class Marks(Protocol):
-    """What timing and deferred reading need of a device."""
+    """Interface to a device for timing and deferred reading."""
 
     def new(self) -> Any:
         """A mark that was not recorded yet."""
@@ -22,16 +22,16 @@ class Marks(Protocol):
         """The stream that the calling thread uses now."""
 
     def record(self, mark: Any, stream: Any) -> None:
-        """Put ``mark`` behind what ``stream`` was given so far. Raises RuntimeError when the device is lost."""
+        """Put ``mark`` after the work given to ``stream`` so far. Raises RuntimeError if the device is lost."""
 
     def has_passed(self, mark: Any) -> bool:
-        """Whether the device got to ``mark``. Raises RuntimeError when the device is lost."""
+        """Return True if the device has reached ``mark``. Raises RuntimeError if the device is lost."""
 
     def seconds(self, start: Any, end: Any) -> float:
         """Time on the device between two marks that have passed, s."""
 
     def is_capturing(self) -> bool:
-        """Whether the current stream is being captured into a CUDA graph: events put there measure nothing."""
+        """Return True if the current stream is being captured into a CUDA graph: events there measure nothing."""
 
 
 class CudaMarks:
@@ -62,12 +62,12 @@ class CudaMarks:
         return float(start.elapsed_time(end)) * 1e-3
 
     def is_capturing(self) -> bool:
-        """Whether a CUDA graph is being captured here."""
+        """Return True if a CUDA graph is being captured here."""
         return torch.cuda.is_current_stream_capturing()
 
 
 def named_device(device: torch.device | str) -> torch.device:
-    """``device`` with its number: ``cuda`` is the current CUDA device, as the relay and the log name it too."""
+    """``device`` with its number: ``cuda`` is the current CUDA device, named as in the relay and the log."""
     named = torch.device(device)
     if str(named) == "cuda" and torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
@@ -75,7 +75,7 @@ def named_device(device: torch.device | str) -> torch.device:
 
 
 def marks_of(device: torch.device) -> Marks | None:
-    """Marks of a device that works on its own; None for the CPU.
+    """Marks of an asynchronous device; None for the CPU.
 
     Raises:
         RuntimeError: the device is not there, or of a kind that has no timing events here.
@@ -85,5 +85,5 @@ def marks_of(device: torch.device) -> Marks | None:
     if device.type != "cuda":
         raise RuntimeError(f"no timing events for device {device}: cuda (NVIDIA, ROCm) and cpu are supported")
     if not torch.cuda.is_available():
-        raise RuntimeError(f"device {device} was asked for but torch finds no CUDA device")
+        raise RuntimeError(f"device {device} was requested but torch finds no CUDA device")
     return CudaMarks(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import mmap
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ AVERAGED: Final = {
 """Phase -> field of its mean."""
 
 _STATM: Final = Path("/proc/self/statm")
-_PAGE_BYTES: Final = resource.getpagesize()
+_PAGE_BYTES: Final = mmap.PAGESIZE
 
 
 def snapshot(
@@ -35,7 +35,7 @@ def snapshot(
     compiler: CompilerStats | None = None,
     utilization: tuple[float, float] | None = None,
 ) -> InfrastructureSnapshot:
-    """The snapshot of what the sensors read; what none of them knows is absent.
+    """The snapshot of the sensors' readings; unknown values are absent.
 
     Args:
         device: device that was measured.
@@ -95,7 +95,7 @@ def _compiler(stats: CompilerStats | None) -> dict[str, Any]:
 
 
 def resident_bytes() -> int | None:
-    """Resident memory of this process; None where the system does not tell."""
+    """Resident memory of this process; None if the system does not report it."""
     if not _STATM.exists():
         return None
     return int(_STATM.read_text().split()[1]) * _PAGE_BYTES

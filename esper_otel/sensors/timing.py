@@ -47,7 +47,7 @@ class PhaseSummary(msgspec.Struct, frozen=True):
 
 
 def summarise(durations: dict[str, list[float]]) -> dict[str, PhaseSummary]:
-    """Summaries of what :meth:`PhaseTimer.harvest` gave."""
+    """Summaries of the result of :meth:`PhaseTimer.harvest`."""
     return {name: PhaseSummary(len(v), sum(v), min(v), max(v)) for name, v in durations.items() if v}
 
 
@@ -56,12 +56,12 @@ class PhaseTimer:
 
     ``phase`` measures the stream that is current when it is entered; work that it puts on other streams counts as far
     as that stream waits for it. Phases nest, may overlap between streams and threads, and pass exceptions through.
-    Inside a region that torch.compile traces, and while a CUDA graph is captured, a phase stands aside (time the
+    Inside a region that torch.compile traces, and while a CUDA graph is captured, a phase does nothing (time the
     replay of a graph by a phase around it). Nothing here waits for the device, and nothing raises after construction.
 
     Attributes:
         unmeasured: passes that were not timed, by reason: ``pool_exhausted``, ``capture``, ``unread``.
-        faults: why nothing is measured, if so.
+        faults: reasons why nothing is measured.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class PhaseTimer:
         return decorate
 
     def harvest(self) -> dict[str, list[float]]:
-        """Durations in s of the passes that completed since the last harvest, by phase. Does not wait for the rest."""
+        """Durations in s of the passes completed since the last harvest, by phase. Does not wait for the rest."""
         self._collect()
         with self._lock:
             durations, self._durations, self._unread = self._durations, {}, 0
@@ -117,7 +117,7 @@ class PhaseTimer:
 
     @property
     def in_flight(self) -> int:
-        """Passes that the device has not completed, or that nobody looked at since."""
+        """Number of passes that the device has not completed, or that were not checked since."""
         return sum(len(queue) for queue in self._pending.values())
 
     def count_unmeasured(self, reason: str) -> None:
@@ -125,7 +125,7 @@ class PhaseTimer:
         self.unmeasured[reason] = self.unmeasured.get(reason, 0) + 1
 
     def take(self) -> Any | None:
-        """A free event, or None (counted) when all are in flight."""
+        """A free event, or None (counted) if all are in flight."""
         mark = self._pop_free()
         if mark is None:
             self._collect()
@@ -135,11 +135,11 @@ class PhaseTimer:
         return mark
 
     def give(self, mark: Any) -> None:
-        """Put an event back that measured nothing."""
+        """Put back an event that measured nothing."""
         self._free.append(mark)
 
     def add_pending(self, name: str, stream: Hashable, start: Any, end: Any) -> None:
-        """Read the pass later. Marks of one stream pass in the order in which they were put there."""
+        """Queue the pass for reading. Marks of one stream pass in their order."""
         self._pending.setdefault(stream, deque()).append((name, start, end))
 
     def add(self, name: str, seconds: float) -> None:
@@ -152,7 +152,7 @@ class PhaseTimer:
             self._durations.setdefault(name, []).append(seconds)
 
     def lose(self, error: Exception) -> None:
-        """The device is gone, or an event cannot be used: say so and stay off."""
+        """The device is gone, or an event cannot be used: report it and stop measuring."""
         if self._is_on:
             self._is_on = False
             self.faults.note("timing", "device_lost", f"{self.device}: {error}")
@@ -179,7 +179,7 @@ class PhaseTimer:
         return self._marks.new()
 
     def _collect(self) -> None:
-        """Read the passes that completed; one query beyond them for each stream."""
+        """Read the passes that completed; one further query for each stream."""
         marks = self._marks
         # An event query while a graph is captured on this thread would break the capture.
         if marks is None or not self._is_on or marks.is_capturing():

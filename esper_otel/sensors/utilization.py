@@ -1,4 +1,4 @@
-"""Utilisation of the GPU as the training process may know it: asked of the driver beside training, never in it.
+"""Utilisation of the GPU, queried from the driver beside the training threads.
 
 The relay samples NVML in full; this fills the two figures of the infrastructure snapshot. A driver call can hang for
 minutes, so each reading has a short-lived thread, and training takes the last one that finished.
@@ -37,7 +37,7 @@ class UtilizationProbe:
         hangs_after_s: float = HANGS_AFTER_S,
         faults: Faults | None = None,
     ) -> None:
-        """``read`` asks the driver and may block; silent on a CPU."""
+        """``read`` queries the driver and may block; nothing is read on a CPU."""
         self.device = named_device(device)
         self.faults = faults or Faults()
         self.latest: Reading | None = None
@@ -48,7 +48,7 @@ class UtilizationProbe:
         self._asked_at = 0.0
 
     def request(self) -> None:
-        """Ask for a new reading and return at once; while one is on its way there is no second."""
+        """Request a new reading and return at once; no effect while one is in progress."""
         if not self._is_on:
             return
         if self._thread is not None and self._thread.is_alive():

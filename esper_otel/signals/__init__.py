@@ -1,4 +1,4 @@
-"""The registry of signals: what the events' declarations become in OpenTelemetry and Prometheus."""
+"""The registry of signals: the OpenTelemetry and Prometheus metrics derived from the events' declarations."""
 
 from esper_otel.signals.registry import SIGNALS, Signal, SignalError
 

@@ -1,12 +1,12 @@
-"""How many Prometheus series a metric can have, and how many it may have.
+"""Number of Prometheus series that a metric can have, and the budget for it.
 
 Series are counted for one rank in one A/B group, since every metric of an event has the attributes ``group_id`` and
 ``rank``; a histogram counts as its buckets, ``+Inf``, sum and count. Two numbers matter:
 
 * *planned*: with the environments, slots and devices of :data:`PLANNED`. Sizes of servers follow from it.
-* *bound*: with every attribute at its declared bound. It is what a producer that runs wild can cost at most.
+* *bound*: with every attribute at its declared bound. It is the most that a runaway producer can cost.
 
-:func:`excess` holds both against :data:`BUDGET`; a test calls it, so that an attribute cannot be added by the way.
+:func:`excess` compares both with :data:`BUDGET`; a test calls it, so that an attribute cannot slip in unnoticed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ PLANNED: Final[Mapping[str, int]] = {
     "env_id": 16,
     "slot": 4,
     "device": 1,
+    "model": 2,
+    "optimizer": 1,
+    "tag": 32,
     "phase": 8,
     "sensor": 8,
     "gpu_unit": 16,
@@ -37,7 +40,7 @@ PLANNED: Final[Mapping[str, int]] = {
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """Series that one rank of one group may have.
+    """Maximum number of series for one rank of one group.
 
     Attributes:
         metric: planned series of one metric.
@@ -57,7 +60,7 @@ BUDGET: Final = Budget(metric=600, rank=5_600, metric_bound=600_300, rank_bound=
 
 
 class Cardinality(msgspec.Struct, frozen=True, kw_only=True):
-    """Series of one metric for one rank and group.
+    """Number of series of one metric for one rank and group.
 
     Attributes:
         name: the metric.
@@ -108,7 +111,7 @@ def cardinalities(signals: Iterable[Signal], planned: Mapping[str, int] = PLANNE
 
 
 def excess(signals: Iterable[Signal], budget: Budget = BUDGET) -> list[str]:
-    """One sentence for each metric, and for each sum, that is beyond ``budget``."""
+    """One message for each metric, and each sum, that exceeds ``budget``."""
     found = cardinalities(signals).values()
     problems = []
     for one in found:
@@ -152,7 +155,7 @@ def _bound(signal: Signal, name: str) -> int:
 
 
 def _is_current_name(signal: Signal, name: str) -> bool:
-    """Whether ``name`` is the name that a state has now: of an open set the others are not exported."""
+    """True if ``name`` is the current name of a state: of an open set the others are not exported."""
     is_own = signal.instrument is Instrument.STATE and name == signal.attributes[-1]
     return is_own and not ATTRIBUTES[name].is_closed
 
@@ -169,5 +172,7 @@ def _times(points: int, factors: Factors) -> str:
 def _beyond(name: str, series: int, allowed: int, manner: str, why: str) -> list[str]:
     if series <= allowed:
         return []
-    advice = "leave an attribute out, or raise BUDGET in esper_otel/signals/cardinality.py and docs/scale.md with it"
+    advice = (
+        "leave an attribute out, or raise BUDGET in esper_otel/signals/cardinality.py and docs/guides/scale.md with it"
+    )
     return [f"{name}: {series:,} series a rank {manner} ({why}) where {allowed:,} are allowed; {advice}"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from esper_otel.events.declare import Instrument
+from esper_otel.events.declare import Instrument, Threshold
 from esper_otel.signals.own import OWN_SIGNALS, OwnSignal
 from esper_otel.signals.registry import SIGNALS, Signal
 
@@ -32,15 +32,14 @@ def _row(signal: Signal) -> dict[str, Any]:
     if signal.instrument is Instrument.HISTOGRAM:
         row["bounds"] = list(signal.bounds)
     if signal.threshold is not None:
-        limits = {
-            "warning_above": signal.threshold.warning_above,
-            "critical_above": signal.threshold.critical_above,
-            "warning_below": signal.threshold.warning_below,
-            "critical_below": signal.threshold.critical_below,
-        }
-        row["threshold"] = {name: limit for name, limit in limits.items() if limit is not None}
-        row["threshold_reason"] = signal.threshold.reason
+        row |= _limits("threshold", signal.threshold)
+    elif signal.limits is not None:
+        row |= _limits("limits", signal.limits)
     return row
+
+
+def _limits(key: str, limits: Threshold) -> dict[str, Any]:
+    return {key: limits.levels, f"{key}_reason": limits.reason}
 
 
 def _own_row(signal: OwnSignal) -> dict[str, Any]:
@@ -56,19 +55,27 @@ def _own_row(signal: OwnSignal) -> dict[str, Any]:
         "event_type": None,
         "field": None,
         "attributes": list(signal.attributes),
-    }
+    } | (_limits("limits", signal.limits) if signal.limits else {})
+
+
+def limits_text(levels: dict[str, float]) -> str:
+    """The limits for people: ``warning above 0.6, critical above 0.75``."""
+    return ", ".join(f"{name.replace('_', ' ')} {level:g}" for name, level in levels.items())
 
 
 def markdown() -> str:
-    """The catalogue as the page ``docs/signals.md``."""
+    """The catalogue as the page ``docs/reference/signals.md``."""
     lines = [
         "# Signals",
         "",
         "Generated from the declarations in `esper_otel/events` by `make generate`; do not edit.",
         "Every metric of an event also has the attributes `group_id` and `rank`.",
+        "The limits of a field are in the unit of the metric, at its counter of violations, else at its first.",
     ]
     domain = None
-    for row in rows():
+    listed = rows()
+    stated = {_source(row) for row in listed if "threshold" in row}
+    for row in listed:
         if row["domain"] != domain:
             domain = row["domain"]
             lines += [
@@ -78,17 +85,20 @@ def markdown() -> str:
                 "| metric | Prometheus | instrument | unit | tier | attributes | source | meaning |",
             ]
             lines.append("|---|---|---|---|---|---|---|---|")
+        if "limits" in row and _source(row) in stated:
+            row = {key: value for key, value in row.items() if key != "limits"}
+        elif "limits" in row:
+            stated.add(_source(row))
         lines.append(_markdown_row(row))
     return "\n".join(lines) + "\n"
 
 
 def _markdown_row(row: dict[str, Any]) -> str:
     attributes = ", ".join(a for a in row["attributes"] if a not in {"group_id", "rank"})
-    source = f"{row['event_type']} {row['field'] or ''}".strip() if row["event_type"] else "relay"
     meaning = row["description"]
-    if "threshold" in row:
-        limits = ", ".join(f"{name.replace('_', ' ')} {limit:g}" for name, limit in row["threshold"].items())
-        meaning += f" Limits: {limits}. {row['threshold_reason']}"
+    for key in ("threshold", "limits"):
+        if key in row:
+            meaning += f" Limits: {limits_text(row[key])}. {row[f'{key}_reason']}"
     cells = (
         f"`{row['name']}`",
         f"`{row['prometheus_name']}`",
@@ -96,7 +106,11 @@ def _markdown_row(row: dict[str, Any]) -> str:
         row["unit"],
         row["tier"],
         attributes,
-        source,
+        _source(row) if row["event_type"] else "relay",
         meaning,
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _source(row: dict[str, Any]) -> str:
+    return f"{row['event_type']} {row['field'] or ''}".strip() if row["event_type"] else str(row["name"])

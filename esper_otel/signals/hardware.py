@@ -1,4 +1,4 @@
-"""GPUs as the driver sees them, sampled by the relay.
+"""GPU metrics as the driver reports them, sampled by the relay.
 
 Where OpenTelemetry's conventions have a metric (``hw.*``) its name is used; what they do not cover is ``esper.gpu.*``.
 ``hw.gpu.utilization`` and ``hw.gpu.memory.utilization`` are plain numbers from 0 to 1 here and not of unit ``1``: some
@@ -7,50 +7,70 @@ translators append ``_ratio`` for that unit and others do not, and a metric has 
 
 from typing import Final
 
+from esper_otel.events.declare import Threshold
+from esper_otel.events.limits import above
 from esper_otel.signals.own_signal import OwnSignal, own_signal
+
+_STATUS: Final = "Limits of esper-lite's system status."
 
 GPU: Final = ("hw.id", "hw.name", "hw.type", "device")
 """Attributes of every metric of a GPU: its UUID, its model, ``gpu``, and its name in torch (``cuda:0``)."""
 
 
-def _gpu(name: str, instrument: str, unit: str, description: str, *attributes: str) -> OwnSignal:
-    return own_signal(name, instrument, unit, description, *GPU, *attributes)
+def _gpu(
+    name: str, instrument: str, unit: str, description: str, *attributes: str, limits: Threshold | None = None
+) -> OwnSignal:
+    return own_signal(name, instrument, unit, description, *GPU, *attributes, limits=limits)
 
 
 UTILIZATION: Final = _gpu(
-    "hw.gpu.utilization", "gauge", "", "Share of time in which the GPU worked on the task, 0 to 1.", "hw.gpu.task"
+    "hw.gpu.utilization",
+    "gauge",
+    "",
+    "Share of time during which the GPU worked on the task, 0 to 1.",
+    "hw.gpu.task",
+    limits=above(0.8, 0.95, _STATUS),
 )
 MEMORY_BUSY: Final = _gpu(
-    "esper.gpu.memory_io.utilization", "gauge", "", "Share of time in which memory was read or written, 0 to 1."
+    "esper.gpu.memory_io.utilization", "gauge", "", "Share of time during which memory was read or written, 0 to 1."
 )
 MEMORY_LIMIT: Final = _gpu("hw.gpu.memory.limit", "updowncounter", "By", "Memory of the GPU.")
 MEMORY_USAGE: Final = _gpu("hw.gpu.memory.usage", "updowncounter", "By", "Memory in use by anyone.")
-MEMORY_UTILIZATION: Final = _gpu("hw.gpu.memory.utilization", "gauge", "", "Memory in use over memory, 0 to 1.")
+MEMORY_UTILIZATION: Final = _gpu(
+    "hw.gpu.memory.utilization", "gauge", "", "Memory in use over memory, 0 to 1.", limits=above(0.75, 0.9, _STATUS)
+)
 POWER: Final = _gpu("hw.power", "gauge", "W", "Power draw.")
 POWER_LIMIT: Final = _gpu("esper.gpu.power_limit", "gauge", "W", "Power limit in force.")
-ENERGY: Final = _gpu("hw.energy", "counter", "J", "Energy since the driver was loaded, or since sampling began.")
-TEMPERATURE: Final = _gpu("hw.temperature", "gauge", "Cel", "Temperature.", "hw.sensor_location")
+ENERGY: Final = _gpu("hw.energy", "counter", "J", "Energy used since the driver was loaded, or since sampling began.")
+TEMPERATURE: Final = _gpu(
+    "hw.temperature",
+    "gauge",
+    "Cel",
+    "Temperature.",
+    "hw.sensor_location",
+    limits=above(80.0, None, "Limits of esper-lite's web dashboard."),
+)
 TEMPERATURE_LIMIT: Final = _gpu(
-    "hw.temperature.limit", "gauge", "Cel", "Temperature at which the driver acts.", "hw.limit_type"
+    "hw.temperature.limit", "gauge", "Cel", "Temperature limit at which the driver intervenes.", "hw.limit_type"
 )
 CLOCK: Final = _gpu("esper.gpu.clock", "gauge", "Hz", "Clock rate.", "clock")
 THROTTLE_TIME: Final = _gpu(
     "esper.gpu.throttle.time",
     "counter",
     "s",
-    "Time in which the clocks were held back, by reason, as seen at each sample.",
+    "Time during which the clocks were throttled, by reason, estimated from samples.",
     "throttle_reason",
 )
 VIOLATION_TIME: Final = _gpu(
     "esper.gpu.violation.time",
     "counter",
     "s",
-    "Time in which a limit held the clocks back, by limit, as the driver counts it.",
+    "Time during which a limit throttled the clocks, by limit, as counted by the driver.",
     "violation",
 )
 ERRORS: Final = _gpu("hw.errors", "counter", "{error}", "Hardware errors.", "error.type")
 XID_ERRORS: Final = _gpu("esper.gpu.xid_errors", "counter", "{error}", "XID errors that the driver reported.", "xid")
-LAST_XID: Final = _gpu("esper.gpu.last_xid", "gauge", "", "Code of the newest XID error; absent before the first.")
+LAST_XID: Final = _gpu("esper.gpu.last_xid", "gauge", "", "Code of the latest XID error; absent before the first.")
 REMAPPED_ROWS: Final = _gpu(
     "esper.gpu.remapped_rows", "gauge", "{row}", "Memory rows remapped after errors.", "error.type"
 )
@@ -60,7 +80,7 @@ STATUS: Final = _gpu(
     "hw.status",
     "updowncounter",
     "",
-    "1 for the state that the GPU is in: degraded when it asks for a reset, failed when it is lost.",
+    "1 for the current state of the GPU: degraded when it asks for a reset, failed when it is lost.",
     "hw.state",
 )
 IO: Final = _gpu("hw.gpu.io", "counter", "By", "Bytes over PCIe.", "network.io.direction")
@@ -74,7 +94,7 @@ PROCESS_UTILIZATION: Final = _gpu(
     "esper.gpu.process.utilization",
     "gauge",
     "",
-    "Share of time in which the processes of this run, or those of others, used the GPU, 0 to 1.",
+    "Share of time during which the processes of this run, or of others, used the GPU, 0 to 1.",
     "share",
 )
 PROCESS_MEMORY: Final = _gpu(
@@ -91,23 +111,23 @@ UPDATE_ENERGY: Final = own_signal(
     "esper.gpu.update_energy",
     "counter",
     "J",
-    "Energy spent from one policy update to the next, over all of them.",
+    "Energy used between policy updates, running total.",
     "device",
 )
 ENERGY_PER_UPDATE: Final = own_signal(
     "esper.gpu.energy_per_update",
     "gauge",
     "J",
-    "Energy spent for the last policy update, from the end of the one before it.",
+    "Energy used for the last policy update, measured from the end of the previous one.",
     "device",
 )
 SNAPSHOT_AGE: Final = own_signal(
-    "esper.nvml.snapshot_age", "gauge", "s", "Age of the GPU figures; it grows while the driver does not answer."
+    "esper.nvml.snapshot_age", "gauge", "s", "Age of the GPU figures; grows while the driver does not respond."
 )
-CALLS: Final = own_signal("esper.nvml.calls", "counter", "{call}", "Calls of the GPU driver.", "call")
-CALL_TIME: Final = own_signal("esper.nvml.call.time", "counter", "s", "Time spent in calls of the GPU driver.", "call")
+CALLS: Final = own_signal("esper.nvml.calls", "counter", "{call}", "Calls to the GPU driver.", "call")
+CALL_TIME: Final = own_signal("esper.nvml.call.time", "counter", "s", "Time spent in calls to the GPU driver.", "call")
 FAULTS: Final = own_signal(
-    "esper.nvml.faults", "counter", "{fault}", "What the GPU driver could not or would not tell.", "call", "reason"
+    "esper.nvml.faults", "counter", "{fault}", "Figures that the GPU driver could not give.", "call", "reason"
 )
 
 HARDWARE_SIGNALS: Final = (

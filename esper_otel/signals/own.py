@@ -1,4 +1,4 @@
-"""What the relay says about itself and about the run: metrics that no event carries.
+"""Metrics of the relay about itself and the run, which no event carries.
 
 They obey the same rules as the events' signals and appear in the same catalogue.
 """
@@ -12,17 +12,28 @@ from esper_otel.signals.own_signal import OwnSignal
 from esper_otel.signals.own_signal import own_signal as _own
 
 RUN_STATUS: Final = _own(
-    "esper.run.status", "updowncounter", "", "1 for the state that the run is in, 0 for the others.", "esper.run.state"
+    "esper.run.status", "updowncounter", "", "1 for the current state of the run, 0 for the others.", "esper.run.state"
+)
+CONFIGURED: Final = ("task", "reward_mode", "seed", "n_envs", "lr", "clip_ratio", "entropy_coef", "gamma")
+"""Fields of the start of training that tell runs apart: the attributes of :data:`RUN_INFO`, behind the group."""
+
+RUN_INFO: Final = _own(
+    "esper.run.info",
+    "gauge",
+    "",
+    "1; its attributes are what a group began its training with.",
+    "group_id",
+    *CONFIGURED,
 )
 EVENTS: Final = _own(
     "esper.events", "counter", "{event}", "Events projected, by type.", "group_id", "rank", "event_type"
 )
 RECORDS: Final = _own("esper.telemetry.records", "counter", "{record}", "Lines read from the event log.")
 REJECTED: Final = _own(
-    "esper.telemetry.rejected_records", "counter", "{record}", "Lines that became no event, by reason.", "reason"
+    "esper.telemetry.rejected_records", "counter", "{record}", "Rejected lines, by reason.", "reason"
 )
 UNKNOWN_FIELDS: Final = _own(
-    "esper.telemetry.unknown_fields", "counter", "{field}", "Fields that the contract does not know.", "event_type"
+    "esper.telemetry.unknown_fields", "counter", "{field}", "Fields unknown to the contract.", "event_type"
 )
 MISTYPED_FIELDS: Final = _own(
     "esper.telemetry.mistyped_fields", "counter", "{field}", "Fields whose value had the wrong type.", "event_type"
@@ -38,12 +49,13 @@ FOLDED: Final = _own(
     "field",
 )
 LAG: Final = _own(
-    "esper.relay.lag", "gauge", "s", "Age of the newest projected event while more is waiting to be read."
+    "esper.relay.lag", "gauge", "s", "Age of the latest projected event while more data waits to be read."
 )
-UNREAD: Final = _own("esper.relay.unread", "gauge", "By", "Bytes of the event log that were not yet projected.")
-LAST_RECORD: Final = _own(
-    "esper.relay.last_record.timestamp", "gauge", "s", "Time of the newest projected event, Unix time."
+UNREAD: Final = _own("esper.relay.unread", "gauge", "By", "Bytes of the event log not yet projected.")
+READ_ERRORS: Final = _own(
+    "esper.relay.read_errors", "counter", "{error}", "Failed reads of the event log, all retried."
 )
+LAST_RECORD: Final = _own("esper.relay.last_record.timestamp", "gauge", "s", "Unix time of the latest projected event.")
 EXPORTED: Final = _own(
     "esper.relay.exported", "counter", "{item}", "Spans, log events and metric points delivered by OTLP.", "signal"
 )
@@ -51,28 +63,30 @@ EXPORT_FAILURES: Final = _own(
     "esper.relay.export_failures",
     "counter",
     "{failure}",
-    "OTLP exports, and sets of rows for W&B, that failed and were tried again.",
+    "OTLP exports, and batches of rows for W&B, that failed and were retried.",
     "signal",
 )
 REFUSED: Final = _own(
     "esper.relay.refused",
     "counter",
     "{item}",
-    "Spans, log events and metric points that the OTLP receiver will never take.",
+    "Spans, log events and metric points that the OTLP receiver rejected permanently.",
     "signal",
 )
 UNDELIVERED: Final = _own(
     "esper.relay.undelivered",
     "gauge",
     "By",
-    "Bytes of the event log whose spans and log events were not yet delivered.",
+    "Bytes of the event log whose spans or log events are not yet delivered, by signal.",
+    "signal",
 )
 CUT_SPANS: Final = _own(
-    "esper.relay.cut_spans", "counter", "{span}", "Spans left out because their trace was full (1,000 spans)."
+    "esper.relay.cut_spans", "counter", "{span}", "Spans dropped because their trace was full (1,000 spans)."
 )
 
 OWN_SIGNALS: Final = (
     RUN_STATUS,
+    RUN_INFO,
     EVENTS,
     RECORDS,
     REJECTED,
@@ -82,6 +96,7 @@ OWN_SIGNALS: Final = (
     FOLDED,
     LAG,
     UNREAD,
+    READ_ERRORS,
     LAST_RECORD,
     EXPORTED,
     EXPORT_FAILURES,

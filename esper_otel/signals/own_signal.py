@@ -2,6 +2,7 @@
 
 import msgspec
 
+from esper_otel.events.declare import Threshold
 from esper_otel.signals.names import prometheus_name
 
 
@@ -13,6 +14,7 @@ class OwnSignal(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     description: str
     attributes: tuple[str, ...] = ()
+    limits: Threshold | None = None
 
     @property
     def prometheus_name(self) -> str:
@@ -20,6 +22,10 @@ class OwnSignal(msgspec.Struct, frozen=True, kw_only=True):
         return prometheus_name(self.name, self.unit, self.instrument)
 
 
-def own_signal(name: str, instrument: str, unit: str, description: str, *attributes: str) -> OwnSignal:
+def own_signal(
+    name: str, instrument: str, unit: str, description: str, *attributes: str, limits: Threshold | None = None
+) -> OwnSignal:
     """Declare one; ``instrument`` is gauge, counter or updowncounter."""
-    return OwnSignal(name=name, instrument=instrument, unit=unit, description=description, attributes=attributes)
+    return OwnSignal(
+        name=name, instrument=instrument, unit=unit, description=description, attributes=attributes, limits=limits
+    )

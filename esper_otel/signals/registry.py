@@ -1,8 +1,8 @@
-"""The registry of signals, derived from the declarations on the events and refused when they are wrong.
+"""The registry of signals, derived and checked from the declarations on the events.
 
-A :class:`Signal` is one metric with everything a consumer needs: where its value stands, its attributes, unit,
+A :class:`Signal` is one metric with everything a consumer needs: the path of its value, its attributes, unit,
 bounds and Prometheus name. Building the registry checks every rule of the contract, so that a bad declaration fails
-at import and not on the day of the incident.
+at import and not during an incident.
 """
 
 import math
@@ -34,11 +34,14 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """One metric.
 
     Attributes:
-        path: where the value stands in the event: ``("pre_clip_grad_norm",)``, ``("head_entropy", "*")`` for every
+        path: position of the value in the event: ``("pre_clip_grad_norm",)``, ``("head_entropy", "*")`` for every
             entry of a map, ``("seeds", "*", "alpha")`` for a field of every struct in a map, ``()`` for the event.
         attribute_fields: event fields that become attributes, with the attribute's name.
         key: attribute that a map's keys are values of.
         attributes: all attributes, base ones included, in order.
+        has_sum: False for a histogram whose observations may be negative.
+        threshold: limits that a counter of violations counts by.
+        limits: limits of healthy values of the field, in the unit of the metric.
     """
 
     name: str
@@ -55,11 +58,13 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None
     attributes: tuple[str, ...]
     bounds: tuple[float, ...]
+    has_sum: bool = True
     threshold: Threshold | None
+    limits: Threshold | None
 
     @property
     def field(self) -> str:
-        """Path in dots, as the catalogue shows it; empty for the event itself."""
+        """Dotted path, as the catalogue shows it; empty for the event itself."""
         return ".".join(part for part in self.path if part != "*")
 
 
@@ -118,8 +123,11 @@ def _is_map(annotation: Any) -> bool:
     return any(typing.get_origin(option) is dict for option in (typing.get_args(annotation) or (annotation,)))
 
 
-def build(event_types: dict[str, type[Event]]) -> tuple[Signal, ...]:
+def build(event_types: dict[str, type[Event]], *, open_attributes: frozenset[str] = frozenset()) -> tuple[Signal, ...]:
     """Derive every signal of ``event_types``.
+
+    ``open_attributes`` are allowed beside the declared ones, with the bound of
+    :func:`~esper_otel.signals.attributes.bound_of`.
 
     Raises:
         SignalError: a declaration breaks a rule; the message names the event, the field and what would be right.
@@ -129,7 +137,7 @@ def build(event_types: dict[str, type[Event]]) -> tuple[Signal, ...]:
     for event in event_types.values():
         for signal, metric in _signals_of(event):
             where = f"{event.__name__}.{signal.field}" if signal.path else event.__name__
-            _check(signal, where)
+            _check(signal, where, open_attributes)
             if signal.name in owners and not (metric.shared and metric == owners[signal.name][0]):
                 raise SignalError(f"{where}: metric {signal.name!r} is already declared by {owners[signal.name][1]}")
             owners.setdefault(signal.name, (metric, where))
@@ -150,6 +158,7 @@ def _signals_of(event: type[Event]) -> Iterator[tuple[Signal, Metric]]:
         yield _signal(event, (), metric, tier=Tier.LOW, key=None, fallback=""), metric
     for field in walk(event):
         path = (*field.path, "*") if len(field.path) == 1 and _is_map(field.annotation) else field.path
+        limits = _limits(field.declaration, f"{event.__name__}.{'.'.join(field.path)}")
         for metric in field.declaration.metrics:
             yield (
                 _signal(
@@ -159,13 +168,21 @@ def _signals_of(event: type[Event]) -> Iterator[tuple[Signal, Metric]]:
                     tier=field.declaration.tier,
                     key=field.key,
                     fallback=field.declaration.description,
+                    limits=limits,
                 ),
                 metric,
             )
 
 
 def _signal(
-    event: type[Event], path: tuple[str, ...], metric: Metric, *, tier: Tier, key: str | None, fallback: str
+    event: type[Event],
+    path: tuple[str, ...],
+    metric: Metric,
+    *,
+    tier: Tier,
+    key: str | None,
+    fallback: str,
+    limits: Threshold | None = None,
 ) -> Signal:
     name = metric.name or f"{event.domain}.{path[0] if path else ''}"
     attribute_fields = tuple((f, attribute_of(f, event.event_type)) for f in (*event.attributes, *metric.attributes))
@@ -193,11 +210,21 @@ def _signal(
         key=key,
         attributes=attributes,
         bounds=metric.bounds,
+        has_sum=not metric.is_signed,
         threshold=metric.threshold,
+        limits=limits and limits.scaled(metric.scale),
     )
 
 
-def _check(signal: Signal, where: str) -> None:
+def _limits(declaration: Field, where: str) -> Threshold | None:
+    """Limits of a field: those that its violations are counted by, or its own."""
+    counted = [metric.threshold for metric in declaration.metrics if metric.threshold is not None]
+    if counted and declaration.limits is not None:
+        raise SignalError(f"{where}: give limits in violations() or in limits=, not in both")
+    return counted[0] if counted else declaration.limits
+
+
+def _check(signal: Signal, where: str, open_attributes: frozenset[str]) -> None:
     problems = problems_of_name(signal.name, signal.unit)
     if signal.domain not in set(Domain):
         problems.append(f"the name must start with one of {', '.join(Domain)}")
@@ -206,10 +233,10 @@ def _check(signal: Signal, where: str) -> None:
     problems.extend(
         f"attribute {a!r} is not bounded; declare it in signals/attributes.py"
         for a in signal.attributes
-        if a not in ATTRIBUTES
+        if a not in ATTRIBUTES and a not in open_attributes
     )
     if len(set(signal.attributes)) != len(signal.attributes):
-        problems.append(f"an attribute is there twice: {', '.join(signal.attributes)}")
+        problems.append(f"duplicate attribute: {', '.join(signal.attributes)}")
     if "*" in signal.path and signal.key is None:
         problems.append("a map needs key=, the bounded attribute that its keys are values of")
     problems.extend(_check_instrument(signal))
@@ -223,6 +250,8 @@ def _check_instrument(signal: Signal) -> list[str]:
         problems.extend(_check_bounds(signal.bounds))
     elif signal.bounds:
         problems.append("only a histogram has bounds")
+    elif not signal.has_sum:
+        problems.append("only a histogram can be signed")
     if (signal.instrument is Instrument.VIOLATIONS) != (signal.threshold is not None):
         problems.append("violations() needs a threshold, and only it")
     if not signal.path and signal.instrument not in {Instrument.COUNTER, Instrument.TIMESTAMP}:

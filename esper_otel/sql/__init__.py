@@ -1,4 +1,4 @@
-"""Questions to runs in SQL: typed views over their logs with DuckDB.
+"""SQL queries on runs: typed views over their logs with DuckDB.
 
 Example::
 
@@ -11,6 +11,6 @@ Example::
 from esper_otel.sql.catalogue import VIEWS
 from esper_otel.sql.connect import connect
 from esper_otel.sql.select import QueryError, select
-from esper_otel.sql.view import View
+from esper_otel.sql.views.view import View
 
 __all__ = ["VIEWS", "QueryError", "View", "connect", "select"]

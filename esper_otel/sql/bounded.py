@@ -1,7 +1,7 @@
-"""Keeping a query of somebody else within its memory.
+"""Memory limit for a query of somebody else.
 
 DuckDB counts what its operators buffer, and spills that, but not every value that a function makes: one
-``repeat('a', 4000000000)`` takes 4 GB whatever its limit. So the system is asked to give the process no more.
+``repeat('a', 4000000000)`` takes 4 GB whatever its limit. So the operating system limits the process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HEADROOM_BYTES: Final = 512 * 1024 * 1024
 
 @contextmanager
 def bounded_memory(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """While it lasts, this process gets the memory that ``connection`` may take and 512 MiB, beyond what it has.
+    """Context in which this process gets the memory that ``connection`` may use and 512 MiB, beyond its current use.
 
     For processes of our own, not for a caller's notebook. Does nothing where the system has no such limit (only Linux
     has).
@@ -50,7 +50,7 @@ def bounded_memory(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def _data_bytes() -> int | None:
-    """Memory that counts against the limit now; None where it cannot be told."""
+    """Memory that counts against the limit now; None if unknown."""
     if sys.platform != "linux":
         return None
     try:

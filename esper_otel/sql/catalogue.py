@@ -1,4 +1,4 @@
-"""Every view, in the order in which they are listed, and what must be read for some of them."""
+"""Every view, in listing order, and the data that views read."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Collection
 from typing import Final
 
 from esper_otel.events import EVENT_TYPES
-from esper_otel.sql.designed import designed_views
-from esper_otel.sql.old_names import renamed_views, with_old_columns
-from esper_otel.sql.view import View, event_views, map_views, view_name
+from esper_otel.sql.views.columns import Column
+from esper_otel.sql.views.designed import designed_views
+from esper_otel.sql.views.old_names import renamed_views, with_old_columns
+from esper_otel.sql.views.view import View, event_views, map_views, view_name
 
 _KEEPS_OLD_COLUMNS: Final = frozenset({"decisions", "rewards"})
 """Views that esper-lite has under the same name, with columns for what is a map here."""
@@ -30,7 +31,7 @@ VIEWS: Final[dict[str, View]] = _build()
 
 
 def in_order(names: Collection[str]) -> list[View]:
-    """The views ``names`` and those they read, each behind what it reads."""
+    """The views ``names`` and those they read, each after its sources."""
     ordered: dict[str, View] = {}
 
     def add(name: str) -> None:
@@ -45,12 +46,12 @@ def in_order(names: Collection[str]) -> list[View]:
 
 
 def tables_under(names: Collection[str]) -> frozenset[str]:
-    """Names of the tables that the views ``names`` stand on."""
+    """Names of the tables that the views ``names`` read."""
     return frozenset(table.name for view in in_order(names) for table in view.tables)
 
 
 def views_in(sql: str) -> list[str]:
-    """Views that ``sql`` may mention: every name that stands in it as a word."""
+    """Views that ``sql`` may mention: every name that occurs in it as a word."""
     words = set(re.findall(r"\w+", sql.lower()))
     return [name for name in VIEWS if name in words]
 
@@ -71,17 +72,22 @@ def rows() -> list[dict[str, object]]:
 
 
 def markdown() -> str:
-    """The catalogue as a page of the documentation."""
+    """The catalogue as the page ``docs/reference/views.md``, with every column."""
     lines = [
         "# SQL views",
         "",
-        "Written by `esper-otel views --format markdown`. `esper-otel views VIEW` shows all columns of one view.",
+        "Written by `esper-otel views --format markdown`; do not edit. `esper-otel views VIEW` shows one view.",
         "",
-        "| view | a row is | columns |",
-        "|---|---|---|",
+        "| view | a row is |",
+        "|---|---|",
+        *(f"| [`{view.name}`](#{view.name}) | {view.description} |" for view in VIEWS.values()),
     ]
     for view in VIEWS.values():
-        names = [column.name for column in view.columns]
-        shown = ", ".join(f"`{name}`" for name in names[:12]) + (f" and {len(names) - 12} more" if names[12:] else "")
-        lines.append(f"| `{view.name}` | {view.description} | {shown} |")
+        lines += ["", f"## {view.name}", "", view.description, "", "| column | type | meaning |", "|---|---|---|"]
+        lines += [_column_row(column) for column in view.columns]
     return "\n".join(lines) + "\n"
+
+
+def _column_row(column: Column) -> str:
+    meaning = " ".join(column.description.split()).replace("|", "\\|")
+    return f"| `{column.name}` | {column.type} | {meaning} |"

@@ -13,18 +13,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from esper_otel.log.envelope import told_losses
 from esper_otel.sql import catalogue, output
 from esper_otel.sql.bounded import bounded_memory
 from esper_otel.sql.compact import compact as compact_run
 from esper_otel.sql.connect import MEMORY_LIMIT, connect
+from esper_otel.sql.runs import runs_below
 from esper_otel.sql.select import QueryError, check, near_names, out_of_memory, select
-from esper_otel.terminal import printable
+from esper_otel.text.terminal import printable
 
-Memory = Annotated[str, typer.Option("--memory-limit", help="Memory that DuckDB may take, for instance 512MB.")]
+Memory = Annotated[str, typer.Option("--memory-limit", help="Memory limit of DuckDB, for example 512MB.")]
 
 
 class ViewsFormat(StrEnum):
-    """How the views are listed."""
+    """Format of the list of views."""
 
     TABLE = "table"
     JSON = "json"
@@ -38,32 +40,37 @@ def sql(
     ],
     form: Annotated[output.Format, typer.Option("--format", help="table, json or csv.")] = output.Format.TABLE,
     memory_limit: Memory = MEMORY_LIMIT,
+    all_runs: Annotated[
+        bool, typer.Option("--all-runs", help="RUN is a directory of runs: ask all of them, not only the newest.")
+    ] = False,
 ) -> None:
-    """Ask one run or many: a query over the views that 'esper-otel views' lists. Nothing is written.
+    """Query one run or several over the views that 'esper-otel views' lists. Read-only.
 
-    Exit status 2: the query or a run is not right; the message says what would be.
+    Exit status 2: the query or a run is invalid; the message says how to correct it.
     """
     *runs, query = arguments
     if not runs:
-        _fail(f"give one or more runs and then the query, not only {query!r}")
+        _fail(f"expected one or more runs and then the query, got only {query!r}")
     try:
         with duckdb.connect() as parser:
             check(parser, query)
-        wanted = catalogue.views_in(query) or None
-        with connect(runs, memory_limit, views=wanted) as connection, bounded_memory(connection):
+        asked = runs_below(runs, _tell) if all_runs else runs
+        with connect(asked, memory_limit, query=query, tell=_tell) as connection, bounded_memory(connection):
             output.write(select(connection, query), form, sys.stdout)
+    except BrokenPipeError:
+        raise  # the reader, as head, has enough: Typer ends the command without a word
     except (QueryError, OSError, ValueError, RuntimeError, duckdb.Error) as error:
         _fail(out_of_memory(str(error)))
 
 
 def views(
-    name: Annotated[str | None, typer.Argument(help="One view, for its columns.")] = None,
+    name: Annotated[str | None, typer.Argument(help="List the columns of this view.")] = None,
     form: Annotated[ViewsFormat, typer.Option("--format", help="table, json or markdown.")] = ViewsFormat.TABLE,
 ) -> None:
     """List the views, or the columns of one of them."""
     if name is not None and name not in catalogue.VIEWS:
         near = near_names(name)
-        _fail(f"there is no view {name!r}" + (f"; near names: {', '.join(near)}" if near else ""))
+        _fail(f"there is no view {name!r}" + (f"; similar names: {', '.join(near)}" if near else ""))
     rows = [row for row in catalogue.rows() if name in (None, row["view"])]
     if form is ViewsFormat.JSON:
         print(json.dumps(rows, indent=2))
@@ -78,15 +85,17 @@ def views(
 def compact(
     run: Annotated[Path, typer.Argument(help="Run directory, log file (also .gz, .zst) or telemetry directory.")],
     directory: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to; RUN/parquet unless said otherwise.")
+        Path | None, typer.Option("-o", "--output", help="Output directory. Default: RUN/parquet.")
     ] = None,
     memory_limit: Memory = MEMORY_LIMIT,
 ) -> None:
-    """Write a run as Parquet, which the views read at once. The log stays; run it again to add what came since."""
+    """Write a run as Parquet, which the views read without parsing. Keeps the log; run it again to add new events."""
     try:
         done = compact_run(run, directory, memory_limit)
     except (OSError, ValueError, RuntimeError, duckdb.Error) as error:
         _fail(str(error))
+    if done.lost:
+        _tell(told_losses(done.lost))
     print(f"{done.directory}: {done.lines:,} lines, {done.new_lines:,} of them new, {done.size_bytes / 2**20:,.1f} MiB")
 
 
@@ -105,6 +114,10 @@ def _print_columns(name: str) -> None:
     Console(markup=False).print(table)
 
 
-def _fail(message: str) -> None:
+def _tell(message: str) -> None:
     print(f"esper-otel: {printable(message)}", file=sys.stderr)
+
+
+def _fail(message: str) -> None:
+    _tell(message)
     raise typer.Exit(2)

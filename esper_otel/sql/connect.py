@@ -5,25 +5,24 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Final
 
 import duckdb
 
-from esper_otel.sql import parts
-from esper_otel.sql.catalogue import VIEWS, in_order, tables_under
-from esper_otel.sql.columns import literal, quoted
-from esper_otel.sql.runs import Run, runs_of
-from esper_otel.sql.stage import Stage
-from esper_otel.sql.tables import fingerprint
-from esper_otel.sql.workers import available_processes
+from esper_otel.log.envelope import told_losses
+from esper_otel.sql import custom
+from esper_otel.sql.catalogue import VIEWS, in_order, tables_under, views_in
+from esper_otel.sql.files import files_of
+from esper_otel.sql.runs import runs_of
+from esper_otel.sql.staging.gather import Files
+from esper_otel.sql.staging.workers import available_processes
+from esper_otel.sql.views.columns import literal, quoted
+from esper_otel.sql.views.tables import pattern
 
 MEMORY_LIMIT: Final = "1GB"
-
-Files = dict[str, list[Path]]
 
 
 def connect(
@@ -31,10 +30,12 @@ def connect(
     memory_limit: str = MEMORY_LIMIT,
     *,
     views: Collection[str] | None = None,
+    query: str | None = None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> duckdb.DuckDBPyConnection:
-    """A connection in which every view of :data:`VIEWS` can be selected from, over all ``runs`` together.
+    """A connection with every view of :data:`VIEWS` over all ``runs`` together.
 
-    What a run has in Parquet (``esper-otel compact``) is used; the rest of its log is read now, into temporary files
+    Parquet files of a run (``esper-otel compact``) are used; the rest of its log is read now, into temporary files
     that go when the connection does. Logs are only read. Nothing beyond the files of the runs can be opened through
     the connection, and its settings are locked. Statements of other people belong into
     :func:`esper_otel.sql.select`, which takes queries only.
@@ -44,6 +45,10 @@ def connect(
             ``compact`` made.
         memory_limit: DuckDB's own limit, for instance ``512MB``; what does not fit is spilled to a temporary directory.
         views: names of the views that will be used, which saves reading for the others; None for all.
+        query: the query that will be asked, and no other: then only what it needs is read of the runs, and of many runs
+            only those that it is about. An index of them is kept beside them where 20 or more of one directory are
+            asked and it can be written.
+        tell: called with a sentence for people where stretches of the logs gave no event; ``rejected_lines`` has them.
 
     Raises:
         FileNotFoundError: there is nothing to read at one of ``runs``.
@@ -51,17 +56,18 @@ def connect(
         ValueError: a directory holds Parquet files of another contract and no log to read instead.
         duckdb.Error: ``memory_limit`` is none.
     """
-    chosen = list(VIEWS if views is None else {name: VIEWS[name] for name in views})
+    chosen = _chosen(views, query)
     found = runs_of([runs] if isinstance(runs, str | PathLike) else list(runs))
     scratch = Path(tempfile.mkdtemp(prefix="esper-otel-sql-"))
     try:
         connection = open_database(scratch, memory_limit)
         weakref.finalize(connection, shutil.rmtree, scratch, True)
-        files: Files = defaultdict(list)
-        for number, run in enumerate(found):
-            for table, stored in _files_of(run, scratch / str(number), tables_under(chosen), connection).items():
-                files[table] += stored
+        files, lost = files_of(found, scratch, tables_under(chosen), query, connection, tell)
+        if lost:
+            tell(f"{told_losses(lost)}: SELECT * FROM rejected_lines")
         _create(connection, chosen, files)
+        if set(custom.SOURCES) <= set(chosen):
+            custom.create_views(connection)
         _lock(connection, files)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -69,8 +75,17 @@ def connect(
     return connection
 
 
+def _chosen(views: Collection[str] | None, query: str | None) -> list[str]:
+    if views is not None:
+        return list({name: VIEWS[name] for name in views})
+    if query is None:
+        return list(VIEWS)
+    named = views_in(query)
+    return [*named, *(name for name in custom.SOURCES if name not in named)] if custom.may_need(query) else named
+
+
 def open_database(scratch: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
-    """An empty database in memory that spills to ``scratch``.
+    """Open an empty database in memory that spills to ``scratch``; home directory and time zone have no influence.
 
     Raises:
         duckdb.Error: ``memory_limit`` is none.
@@ -82,33 +97,15 @@ def open_database(scratch: Path, memory_limit: str) -> duckdb.DuckDBPyConnection
             "threads": str(min(available_processes(), 4)),
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+            "allow_persistent_secrets": "false",
+            "home_directory": str(scratch),
+            "extension_directories": "[]",
         }
     )
     connection.execute("SET enable_progress_bar = false")
+    connection.execute("SET TimeZone = 'UTC'")
     return connection
-
-
-def _files_of(run: Run, scratch: Path, wanted: frozenset[str], connection: duckdb.DuckDBPyConnection) -> Files:
-    """Parquet files of a run by table: those that it has, and new ones of what was logged since."""
-    manifest = parts.load(run.parquet)
-    if manifest is not None and manifest.fingerprint != fingerprint():
-        if run.path is None:
-            raise ValueError(f"{run.parquet} was written under another contract and its log is not there to read")
-        manifest = None
-    files = manifest.paths(run.parquet) if manifest else {}
-    if run.path is not None:
-        rest = parts.Manifest(fingerprint())
-        if manifest:
-            rest.positions, rest.duplicates, rest.signature = (
-                manifest.positions,
-                manifest.duplicates,
-                manifest.signature,
-            )
-        scratch.mkdir()
-        Stage(run, scratch, rest, wanted, connection).bring_up_to_date(is_growing=False)
-        for table, paths in rest.paths(scratch).items():
-            files[table] = [*files.get(table, []), *paths]
-    return files
 
 
 def _create(connection: duckdb.DuckDBPyConnection, names: list[str], files: Files) -> None:
@@ -120,7 +117,8 @@ def _create(connection: duckdb.DuckDBPyConnection, names: list[str], files: File
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, files: Files) -> None:
-    allowed = ", ".join(literal(str(path)) for paths in files.values() for path in paths)
+    paths = {name for of_table in files.values() for path in of_table for name in (str(path.absolute()), pattern(path))}
+    allowed = ", ".join(map(literal, sorted(paths)))
     connection.execute(f"SET allowed_paths = [{allowed}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -1,8 +1,9 @@
-"""What a RUN argument means to SQL: its logs, its name, and where its Parquet files lie."""
+"""Resolution of RUN arguments for SQL: logs, name, and directory of Parquet files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 import msgspec
 
 from esper_otel.log.layout import Series, SingleFile, Source, resolve
+from esper_otel.log.salvage import valid_text
 
 PARQUET: Final = "parquet"
 MANIFEST: Final = "manifest.json"
@@ -19,7 +21,7 @@ class Run(msgspec.Struct, frozen=True):
     """One run.
 
     Attributes:
-        path: what its log is opened with; None when only its Parquet files are there.
+        path: path of its log; None if only its Parquet files exist.
         parquet: directory of its Parquet files, which need not exist.
         run_ids: name of the run by source, for lines that do not say it.
         run_dirs: name of the directory by source.
@@ -32,19 +34,47 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def runs_of(paths: Sequence[str | PathLike[str]]) -> list[Run]:
-    """The runs that ``paths`` mean, each once; names that two of them share get their directory's name before them.
+    """The runs of ``paths``, each once; equal names are prefixed with their directory's name.
 
     Raises:
-        FileNotFoundError: there is nothing to read at one of them; the message says what was looked for.
+        FileNotFoundError: there is nothing to read at one of them; the message lists the names tried.
     """
     found: dict[Path, Run] = {}
     for path in paths:
         run = run_of(Path(path))
         found.setdefault((run.path or run.parquet).resolve(), run)
     runs = list(found.values())
-    names = [name for run in runs for name in set(run.run_ids.values())]
-    shared = {name for name in names if names.count(name) > 1}
+    names = Counter(name for run in runs for name in set(run.run_ids.values()))
+    shared = {name for name, count in names.items() if count > 1}
     return [_told_apart(run, shared) if shared & set(run.run_ids.values()) else run for run in runs]
+
+
+def runs_below(
+    directories: Sequence[str | PathLike[str]], tell: Callable[[str], object] = lambda _: None
+) -> list[Path]:
+    """Every run that lies in one of ``directories``, for :func:`runs_of`; links to them are left out.
+
+    ``tell`` is told which directories cannot be read, and are left out as well.
+
+    Raises:
+        FileNotFoundError: one of them holds no run.
+        OSError: one of them cannot be listed.
+    """
+    found: list[Path] = []
+    for directory in map(Path, directories):
+        here = [path for path in sorted(directory.iterdir()) if not path.is_symlink() and _is_run(path, tell)]
+        if not here:
+            raise FileNotFoundError(f"no directory in {directory} holds a run")
+        found += here
+    return found
+
+
+def _is_run(path: Path, tell: Callable[[str], object]) -> bool:
+    try:
+        return path.is_dir() and (_has_log(path) or (path / PARQUET / MANIFEST).is_file())
+    except OSError as error:
+        tell(f"{path} is left out: {error.strerror}")
+        return False
 
 
 def run_of(path: Path) -> Run:
@@ -69,7 +99,7 @@ def run_of(path: Path) -> Run:
         _to_open(path, sources),
         _parquet(path, sources),
         {source.name: _name(source) for source in sources},
-        {name: directory.name for name, directory in directories.items()},
+        {name: valid_text(directory.name) for name, directory in directories.items()},
     )
 
 
@@ -81,7 +111,7 @@ def _has_log(directory: Path) -> bool:
 
 
 def _to_open(path: Path, sources: list[Source]) -> Path:
-    """``latest`` may point elsewhere tomorrow."""
+    """Resolve links: ``latest`` may point elsewhere tomorrow."""
     first = sources[0]
     return first.directory if isinstance(first, Series) else path
 
@@ -101,11 +131,8 @@ def _directory(source: Source) -> Path:
 
 
 def _name(source: Source) -> str:
-    if isinstance(source, Series):
-        return source.directory.name
-    assert isinstance(source, SingleFile)
-    stem = _stem(source.path)
-    return _directory(source).name if stem == "events" else stem
+    stem = "events" if isinstance(source, Series) else _stem(source.path)  # type: ignore[attr-defined]  # a file
+    return valid_text(_directory(source).name if stem == "events" else stem)
 
 
 def _stem(path: Path) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.board import Board, Row
-from grafana.boards.infrastructure_health import HEALTH, NO_GPU, NO_GPU_NUMBER, OF_GPU
-from grafana.boards.infrastructure_software import DEVICE_TIME, SENSORS, SOFTWARE
-from grafana.limits import FRAGMENTATION
-from grafana.panel_kinds import ANY_IS_BAD, stat_panel, timeseries_panel
-from grafana.promql import divided, last, rate, total
+from grafana.boards.hardware.details import DETAILS
+from grafana.boards.hardware.health import HEALTH, NO_GPU, NO_GPU_NUMBER, OF_GPU
+from grafana.boards.hardware.software import DEVICE_TIME, SENSORS, SOFTWARE
+from grafana.layout.board import Board, Row
+from grafana.panels.kinds import ANY_IS_BAD, stat_panel, timeseries_panel
+from grafana.panels.limits import FRAGMENTATION
+from grafana.queries.promql import divided, last, rate, total
 
-NO_CUDA: Final = "No CUDA device: the caching allocator is not in use."
+NO_CUDA: Final = "there is no CUDA device, so that the caching allocator is not in use"
 
 _BUSY = Row(
     "Are the GPUs busy?",
@@ -19,7 +20,7 @@ _BUSY = Row(
         timeseries_panel(
             "utilization",
             "Utilization",
-            "High and even. A GPU that idles waits for data, for the interpreter, or for nobody.",
+            "High and even. A GPU that idles waits for data or for the interpreter, or has no work.",
             ("{{device}} busy", last("hw.gpu.utilization", *OF_GPU, hw_gpu_task="general")),
             ("{{device}} memory bus", last("esper.gpu.memory_io.utilization", *OF_GPU)),
             ("{{device}} {{share}}", last("esper.gpu.process.utilization", *OF_GPU, "share")),
@@ -34,7 +35,7 @@ _BUSY = Row(
             ("{{device}} {{gpu_unit}}", last("esper.gpu.activity", *OF_GPU, "gpu_unit")),
             unit="percentunit",
             width=12,
-            empty="No GPU, or one older than Hopper.",
+            empty="there is no GPU, or one older than Hopper",
         ),
     ),
 )
@@ -72,7 +73,7 @@ _MEMORY = Row(
             unit="bytes",
             limits=None,
             second={"processors in use": "short"},
-            empty="Infrastructure snapshots come every few rounds of the trainer.",
+            empty="infrastructure snapshots come every few rounds of the trainer",
         ),
         stat_panel(
             "memory_health",
@@ -85,14 +86,14 @@ _MEMORY = Row(
         stat_panel(
             "fragmentation",
             "Fragmentation",
-            "Little of what is reserved is not allocated.",
+            "Most of the reserved memory is allocated.",
             (
                 "fragmented of reserved",
                 divided(last("tolaria.allocator.fragmented", agg="max"), last("tolaria.allocator.reserved", agg="max")),
             ),
             limits=FRAGMENTATION,
             width=4,
-            empty="No CUDA.",
+            empty="there is no CUDA device",
         ),
         stat_panel(
             "ooms",
@@ -104,7 +105,7 @@ _MEMORY = Row(
             unit="none",
             width=16,
             horizontal=True,
-            empty="No CUDA.",
+            empty="there is no CUDA device",
         ),
     ),
 )
@@ -113,5 +114,5 @@ INFRASTRUCTURE: Final = Board(
     domain="gpu",
     title="Infrastructure",
     description="Are the GPUs busy, does the memory hold, is the hardware in order, where does device time go.",
-    rows=(_BUSY, _MEMORY, HEALTH, DEVICE_TIME, SOFTWARE, SENSORS),
+    rows=(_BUSY, _MEMORY, HEALTH, DEVICE_TIME, SOFTWARE, SENSORS, DETAILS),
 )

@@ -1,21 +1,23 @@
-"""Kasmina: what grows where, which blueprints pay, whether seeds pass their gates, whether they are sound, and why."""
+"""Kasmina: growth by slot, value of the blueprints, gates, soundness of the seeds, causes of changes."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from esper_otel.events.vocabulary import STAGES
-from grafana.board import Board, Row
 from grafana.boards.kasmina_history import GATES, HISTORY
-from grafana.boards.kasmina_soundness import SOUNDNESS
-from grafana.limits import BLEND_SUCCESS, BLUEPRINT_SUCCESS, SLOT_USE, YIELD
-from grafana.panel_kinds import Shown, bar_gauge_panel, stat_panel, state_timeline_panel, timeseries_panel
-from grafana.promql import (
+from grafana.boards.kasmina_soundness import GROWN, SOUNDNESS
+from grafana.layout.board import Board, Row
+from grafana.panels.kinds import Shown, bar_gauge_panel, stat_panel, timeseries_panel
+from grafana.panels.limits import BLEND_SUCCESS, SLOT_USE, YIELD
+from grafana.panels.states import state_timeline_panel
+from grafana.panels.tables import table_panel
+from grafana.queries.promql import (
     Prom,
     averaged,
     divided,
     last,
-    latest,
+    now,
     only_where,
     plus,
     rate,
@@ -23,22 +25,22 @@ from grafana.promql import (
     select,
     total,
 )  # fmt: skip
-from grafana.tables import table_panel
+from grafana.queries.truth import value
 
 OF_SLOT: Final = ("env_id", "slot")
 COLOURS: Final = (
     "#808080", "light-blue", "blue", "yellow", "purple", "green", "red", "dark-orange", "semi-dark-orange",
 )  # fmt: skip
 STAGE_WORDS: Final = dict(enumerate(zip((stage.lower() for stage in STAGES), COLOURS, strict=True)))
-_OVER: Final = "A run that is over has no seeds any more: choose a time within it."
-_TOO_FEW: Final = "No seed has come that far yet."
+_OVER: Final = "a run that is over has no seeds: choose a time within the run"
+_TOO_FEW: Final = "no seed has reached that stage yet"
 
 
 def stage_numbers() -> Prom:
     """The stage of each slot as its place in the list of stages; dormant is 0."""
     by = "by (env_id, slot, group_id)"
     parts = [
-        f"{number} * max {by} ({select('kasmina.seed_state', stage=stage)})"
+        f"{number} * max {by} ({value(select('kasmina.seed_state', stage=stage))})"
         for number, stage in enumerate(STAGES)
         if number
     ]
@@ -56,7 +58,7 @@ def _blends() -> Prom:
 
 
 def _slot_use() -> Prom:
-    """Share of the slots that have a seed, over the time shown."""
+    """Share of the slots that have a seed, over the whole run."""
     empty = averaged("kasmina.seed_state", stage="DORMANT")
     return raw(f"1 - {empty.text}", labels=empty.labels, unit="percentunit", signals=empty.signals)
 
@@ -77,7 +79,7 @@ _GROWTH = Row(
             "stages",
             "Stage of each slot",
             "Lanes move from blue over yellow and purple to green; red and orange are rare. Each sample is one scrape: "
-            "an episode shorter than that is seen in the seeds' traces below. Choose environments above.",
+            "the seeds' traces below show shorter episodes. Choose environments above.",
             ("{{env_id}}/{{slot}}", stage_numbers()),
             states=STAGE_WORDS,
             lanes=20,
@@ -97,19 +99,19 @@ _GROWTH = Row(
             "seeds",
             "Seeds now",
             "A positive contribution, no vanishing and no exploding gradients; interaction not below 0.",
-            ("_", only_where(last("kasmina.seed_state", *OF_SLOT, "stage", agg="max", stage="!DORMANT"), "== 1")),
-            ("__", only_where(last("kasmina.seed_blueprint", *OF_SLOT, "blueprint", agg="max"), "== 1")),
-            ("alpha", last("kasmina.seed_alpha", *OF_SLOT)),
-            ("epochs in stage", last("kasmina.seed_epochs_in_stage", *OF_SLOT)),
-            ("contribution", last("kasmina.seed_contribution", *OF_SLOT)),
-            ("velocity", last("kasmina.seed_contribution_velocity", *OF_SLOT)),
-            ("interaction", last("kasmina.seed_interaction", *OF_SLOT)),
-            ("boost", last("kasmina.seed_boost", *OF_SLOT)),
-            ("accuracy since birth", last("kasmina.seed_accuracy_delta", *OF_SLOT)),
-            ("gradient norm", last("kasmina.seed_grad_norm", *OF_SLOT)),
-            ("vanishing", last("kasmina.seed_vanishing", *OF_SLOT, agg="max")),
-            ("exploding", last("kasmina.seed_exploding", *OF_SLOT, agg="max")),
-            ("parameters", last("kasmina.seed_params", *OF_SLOT)),
+            ("_", only_where(now("kasmina.seed_state", *OF_SLOT, "stage", agg="max", stage="!DORMANT"), "== 1")),
+            ("__", only_where(now("kasmina.seed_blueprint", *OF_SLOT, "blueprint", agg="max"), "== 1")),
+            ("alpha", now("kasmina.seed_alpha", *OF_SLOT)),
+            ("epochs in stage", now("kasmina.seed_epochs_in_stage", *OF_SLOT)),
+            ("contribution", now("kasmina.seed_contribution", *OF_SLOT)),
+            ("velocity", now("kasmina.seed_contribution_velocity", *OF_SLOT)),
+            ("interaction", now("kasmina.seed_interaction", *OF_SLOT)),
+            ("boost", now("kasmina.seed_boost", *OF_SLOT)),
+            ("accuracy since birth", now("kasmina.seed_accuracy_delta", *OF_SLOT)),
+            ("gradient norm", now("kasmina.seed_grad_norm", *OF_SLOT)),
+            ("vanishing", now("kasmina.seed_vanishing", *OF_SLOT, agg="max")),
+            ("exploding", now("kasmina.seed_exploding", *OF_SLOT, agg="max")),
+            ("parameters", now("kasmina.seed_params", *OF_SLOT)),
             units={"epochs in stage": "none", "vanishing": "none", "exploding": "none"},
             names={"env_id": "env"},
             sort="contribution",
@@ -119,16 +121,16 @@ _GROWTH = Row(
         timeseries_panel(
             "alpha",
             "Blend weight by slot",
-            "Rises in steps from 0 to its target and stays; a weight that swings does not know what it wants.",
+            "Rises in steps from 0 to its target and stays; a swinging weight means an indecisive policy.",
             ("{{env_id}}/{{slot}}", last("kasmina.seed_alpha", *OF_SLOT)),
             width=24,
         ),
     ),
 )
 
-_GERMINATED: Final = latest("kasmina.germinations", "blueprint", agg="sum")
-_FOSSILIZED: Final = latest("kasmina.fossilizations", "blueprint", agg="sum")
-_PRUNED: Final = latest("kasmina.prunes", "blueprint", agg="sum")
+_GERMINATED: Final = last("kasmina.germinations", "blueprint", agg="sum")
+_FOSSILIZED: Final = last("kasmina.fossilizations", "blueprint", agg="sum")
+_PRUNED: Final = last("kasmina.prunes", "blueprint", agg="sum")
 
 _PAYING = Row(
     "Which blueprints pay?",
@@ -136,7 +138,7 @@ _PAYING = Row(
         table_panel(
             "blueprints",
             "Blueprints",
-            "Those that are spawned most are those that succeed most.",
+            "Blueprints that are spawned most succeed most.",
             ("spawned", only_where(_GERMINATED, "> 0")),
             ("fossilized", only_where(_FOSSILIZED, "> 0")),
             ("pruned", only_where(_PRUNED, "> 0")),
@@ -144,13 +146,12 @@ _PAYING = Row(
             ("churn", divided(_PRUNED, _GERMINATED)),
             width=12,
             sort="spawned",
-            limits={"success": BLUEPRINT_SUCCESS},
             units={"spawned": "none", "fossilized": "none", "pruned": "none"},
         ),
         stat_panel(
             "yield",
             "Yield",
-            "Seeds are kept, but not all of them: then nothing was tried.",
+            "Many seeds are kept, but not all: some exploration fails.",
             ("fossilized of germinated", divided(total("kasmina.fossilizations"), total("kasmina.germinations"))),
             limits=YIELD,
             height=8,
@@ -168,7 +169,7 @@ _PAYING = Row(
         stat_panel(
             "slot_use",
             "Slot use",
-            "Most slots have a seed, some are free to be tried.",
+            "Most slots have a seed; some are free for new ones.",
             ("slots in use", _slot_use()),
             limits=SLOT_USE,
             height=8,
@@ -189,7 +190,7 @@ _PAYING = Row(
             ("germinated", _per_episode("kasmina.germinations")),
             ("fossilized", _per_episode("kasmina.fossilizations")),
             ("pruned", _per_episode("kasmina.prunes")),
-            empty="No episode has ended yet.",
+            empty="no episode has ended yet",
             width=12,
         ),
     ),
@@ -199,5 +200,5 @@ KASMINA: Final = Board(
     domain="kasmina",
     title="Kasmina: seeds",
     description="What grows where, which blueprints pay, do seeds pass their gates, are they sound, why did it happen.",
-    rows=(_GROWTH, _PAYING, GATES, SOUNDNESS, HISTORY),
+    rows=(_GROWTH, _PAYING, GATES, SOUNDNESS, HISTORY, GROWN),
 )

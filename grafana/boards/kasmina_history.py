@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.board import Row
-from grafana.logql import events
-from grafana.panel_kinds import bar_gauge_panel, timeseries_panel
-from grafana.promql import divided, latest, only_where, rate
-from grafana.tables import events_table_panel, table_panel, traces_panel
-from grafana.traceql import seeds
+from grafana.layout.board import Row
+from grafana.panels.kinds import bar_gauge_panel, timeseries_panel
+from grafana.panels.tables import events_table_panel, table_panel, traces_panel
+from grafana.queries.logql import events
+from grafana.queries.promql import divided, last, only_where, rate
+from grafana.queries.traceql import seeds
 
-_PASSED: Final = latest("kasmina.gate_evaluations", "gate", agg="sum", passed="true")
+_PASSED: Final = last("kasmina.gate_evaluations", "gate", agg="sum", passed="true")
 _ALIVE: Final = "!~PRUNED|EMBARGOED|RESETTING"
 """Stages whose next one is a decision; the way back to dormant is the same for all."""
 
-_TRIED: Final = latest("kasmina.gate_evaluations", "gate", agg="sum")
+_TRIED: Final = last("kasmina.gate_evaluations", "gate", agg="sum")
 
-_CHANGED: Final = latest("kasmina.stage_changes", "from_stage", "to_stage", agg="sum", from_stage=_ALIVE)
+_CHANGED: Final = last("kasmina.stage_changes", "from_stage", "to_stage", agg="sum", from_stage=_ALIVE)
 
 GATES: Final = Row(
     "Do the seeds pass their gates?",
@@ -81,12 +81,12 @@ HISTORY: Final = Row(
                 "kasmina_inner_epoch": "epoch",
                 "trace_id": "round",
             },
-            empty="No seed changed in this time.",
+            empty="no seed changed in this time",
         ),
         events_table_panel(
             "gate_log",
             "Gates, newest first",
-            "What failed says what the seed lacked.",
+            "Failed checks show what the seed lacked.",
             events("SEED_GATE_EVALUATED", by_env=True, keep='kasmina_slot_id=~"$slot"'),
             {
                 **_SEED,
@@ -99,7 +99,7 @@ HISTORY: Final = Row(
             },
             width=24,
             height=7,
-            empty="No seed came to a gate in this time.",
+            empty="no seed reached a gate in this time",
         ),
         traces_panel(
             "seed_traces",
@@ -108,12 +108,12 @@ HISTORY: Final = Row(
             seeds(),
             width=24,
             height=7,
-            empty="No seed ended in this time.",
+            empty="no seed ended in this time",
         ),
         events_table_panel(
             "causal_log",
             "Causal log, newest first",
-            "Each change can be followed: proposal, verdict, mutation, commit. What the governor blocked has a reason.",
+            "Each change can be traced: proposal, verdict, mutation, commit. Blocked changes have a reason.",
             events("MORPHOLOGY_CAUSAL_LOG", by_env=True, keep='kasmina_slot_id=~"$slot"'),
             {
                 "kasmina_phase": "phase",
@@ -149,7 +149,7 @@ HISTORY: Final = Row(
                 "kasmina_fossilized_seed_count": "fossilized",
             },
             height=5,
-            empty="Only a run of esper-lite that proves a baseline records its topology.",
+            empty="only a run of esper-lite that proves a baseline records its topology",
         ),
     ),
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.board import Row
-from grafana.panel_kinds import timeseries_panel
-from grafana.promql import last
+from grafana.layout.board import Row
+from grafana.panels.kinds import stat_panel, timeseries_panel
+from grafana.queries.promql import last, total
 
 OF_SLOT: Final = ("env_id", "slot")
 _LEGEND: Final = "{{env_id}}/{{slot}}"
-_NO_SEEDS: Final = "No seed is alive, or the log says nothing about its gradients."
+_NO_SEEDS: Final = "no seed is alive, or the log has no gradients of seeds"
 
 SOUNDNESS: Final = Row(
     "Are the seeds sound, and do they differ?",
@@ -20,7 +20,7 @@ SOUNDNESS: Final = Row(
             "Contribution by slot",
             "Above 0: the host is better with the seed than without it. Those below should be pruned.",
             (_LEGEND, last("kasmina.seed_contribution", *OF_SLOT)),
-            empty="Contributions are measured of seeds that blend; esper-lite's log has none.",
+            empty="contributions are measured of seeds that blend, and esper-lite's log has none",
         ),
         timeseries_panel(
             "gradients",
@@ -44,7 +44,7 @@ SOUNDNESS: Final = Row(
         timeseries_panel(
             "stuck",
             "Longest time in a stage, in epochs",
-            "Falls back again and again: no seed stays in a stage for ever.",
+            "Falls back repeatedly: no seed stays in a stage for good.",
             ("longest", last("kasmina.seed_epochs_in_stage", agg="max")),
             ("mean", last("kasmina.seed_epochs_in_stage")),
             unit="none",
@@ -60,7 +60,7 @@ SOUNDNESS: Final = Row(
             ("slowest velocity", last("kasmina.seed_contribution_velocity", agg="min")),
             limits=None,
             unit="short",
-            empty="Interactions need two seeds that blend in one host; esper-lite's log has none.",
+            empty="interactions need two seeds that blend in one host, and esper-lite's log has none",
         ),
         timeseries_panel(
             "diversity",
@@ -76,4 +76,29 @@ SOUNDNESS: Final = Row(
             empty="esper-lite's log has no diversity.",
         ),
     ),
+)
+
+GROWN: Final = Row(
+    "How much did the hosts grow?",
+    (
+        stat_panel(
+            "grown_parameters",
+            "Parameters of seeds, since the run began",
+            "A part of what germinates is kept for good.",
+            ("germinated", total("kasmina.germinated_params")),
+            ("kept for good", total("kasmina.fossilized_params")),
+            width=12,
+            unit="short",
+            empty=_NO_SEEDS,
+        ),
+        timeseries_panel(
+            "kept_improvement",
+            "Improvement of the seed that was kept last",
+            "Above 0: the seed was worth its parameters.",
+            ("percentage points", last("kasmina.fossilized_improvement")),
+            width=12,
+            empty="no seed was kept for good",
+        ),
+    ),
+    is_open=False,
 )

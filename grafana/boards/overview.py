@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.board import Board, Row
-from grafana.logql import events
-from grafana.panel_kinds import ANY_IS_BAD, name_panel, stat_panel, timeseries_panel
-from grafana.promql import age, counted, divided, last, latest, minus, only_where, peak, rate, raw, total
-from grafana.tables import events_table_panel, logs_panel, table_panel, traces_panel
-from grafana.traceql import rounds
+from grafana.boards.overview_details import CONFIGURATION, EVENTS
+from grafana.layout.board import Board, Row
+from grafana.panels.kinds import ANY_IS_BAD, SELDOM, stat_panel, timeseries_panel
+from grafana.panels.limits import HEAD_ENTROPY
+from grafana.panels.states import state_panel, words_panel
+from grafana.panels.tables import events_table_panel, table_panel
+from grafana.queries.logql import events
+from grafana.queries.promql import age, counted, divided, head_entropy, last, minus, peak, rate, raw, total
 
-EVERY_RUN: Final = {"instance": "~.+"}
 OF_ENV: Final = ("env_id",)
 
 _FIRING: Final = raw(
@@ -19,20 +20,36 @@ _FIRING: Final = raw(
     labels=("alertname", "severity", "domain"),
 )
 
+VERDICTS: Final[dict[int, tuple[str, str]]] = {
+    0: ("no alert fires", "green"),
+    1: ("notes only: read the alerts below", "blue"),
+    2: ("warnings: look at the panels that the alerts below name", "orange"),
+    3: ("critical: act on the alerts below, the critical ones first", "red"),
+}
+_SEVERITIES: Final = ("info", "warning", "critical")
+_OF_RUN: Final = 'job=~"$job", instance=~"$instance"'
+_WORST: Final = raw(
+    "max("
+    + " or ".join(
+        f'{number} * ALERTS{{alertstate="firing", severity="{severity}", {_OF_RUN}}}'
+        for number, severity in enumerate(_SEVERITIES, 1)
+    )
+    # Recorded by the same Prometheus while it scrapes the run: without it nobody looked.
+    + f") or 0 * max(run:esper_events:rate5m{{{_OF_RUN}}})",
+)
+
 _STATE = Row(
     "Is the run alive and sound?",
     (
-        name_panel(
+        state_panel(
             "state",
             "State",
-            "running, or finished when it is over; stalled, failed and died page somebody.",
-            only_where(latest("esper.run.status", "esper_run_state", agg="max"), "== 1"),
-            "esper_run_state",
+            "running, or finished when it is over; stalled, failed, died and vanished page a person.",
         ),
         stat_panel(
             "last_event",
             "Age of the last event",
-            "A few seconds while training; it grows after the end.",
+            "A few seconds while training. It goes on growing when the run is over, killed or cut off.",
             ("last event", age("esper.relay.last_record.timestamp")),
         ),
         stat_panel(
@@ -64,10 +81,21 @@ _STATE = Row(
             width=6,
             decimals=1,
         ),
+        words_panel(
+            "judgement",
+            "Verdict",
+            "No alert fires. It is the worst alert that fires; the alerts below say what to look at.",
+            _WORST,
+            VERDICTS,
+            missing_word="no verdict: the run is over, or no rules are evaluated",
+            width=24,
+            height=3,
+        ),
         stat_panel(
             "anomalies",
             "Anomalies since the run began",
-            "Every number is 0. What is not 0 has an alert, a row in the event log and a round with an error status.",
+            "Every number is 0. A red one is never seen in good runs, a yellow one now and then. Each has an alert, a"
+            " row in the event log and a round with an error status.",
             ("NaN or Inf updates", counted("tamiyo.nonfinite_updates")),
             ("gradient explosions", counted("tamiyo.grad_norm_violations", severity="critical")),
             ("instabilities", counted("simic.numerical_instabilities")),
@@ -81,20 +109,24 @@ _STATE = Row(
             ("memory warnings", counted("simic.memory_warnings")),
             ("lost events", counted("esper.log.lost_events")),
             width=24,
+            height=5,
             limits=ANY_IS_BAD,
             unit="none",
             horizontal=True,
+            each=dict.fromkeys(("ratio explosions", "gradient anomalies", "degradations", "reward hacking"), SELDOM),
         ),
         stat_panel(
             "verdict",
-            "Verdict",
-            "All green: the critic fits, the policy still chooses, learning moves.",
+            "Policy in numbers",
+            "No number is coloured: the policy still chooses, its updates are no larger than those of good runs.",
             ("mean reward", last("tolaria.avg_reward")),
             ("median return", last("tamiyo.return_p50")),
             ("value correlation", last("tamiyo.value_target_correlation")),
             ("value NRMSE", last("tamiyo.value_nrmse")),
             ("KL", last("tamiyo.kl_divergence")),
             ("clip fraction", last("tamiyo.clip_fraction")),
+            ("lowest head entropy", head_entropy()),
+            ("determinism", last("tamiyo.policy_determinism")),
             ("decision density", last("tamiyo.decision_density")),
             ("Q variance", last("tamiyo.q_variance")),
             ("inputs clipped", last("tamiyo.observation.clip_fraction")),
@@ -102,6 +134,8 @@ _STATE = Row(
             unit="short",
             decimals=3,
             horizontal=True,
+            each={"lowest head entropy": HEAD_ENTROPY},
+            zero_is_grey=("KL", "clip fraction"),  # of one pass over a rollout as of a policy that has collapsed
         ),
         table_panel(
             "alerts",
@@ -112,22 +146,9 @@ _STATE = Row(
                 _FIRING,
             ),
             names={"alertname": "alert"},
-            width=12,
-            empty="No alert fires.",
-        ),
-        table_panel(
-            "runs",
-            "Runs",
-            "The newest run is running; click one to look at it.",
-            (
-                "_",
-                only_where(
-                    latest("esper.run.status", "job", "instance", "esper_run_state", agg="max", **EVERY_RUN), "== 1"
-                ),
-            ),
-            names={"instance": "run", "esper_run_state": "state"},
-            width=12,
-            links={"run": "/d/esper-run?var-instance=${__value.raw}&${__url_time_range}"},
+            width=24,
+            height=6,
+            empty="no alert fires, or Prometheus has no rules",
         ),
     ),
 )
@@ -164,14 +185,14 @@ _LEARNING = Row(
             "environments",
             "Environments, best and worst",
             "All are near the best; a large fall from the peak is a bad trajectory. Sort by any column.",
-            ("accuracy", latest("tolaria.val_accuracy", *OF_ENV)),
+            ("accuracy", last("tolaria.val_accuracy", *OF_ENV)),
             ("peak", peak("tolaria.val_accuracy", *OF_ENV)),
-            ("from peak", minus(latest("tolaria.val_accuracy", *OF_ENV), peak("tolaria.val_accuracy", *OF_ENV))),
-            ("loss", latest("tolaria.val_loss", *OF_ENV)),
-            ("episode reward", latest("simic.episode_reward", *OF_ENV)),
-            ("growth", latest("simic.param_growth", *OF_ENV)),
-            ("fossilized", latest("simic.fossilized_seeds", *OF_ENV)),
-            ("stability", latest("simic.stability_score", *OF_ENV)),
+            ("from peak", minus(last("tolaria.val_accuracy", *OF_ENV), peak("tolaria.val_accuracy", *OF_ENV))),
+            ("loss", last("tolaria.val_loss", *OF_ENV)),
+            ("episode reward", last("simic.episode_reward", *OF_ENV)),
+            ("growth", last("simic.param_growth", *OF_ENV)),
+            ("fossilized", last("simic.fossilized_seeds", *OF_ENV)),
+            ("stability", last("simic.stability_score", *OF_ENV)),
             height=6,
             sort="accuracy",
         ),
@@ -196,93 +217,10 @@ _LEARNING = Row(
     ),
 )
 
-_CONFIGURATION = Row(
-    "What was run?",
-    (
-        stat_panel(
-            "sizes",
-            "Sizes",
-            "What the recipe says.",
-            ("environments", last("simic.envs", agg="max")),
-            ("rounds", last("simic.max_batches", agg="max")),
-            ("episodes", last("simic.max_episodes", agg="max")),
-            ("epochs an episode", last("simic.max_epochs", agg="max")),
-            ("host parameters", last("simic.host_params", agg="max")),
-            ("parameter budget", last("simic.param_budget", agg="max")),
-            (
-                "ranks",
-                raw(
-                    'count(count by (rank) (esper_events_total{job=~"$job",instance=~"$instance",rank!=""}))',
-                    signals=("esper.events",),
-                ),
-            ),
-            width=24,
-            unit="none",
-            horizontal=True,
-            empty="No TRAINING_STARTED was read, or the log has no such field.",
-        ),
-        events_table_panel(
-            "configuration",
-            "Configuration",
-            "One row for each start of training: each A/B arm and each resume is one.",
-            events("TRAINING_STARTED"),
-            {
-                "esper_run_id": "run",
-                "esper_group_id": "group",
-                "simic_task": "task",
-                "simic_seed": "seed",
-                "simic_reward_mode": "reward mode",
-                "simic_lr": "lr",
-                "simic_clip_ratio": "clip",
-                "simic_entropy_coef": "entropy coefficient",
-                "simic_entropy_anneal": "anneal",
-                "simic_gamma": "gamma",
-                "simic_slot_ids": "slots",
-                "simic_policy_device": "device",
-                "simic_world_size": "ranks",
-                "simic_amp_enabled": "AMP",
-                "simic_compile_enabled": "compile",
-                "simic_resume_path": "resumed from",
-                "simic_start_episode": "first episode",
-                "simic_proof_baseline_mode": "baseline",
-            },
-            height=4,
-            since="7d",
-        ),
-    ),
-)
-
-_EVENTS = Row(
-    "What happened?",
-    (
-        traces_panel(
-            "rounds",
-            "Rounds with an anomaly",
-            "Empty. Each row is the trace of a round whose status says what went wrong.",
-            rounds(only_anomalous=True),
-            width=12,
-            empty="No round had an anomaly.",
-        ),
-        traces_panel(
-            "all_rounds",
-            "Rounds",
-            "One trace for each round, none much longer than the others.",
-            rounds(),
-            width=12,
-        ),
-        logs_panel(
-            "event_log",
-            "Event log",
-            "Informational lines. Choose domain, severity and environment above.",
-            events(by_env=False, keep='esper_event_type=~"$domain" | severity_text=~"$severity"'),
-        ),
-    ),
-)
-
 OVERVIEW: Final = Board(
     domain="run",
     title="Run overview",
     description="Is the run alive, does it learn, what was run, what happened.",
-    rows=(_STATE, _LEARNING, _CONFIGURATION, _EVENTS),
+    rows=(_STATE, _LEARNING, CONFIGURATION, EVENTS),
     has_event_log=True,
 )

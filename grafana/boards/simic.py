@@ -1,25 +1,26 @@
-"""Simic: what is rewarded, how episodes end, who contributed, how groups differ, what looks like cheating."""
+"""Simic: rewards, ends of episodes, contributions, groups, suspicious behaviour."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from grafana.board import Board, Row
 from grafana.boards.simic_attribution import ATTRIBUTION
-from grafana.boards.simic_groups import DETECTIONS, GROUPS
-from grafana.limits import PBRS_SHARE, SIGN
-from grafana.logql import events
-from grafana.panel_kinds import bar_gauge_panel, timeseries_panel
-from grafana.promql import Prom, averaged, divided, last, latest, only_where, raw, select
-from grafana.tables import events_table_panel, table_panel
+from grafana.boards.simic_groups import DETECTIONS, GROUPS, TOTALS
+from grafana.layout.board import Board, Row
+from grafana.panels.kinds import bar_gauge_panel, timeseries_panel
+from grafana.panels.limits import PBRS_SHARE
+from grafana.panels.tables import events_table_panel, table_panel
+from grafana.queries.logql import events
+from grafana.queries.promql import Prom, averaged, divided, last, only_where, raw, select
+from grafana.queries.truth import value
 
 OF_ENV: Final = ("env_id",)
 PER_CENT: Final = "percent"
-_NO_REWARDS: Final = "The log has no reward by step."
+_NO_REWARDS: Final = "the log has no reward by step"
 
 
 def _size(selector: str, name: str) -> Prom:
-    return raw(f"sum by (group_id) (abs({selector}))", labels=("group_id",), signals=(name,))
+    return raw(f"sum by (group_id) (abs({value(selector)}))", labels=("group_id",), signals=(name,))
 
 
 def _pbrs_share() -> Prom:
@@ -29,8 +30,8 @@ def _pbrs_share() -> Prom:
 
 
 def _share_with(component: str) -> Prom:
-    """Of the newest steps of the environments, the share in which a penalty is not 0."""
-    text = f"avg by (group_id) ({select('simic.reward_component', component=component)} != bool 0)"
+    """Share of the environments whose newest step has a penalty other than 0."""
+    text = f"avg by (group_id) ({value(select('simic.reward_component', component=component))} != bool 0)"
     return raw(text, labels=("group_id",), unit="percentunit", signals=("simic.reward_component",))
 
 
@@ -48,18 +49,17 @@ _REWARDS = Row(
             _not_zero(last("simic.reward_component", "component")),
             width=16,
             height=11,
-            stacked=True,
             empty=_NO_REWARDS,
         ),
         bar_gauge_panel(
             "waterfall",
             "From addends to the reward, mean of a step",
             "What is earned outweighs rents and penalties; the first bar is their sum. A sample at each scrape, over "
-            "the time shown: choose a time within the run. The exact sums stand in the table below.",
+            "the whole run. The table below has the exact sums.",
             ("= reward", averaged("simic.step_reward")),
             ("{{component}}", _not_zero(averaged("simic.reward_component", "component"))),
             height=11,
-            limits=SIGN,
+            signed=True,
             empty=_NO_REWARDS,
         ),
         timeseries_panel(
@@ -67,12 +67,12 @@ _REWARDS = Row(
             "Reward of the episodes by environment",
             "Rises; no environment stays below 0.",
             last("simic.episode_reward", *OF_ENV),
-            empty="No episode has ended yet.",
+            empty="no episode has ended yet",
         ),
         timeseries_panel(
             "pbrs_share",
             "Shaping in the reward",
-            "Potential-based shaping is a tenth to four tenths of the reward: it guides, it does not decide.",
+            "Potential-based shaping is a tenth to four tenths of the reward: it guides and does not dominate.",
             ("potential-based", _pbrs_share()),
             ("all shaping", last("simic.shaped_reward_fraction")),
             limits=PBRS_SHARE,
@@ -113,7 +113,7 @@ _REWARDS = Row(
                 "trace_id": "trace",
             },
             height=7,
-            empty="No round has ended in this time.",
+            empty="no round has ended in this time",
         ),
     ),
 )
@@ -130,24 +130,24 @@ _OUTCOMES = Row(
             second={"reward": "short"},
             unit=PER_CENT,
             limits=None,
-            empty="No episode has ended yet.",
+            empty="no episode has ended yet",
         ),
         table_panel(
             "outcomes",
             "Last episode by environment",
             "High accuracy for little growth, and fossilized seeds that contribute.",
-            ("accuracy", latest("simic.final_accuracy", *OF_ENV)),
-            ("reward", latest("simic.episode_reward", *OF_ENV)),
-            ("growth", latest("simic.param_growth", *OF_ENV)),
-            ("fossilized", latest("simic.fossilized_seeds", *OF_ENV)),
-            ("contributing", latest("simic.contributing_fossilized_seeds", *OF_ENV)),
-            ("germinated", latest("simic.episode_germinations", *OF_ENV)),
-            ("pruned", latest("simic.episode_prunes", *OF_ENV)),
-            ("fossilize actions", latest("simic.episode_fossilizations", *OF_ENV)),
-            ("stability", latest("simic.stability_score", *OF_ENV)),
-            ("epochs", latest("simic.episode_length", *OF_ENV)),
-            ("last accuracy change", latest("simic.accuracy_delta", *OF_ENV)),
-            ("last reward", latest("simic.step_reward", *OF_ENV)),
+            ("accuracy", last("simic.final_accuracy", *OF_ENV)),
+            ("reward", last("simic.episode_reward", *OF_ENV)),
+            ("growth", last("simic.param_growth", *OF_ENV)),
+            ("fossilized", last("simic.fossilized_seeds", *OF_ENV)),
+            ("contributing", last("simic.contributing_fossilized_seeds", *OF_ENV)),
+            ("germinated", last("simic.episode_germinations", *OF_ENV)),
+            ("pruned", last("simic.episode_prunes", *OF_ENV)),
+            ("fossilize actions", last("simic.episode_fossilizations", *OF_ENV)),
+            ("stability", last("simic.stability_score", *OF_ENV)),
+            ("epochs", last("simic.episode_length", *OF_ENV)),
+            ("last accuracy change", last("simic.accuracy_delta", *OF_ENV)),
+            ("last reward", last("simic.step_reward", *OF_ENV)),
             names={"env_id": "env"},
             width=16,
             sort="reward",
@@ -160,7 +160,7 @@ _OUTCOMES = Row(
                 "fossilize actions": "none",
                 "epochs": "none",
             },
-            empty="No episode has ended yet.",
+            empty="no episode has ended yet",
         ),
     ),
 )
@@ -169,5 +169,5 @@ SIMIC: Final = Board(
     domain="simic",
     title="Simic: rewards and attribution",
     description="What is rewarded, how do episodes end, which seeds contributed, do groups differ, does anybody cheat.",
-    rows=(_REWARDS, _OUTCOMES, ATTRIBUTION, GROUPS, DETECTIONS),
+    rows=(_REWARDS, _OUTCOMES, ATTRIBUTION, GROUPS, DETECTIONS, TOTALS),
 )

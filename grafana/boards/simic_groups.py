@@ -1,30 +1,30 @@
-"""Simic: how the groups of an A/B run differ, and what was detected."""
+"""Simic: differences between the groups of an A/B run, and detected problems."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from esper_otel.events import EVENT_TYPES
-from grafana.board import Row
-from grafana.limits import YIELD
-from grafana.logql import events
-from grafana.panel_kinds import bar_gauge_panel, timeseries_panel
-from grafana.promql import Prom, divided, increase, last, latest, only_where
-from grafana.tables import events_table_panel, table_panel
+from grafana.layout.board import Row
+from grafana.panels.kinds import bar_gauge_panel, stat_panel, timeseries_panel
+from grafana.panels.limits import SUSPICIONS, YIELD
+from grafana.panels.tables import events_table_panel, table_panel
+from grafana.queries.logql import events
+from grafana.queries.promql import Prom, divided, increase, last, only_where, total
 
 PER_CENT: Final = "percent"
 
 
 def _since(name: str) -> Prom:
-    """What a counter counted since the run began, by group."""
-    return latest(name, agg="sum")
+    """Increase of a counter since the run began, by group."""
+    return last(name, agg="sum")
 
 
 _EPISODES: Final = _since("simic.episodes")
 
 
 def _arms(expression: Prom) -> Prom:
-    """Leaves out the group of what concerns the process, which trains nothing in an A/B run."""
+    """``expression`` without the group of the process itself, which trains nothing in an A/B run."""
     text = f"({expression.text}) and on (group_id) ({_EPISODES.text} > 0)"
     return Prom(text=text, signals=expression.signals, labels=expression.labels, unit=expression.unit)
 
@@ -38,13 +38,13 @@ GROUPS: Final = Row(
             "One row in a run without groups. The group with more accuracy for less growth leads, unless an anomaly "
             "speaks against it.",
             ("episodes", only_where(_EPISODES, "> 0")),
-            ("accuracy", latest("simic.final_accuracy")),
-            ("rolling accuracy", latest("tolaria.rolling_accuracy")),
-            ("reward", latest("simic.episode_reward")),
-            ("growth", latest("simic.param_growth")),
-            ("stability", latest("simic.stability_score")),
+            ("accuracy", last("simic.final_accuracy")),
+            ("rolling accuracy", last("tolaria.rolling_accuracy")),
+            ("reward", last("simic.episode_reward")),
+            ("growth", last("simic.param_growth")),
+            ("stability", last("simic.stability_score")),
             ("yield", _arms(divided(_since("kasmina.fossilizations"), _since("kasmina.germinations")))),
-            ("entropy", latest("tamiyo.entropy")),
+            ("entropy", last("tamiyo.entropy")),
             ("rollbacks", _arms(_since("tolaria.rollbacks"))),
             ("instabilities", _arms(_since("simic.numerical_instabilities"))),
             ("reward hacking", _arms(_since("simic.reward_hacking_suspicions"))),
@@ -62,9 +62,9 @@ GROUPS: Final = Row(
         bar_gauge_panel(
             "group_reward",
             "Mean reward of a round by group",
-            "The longer bar leads.",
+            "Of groups with one reward function the larger leads; groups with different ones are compared by accuracy.",
             ("{{group_id}}", last("tolaria.avg_reward")),
-            limits="simic.episode_reward",
+            signed=True,
             width=5,
             height=6,
         ),
@@ -90,7 +90,7 @@ GROUPS: Final = Row(
         events_table_panel(
             "modes",
             "Reward mode of each group",
-            "What was meant to be compared.",
+            "The modes under comparison.",
             events("TRAINING_STARTED"),
             {
                 "esper_group_id": "group",
@@ -101,7 +101,7 @@ GROUPS: Final = Row(
             width=8,
             height=6,
             since="7d",
-            empty="Training began over a week ago.",
+            empty="training began over a week ago",
         ),
     ),
 )
@@ -126,7 +126,7 @@ _EVENTS: Final = tuple(
 )
 
 DETECTIONS: Final = Row(
-    "Does anybody cheat, does anything break?",
+    "Does any seed cheat, does anything break?",
     (
         timeseries_panel(
             "detections",
@@ -135,15 +135,15 @@ DETECTIONS: Final = Row(
             *((name, only_where(_arms(increase(signal)), "> 0")) for name, signal in _DETECTIONS),
             unit="none",
             limits=None,
-            empty="Nothing was detected.",
+            empty="nothing was detected",
         ),
         bar_gauge_panel(
             "hacking",
             "Suspicions of reward hacking by pattern, since the run began",
             "Short bars. attribution_ratio: a seed is credited with far more than the host gained. "
             "ransomware_signature: a seed is needed by a host that got worse.",
-            _arms(latest("simic.reward_hacking_suspicions", "pattern", agg="sum")),
-            limits=None,
+            _arms(last("simic.reward_hacking_suspicions", "pattern", agg="sum")),
+            limits=SUSPICIONS,
             unit="none",
         ),
         timeseries_panel(
@@ -152,11 +152,11 @@ DETECTIONS: Final = Row(
             "Empty.",
             last("simic.accuracy_drop"),
             unit=PER_CENT,
-            empty="Performance never degraded.",
+            empty="performance never degraded",
         ),
         events_table_panel(
             "anomalies",
-            "What was detected, newest first",
+            "Detections, newest first",
             "Few rows, and no critical ones.",
             events(*_EVENTS),
             {
@@ -174,7 +174,58 @@ DETECTIONS: Final = Row(
                 "simic_threshold": "threshold",
                 "trace_id": "round",
             },
-            empty="Nothing was detected.",
+            empty="nothing was detected",
         ),
     ),
+)
+
+TOTALS: Final = Row(
+    "What happened since the run began?",
+    (
+        stat_panel(
+            "totals",
+            "Counted since the run began",
+            "Rounds, rewards and counterfactuals grow together; one start unless the run was resumed.",
+            ("starts", total("simic.training_starts")),
+            ("rounds", total("tolaria.batches")),
+            ("rewards", total("simic.rewards")),
+            ("counterfactuals", total("simic.counterfactuals")),
+            ("checkpoints loaded", total("simic.checkpoints_loaded")),
+            width=16,
+            unit="none",
+            horizontal=True,
+            empty="a log of esper-lite holds some of them only",
+        ),
+        stat_panel(
+            "length",
+            "Length of the run",
+            "As long as planned.",
+            ("length", last("esper.run_length", agg="max")),
+            empty="the run still goes on, or ended without an event",
+        ),
+        stat_panel(
+            "checkpoint_size",
+            "Size of the newest checkpoint",
+            "It grows with the hosts.",
+            ("checkpoint", last("simic.checkpoint_size", agg="max")),
+            empty="no checkpoint was saved",
+        ),
+        timeseries_panel(
+            "batch_accuracy",
+            "Accuracy of the batch",
+            "Rises and levels off.",
+            ("this batch", last("simic.batch_accuracy")),
+            unit="percent",
+            empty="the producer reports no statistics of batches",
+        ),
+        timeseries_panel(
+            "seed_growth",
+            "Seed parameters over host parameters, by environment",
+            "Small: every parameter of a seed pays rent.",
+            ("{{env_id}}", last("simic.seed_growth", "env_id")),
+            width=16,
+            empty="the reward has no such part",
+        ),
+    ),
+    is_open=False,
 )

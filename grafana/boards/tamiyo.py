@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.board import Board, Row
+from grafana.boards.tamiyo_details import INPUT_DETAILS, STATE_DETAILS, UPDATE_DETAILS
 from grafana.boards.tamiyo_gradients import GRADIENTS, HEADS
 from grafana.boards.tamiyo_updates import CRITIC, LOSSES, TRUST_REGION
-from grafana.logql import events
-from grafana.panel_kinds import ANY_IS_BAD, bar_gauge_panel, stat_panel, timeseries_panel
-from grafana.promql import divided, increase, last, rate, total
-from grafana.tables import events_table_panel
+from grafana.layout.board import Board, Row
+from grafana.panels.kinds import ANY_IS_BAD, bar_gauge_panel, stat_panel, timeseries_panel
+from grafana.panels.tables import events_table_panel
+from grafana.queries.logql import events
+from grafana.queries.promql import divided, increase, last, rate, total
 
 _DECISIONS = Row(
     "What does it decide, and on what?",
@@ -32,16 +33,16 @@ _DECISIONS = Row(
         bar_gauge_panel(
             "q_values",
             "Estimated Q by operation",
-            "The operations differ: a variance under 0.01 tells nothing apart.",
+            "The operations differ: with a variance under 0.01 they are indistinguishable.",
             ("{{op}}", last("tamiyo.op_q_values", "op")),
             ("variance", last("tamiyo.q_variance")),
             ("spread", last("tamiyo.q_spread")),
             limits=None,
-            empty="The policy has no Q head.",
+            empty="the policy has no Q head",
         ),
         timeseries_panel(
             "choice",
-            "How free and how sure the choices are",
+            "Freedom and confidence of the choices",
             "Density above 0.7; confidence rises without reaching 1.",
             ("decision density", last("tamiyo.decision_density")),
             ("forced steps", last("tamiyo.forced_step_fraction")),
@@ -78,7 +79,7 @@ _DECISIONS = Row(
         events_table_panel(
             "decisions",
             "Latest decisions",
-            "Confidence under 1, the reward near what the value promised. Forced choices have no alternative.",
+            "Confidence under 1, the reward near the predicted value. Forced choices have no alternative.",
             events("TAMIYO_DECISION", by_env=True),
             {
                 "tamiyo_env_id": "environment",
@@ -102,5 +103,5 @@ TAMIYO: Final = Board(
     domain="tamiyo",
     title="Tamiyo: policy",
     description="Is the policy update sound, does the policy learn, what does it decide.",
-    rows=(TRUST_REGION, LOSSES, CRITIC, GRADIENTS, HEADS, _DECISIONS),
+    rows=(TRUST_REGION, LOSSES, CRITIC, GRADIENTS, HEADS, _DECISIONS, UPDATE_DETAILS, STATE_DETAILS, INPUT_DETAILS),
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.board import Row
-from grafana.panel_kinds import quantiles_panel, state_timeline_panel, timeseries_panel
-from grafana.promql import increase, last, latest, mean, quantile
-from grafana.tables import table_panel
+from grafana.layout.board import Row
+from grafana.panels.kinds import quantiles_panel, timeseries_panel
+from grafana.panels.limits import HEAD_ENTROPY
+from grafana.panels.states import state_timeline_panel
+from grafana.panels.tables import table_panel
+from grafana.queries.promql import head_entropy, increase, last, mean, quantile
 
 GRADIENTS: Final = Row(
     "Are the gradients healthy?",
@@ -63,7 +65,7 @@ GRADIENTS: Final = Row(
             width=6,
             height=7,
             second={"loss scale": "short"},
-            empty="The policy does not train with AMP.",
+            empty="the policy does not train with AMP",
         ),
         timeseries_panel(
             "recurrent",
@@ -77,7 +79,7 @@ GRADIENTS: Final = Row(
             limits="tamiyo.lstm_rms",
             width=12,
             height=7,
-            empty="The policy has no recurrent state.",
+            empty="the policy has no recurrent state",
         ),
     ),
 )
@@ -89,17 +91,18 @@ HEADS: Final = Row(
         table_panel(
             "heads",
             "Heads now",
-            "Entropy green (a head that mattered in few steps may be low), gradient norms alike, ratios near 1.",
-            ("entropy", latest("tamiyo.head_entropy", *_BY_HEAD)),
-            ("gradient norm", latest("tamiyo.head_grad_norm", *_BY_HEAD)),
-            ("largest ratio", latest("tamiyo.head_policy_ratio_max", *_BY_HEAD, agg="max")),
-            ("KL", latest("tamiyo.head_kl", *_BY_HEAD)),
-            ("clipped", latest("tamiyo.head_clip_fraction", *_BY_HEAD)),
-            ("active", latest("tamiyo.head_active_fraction", *_BY_HEAD)),
-            ("learnable", latest("tamiyo.head_learnable_fraction", *_BY_HEAD)),
-            ("NaN", latest("tamiyo.head_nan_detected", *_BY_HEAD, agg="max")),
-            ("Inf", latest("tamiyo.head_inf_detected", *_BY_HEAD, agg="max")),
+            "Entropy, of its maximum in the steps with a choice, is far from 0; gradient norms alike, ratios near 1.",
+            ("entropy", head_entropy(*_BY_HEAD)),
+            ("gradient norm", last("tamiyo.head_grad_norm", *_BY_HEAD)),
+            ("largest ratio", last("tamiyo.head_policy_ratio_max", *_BY_HEAD, agg="max")),
+            ("KL", last("tamiyo.head_kl", *_BY_HEAD)),
+            ("clipped", last("tamiyo.head_clip_fraction", *_BY_HEAD)),
+            ("active", last("tamiyo.head_active_fraction", *_BY_HEAD)),
+            ("learnable", last("tamiyo.head_learnable_fraction", *_BY_HEAD)),
+            ("NaN", last("tamiyo.head_nan_detected", *_BY_HEAD, agg="max")),
+            ("Inf", last("tamiyo.head_inf_detected", *_BY_HEAD, agg="max")),
             height=10,
+            limits={"entropy": HEAD_ENTROPY},
         ),
         timeseries_panel(
             "head_entropy",
@@ -127,7 +130,7 @@ HEADS: Final = Row(
             states={0: ("none", "green"), 1: ("met", "red")},
             width=24,
             height=7,
-            empty="The producer does not look for NaN by head.",
+            empty="the producer does not look for NaN by head",
         ),
     ),
 )

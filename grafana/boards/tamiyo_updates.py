@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.board import Row
-from grafana.panel_kinds import stat_panel, timeseries_panel
-from grafana.promql import last, total
+from grafana.layout.board import Row
+from grafana.panels.kinds import stat_panel, timeseries_panel
+from grafana.queries.promql import last, total
 
 TRUST_REGION: Final = Row(
     "Do the updates stay within the trust region?",
@@ -14,20 +14,21 @@ TRUST_REGION: Final = Row(
         timeseries_panel(
             "kl",
             "KL divergence",
-            "Around 0.01, under the dashed lines; the largest step is not far above the mean.",
-            ("KL(old || new)", last("tamiyo.kl_divergence")),
-            ("KL(new || old)", last("tamiyo.kl_reverse")),
-            ("largest step", last("tamiyo.approx_kl_max", agg="max")),
+            "Around 0.01, under the dashed lines; the largest step is not far above the mean. Joint over the heads "
+            "used, while the update is under way; means are k3 estimates of sampled steps, the largest step is exact.",
+            ("KL(old || new), k3", last("tamiyo.kl_divergence")),
+            ("KL(new || old), k3", last("tamiyo.kl_reverse")),
+            ("largest step, exact", last("tamiyo.approx_kl_max", agg="max")),
             limits="tamiyo.kl_divergence",
             log=True,
         ),
         timeseries_panel(
             "clipping",
-            "Clipped steps",
-            "0.05 to 0.2, the same from above and below.",
-            ("clipped", last("tamiyo.clip_fraction")),
-            ("from above", last("tamiyo.clip_fraction_positive")),
-            ("from below", last("tamiyo.clip_fraction_negative")),
+            "Steps outside the clip range",
+            "0.05 to 0.2, the same above and below. Some keep their gradient: the loss takes the worse side.",
+            ("outside", last("tamiyo.clip_fraction")),
+            ("above", last("tamiyo.clip_fraction_positive")),
+            ("below", last("tamiyo.clip_fraction_negative")),
             limits="tamiyo.clip_fraction",
         ),
         timeseries_panel(
@@ -72,8 +73,8 @@ LOSSES: Final = Row(
             "Losses",
             "The value loss falls; the policy loss stays near 0 and is not a goal.",
             ("policy", last("tamiyo.policy_loss")),
-            ("value", last("tamiyo.value_loss")),
-            ("entropy", last("tamiyo.entropy_loss")),
+            ("value, half the squared error", last("tamiyo.value_loss")),
+            ("entropy, times its coefficient", last("tamiyo.entropy_loss")),
             ("Q auxiliary", last("tamiyo.q_aux_loss")),
         ),
         timeseries_panel(
@@ -89,8 +90,9 @@ LOSSES: Final = Row(
         ),
         timeseries_panel(
             "returns",
-            "Returns",
-            "The median rises; the 10th percentile is above 0.",
+            "λ-returns",
+            "The median rises; the 10th percentile is above 0. They are the critic's targets and contain its estimate; "
+            "rewards alone are on Simic's board.",
             ("p90", last("tamiyo.return_p90")),
             ("p50", last("tamiyo.return_p50")),
             ("p10", last("tamiyo.return_p10")),
@@ -106,13 +108,14 @@ CRITIC: Final = Row(
         timeseries_panel(
             "critic_fit",
             "Fit of the critic",
-            "Explained variance and correlation rise towards 1, NRMSE stays under 1. While the return variance is low "
-            "(1 below), explained variance means nothing.",
+            "Of the critic that played the rollout, before it learns from it. Explained variance and correlation rise "
+            "towards 1, NRMSE falls under 1. While the return variance is low (1 below), explained variance means "
+            "nothing.",
             ("explained variance", last("tamiyo.explained_variance")),
             ("correlation", last("tamiyo.value_target_correlation")),
             ("NRMSE", last("tamiyo.value_nrmse")),
             ("low return variance", last("tamiyo.ev_low_return_variance", agg="max")),
-            limits="tamiyo.explained_variance",
+            limits=None,
             between=(-1.0, 1.5),
         ),
         timeseries_panel(
@@ -137,7 +140,8 @@ CRITIC: Final = Row(
         stat_panel(
             "distribution",
             "Advantages and returns",
-            "Green: the advantages have spread 1, no tails, and half of them are positive.",
+            "Of the advantages that the loss used, normalised over all ranks. Green: no tails, and about half of them "
+            "are positive; on one rank mean and spread are 0 and 1 by construction.",
             ("advantage mean", last("tamiyo.advantage_mean")),
             ("advantage spread", last("tamiyo.advantage_std")),
             ("advantage skewness", last("tamiyo.advantage_skewness")),

@@ -1,42 +1,45 @@
-"""Telemetry health: is what the other dashboards show true, fresh and complete."""
+"""Telemetry health: freshness, completeness and delivery of the data behind the other dashboards."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from grafana.board import Board, Row
-from grafana.logql import events
-from grafana.panel_kinds import ANY_IS_BAD, COLOURS, stat_panel, state_timeline_panel, timeseries_panel
-from grafana.promql import Prom, age, counted, increase, last, latest, only_where, rate, raw
-from grafana.tables import events_table_panel, table_panel
+from grafana.layout.board import Board, Row
+from grafana.panels.kinds import ANY_IS_BAD, stat_panel, timeseries_panel
+from grafana.panels.states import state_timeline_panel
+from grafana.panels.tables import events_table_panel, table_panel
+from grafana.queries.logql import events
+from grafana.queries.promql import Prom, age, counted, increase, last, only_where, rate, raw, state
+from grafana.queries.truth import STATES, value, window
 
-_NO_COLLECTOR: Final = "Nothing is scraped from a collector."
+_NO_HEARTBEATS: Final = "esper-lite's log has no heartbeats."
+_NO_GPU: Final = "no GPU is measured"
+_NO_COLLECTOR: Final = "nothing is scraped from a collector"
 _DROPPED_EARLY: Final = "otelcol_processor_tail_sampling_sampling_trace_dropped_too_early"
 _CHOSEN: Final = 'job=~"$job", instance=~"$instance"'
 
 
 def _scraped(metric: str, unit: str = "short") -> Prom:
-    """What Prometheus says about its scrapes of the run."""
-    return raw(f"max by (instance) ({metric}{{{_CHOSEN}}})", labels=("instance",), unit=unit)
+    """Prometheus' own metric about its scrapes of the run."""
+    return raw(f"max by (instance) ({value(f'{metric}{{{_CHOSEN}}}')})", labels=("instance",), unit=unit)
 
 
 def _collector(metric: str, *by: str, function: str = "rate", unit: str = "cps") -> Prom:
     """A metric of the OpenTelemetry collector, which knows no run."""
-    inner = f"{function}({metric}[$__rate_interval])" if function else metric
+    inner = f"{function}({metric}[{window()}])" if function else value(f"{metric}{{}}")
     labels = ("instance", *by)
     return raw(f"sum by ({', '.join(labels)}) ({inner})", labels=labels, unit=unit)
 
 
 _FRESH = Row(
-    "Is the run heard of?",
+    "Does the run report?",
     (
         state_timeline_panel(
             "states",
             "State of the run",
-            "One lane: running, then finished.",
-            ("{{esper_run_state}}", only_where(last("esper.run.status", "esper_run_state", agg="max"), "== 1")),
-            states={1: ("is", "green")},
-            colours=COLOURS,
+            "One lane: running, then finished. Vanished: it lived when it was last scraped, over a minute before.",
+            ("{{instance}}", state()),
+            states=STATES,
             width=12,
             height=6,
         ),
@@ -52,12 +55,12 @@ _FRESH = Row(
             decimals=0,
             width=12,
             height=6,
-            empty="The log is an esper-lite one, which has no heartbeats, or has no such event yet.",
+            empty="the log is of esper-lite, which has no heartbeats, or has no such event yet",
         ),
         timeseries_panel(
             "lag",
             "Lag of the relay",
-            "Under a second. Where it grows, the relay reads slower than the run writes.",
+            "Under a second. If it grows, the relay reads more slowly than the run writes.",
             last("esper.relay.lag", agg="max"),
         ),
         timeseries_panel(
@@ -75,7 +78,7 @@ _FRESH = Row(
             ("waiting events", last("esper.log.pending_events", agg="max")),
             second={"waiting events": "short"},
             unit="s",
-            empty="The log is an esper-lite one, which has no heartbeats.",
+            empty="the log is of esper-lite, which has no heartbeats",
         ),
     ),
 )
@@ -85,7 +88,7 @@ _COMPLETE = Row(
     (
         stat_panel(
             "losses",
-            "Left out, since the run began",
+            "Dropped, since the run began",
             "Every number is 0.",
             ("lost events", counted("esper.log.lost_events")),
             ("rejected lines", counted("esper.telemetry.rejected_records")),
@@ -95,6 +98,7 @@ _COMPLETE = Row(
             ("cut spans", counted("esper.relay.cut_spans")),
             ("refused items", counted("esper.relay.refused")),
             ("sensor faults", counted("esper.sensor.faults")),
+            ("failed reads", counted("esper.relay.read_errors")),
             width=24,
             limits=ANY_IS_BAD,
             unit="none",
@@ -103,7 +107,7 @@ _COMPLETE = Row(
         timeseries_panel(
             "events",
             "Events by type",
-            "All types go on; one that stops has lost its producer.",
+            "All types continue; a type that stops has lost its producer.",
             rate("esper.events", "event_type"),
             width=12,
         ),
@@ -111,19 +115,19 @@ _COMPLETE = Row(
             "nonfinite",
             "Values that were not finite",
             "Empty. A field that is here was NaN or infinite and is not exported until it is a number again.",
-            ("values", only_where(latest("esper.telemetry.nonfinite", "event_type", "field", agg="sum"), "> 0")),
+            ("values", only_where(last("esper.telemetry.nonfinite", "event_type", "field", agg="sum"), "> 0")),
             names={"event_type": "event"},
             width=12,
-            empty="Every value was finite.",
+            empty="every value was finite",
         ),
         table_panel(
             "rejected",
-            "Lines that became no event",
+            "Rejected lines of the log",
             "Empty.",
-            ("lines", only_where(latest("esper.telemetry.rejected_records", "reason", agg="sum"), "> 0")),
+            ("lines", only_where(last("esper.telemetry.rejected_records", "reason", agg="sum"), "> 0")),
             height=6,
             width=12,
-            empty="Every line became an event.",
+            empty="every line became an event",
         ),
         events_table_panel(
             "faults",
@@ -133,7 +137,7 @@ _COMPLETE = Row(
             {"esper_event_type": "event", "severity_text": "severity", "Line": "what"},
             width=12,
             height=6,
-            empty="Nothing was lost and no sensor failed.",
+            empty="nothing was lost and no sensor failed",
         ),
     ),
 )
@@ -146,15 +150,15 @@ _DELIVERED = Row(
             "Delivered by OTLP",
             "As many as are produced.",
             rate("esper.relay.exported", "signal"),
-            empty="The relay sends nothing by OTLP: OTEL_EXPORTER_OTLP_ENDPOINT is not set.",
+            empty="the relay sends nothing by OTLP, because OTEL_EXPORTER_OTLP_ENDPOINT is not set",
         ),
         timeseries_panel(
             "export_failures",
             "Failed and refused exports",
-            "0. Failed ones are tried again, refused items are lost.",
+            "0. Failed exports are retried; refused items are lost.",
             ("failed {{signal}}", increase("esper.relay.export_failures", "signal")),
             ("refused {{signal}}", increase("esper.relay.refused", "signal")),
-            empty="The relay sends nothing by OTLP: OTEL_EXPORTER_OTLP_ENDPOINT is not set.",
+            empty="the relay sends nothing by OTLP, because OTEL_EXPORTER_OTLP_ENDPOINT is not set",
         ),
         timeseries_panel(
             "scrapes",
@@ -164,12 +168,12 @@ _DELIVERED = Row(
             ("time", _scraped("scrape_duration_seconds", "s")),
             second={"time": "s"},
             unit="short",
-            empty="The run is not scraped: its metrics come through a collector.",
+            empty="its metrics come through a collector, so that it is not scraped",
         ),
         timeseries_panel(
             "collector_flow",
             "Collector: received and sent",
-            "What is received is sent.",
+            "The collector sends everything that it receives.",
             ("received spans", _collector("otelcol_receiver_accepted_spans")),
             ("received points", _collector("otelcol_receiver_accepted_metric_points")),
             ("received log events", _collector("otelcol_receiver_accepted_log_records")),
@@ -181,7 +185,7 @@ _DELIVERED = Row(
         timeseries_panel(
             "collector_losses",
             "Collector: refused and lost",
-            "0. Refused is tried again by the relay; what could not be queued is lost.",
+            "0. The relay retries refused items; items that could not be queued are lost.",
             ("refused spans", _collector("otelcol_receiver_refused_spans")),
             ("refused log events", _collector("otelcol_receiver_refused_log_records")),
             ("not queued spans", _collector("otelcol_exporter_enqueue_failed_spans")),
@@ -222,9 +226,63 @@ _DELIVERED = Row(
     ),
 )
 
+_INSIDE = Row(
+    "What do the log and the sensors cost?",
+    (
+        timeseries_panel(
+            "log_growth",
+            "Events accepted by the log",
+            "Steady while the run goes on.",
+            ("events", last("esper.log.emitted_events", agg="sum")),
+            empty=_NO_HEARTBEATS,
+        ),
+        timeseries_panel(
+            "log_size",
+            "Bytes of the log",
+            "Far fewer bytes wait than were written.",
+            ("written", last("esper.log.written_size", agg="sum")),
+            ("waiting", last("esper.log.pending_size", agg="sum")),
+            log=True,
+            empty=_NO_HEARTBEATS,
+        ),
+        stat_panel(
+            "log_open",
+            "Log open for",
+            "As long as the run.",
+            ("open for", last("esper.log.uptime", agg="max")),
+            width=8,
+            height=8,
+            empty=_NO_HEARTBEATS,
+        ),
+        timeseries_panel(
+            "driver_calls",
+            "Calls of the GPU driver",
+            "Steady; no call is made more often than the figures need.",
+            ("{{call}}", rate("esper.nvml.calls", "call")),
+            empty=_NO_GPU,
+        ),
+        timeseries_panel(
+            "driver_time",
+            "Time in calls of the GPU driver",
+            "A few per cent of one processor at most.",
+            ("{{call}}", rate("esper.nvml.call.time", "call")),
+            stacked=True,
+            empty=_NO_GPU,
+        ),
+        timeseries_panel(
+            "untimed_passes",
+            "Passes that were not timed",
+            "None, or a few while a CUDA graph is captured.",
+            ("{{device}}", rate("tolaria.step_phase.unmeasured", "device")),
+            empty=_NO_GPU,
+        ),
+    ),
+    is_open=False,
+)
+
 TELEMETRY: Final = Board(
     domain="esper",
     title="Telemetry health",
     description="Is what the other dashboards show fresh, complete and delivered.",
-    rows=(_FRESH, _COMPLETE, _DELIVERED),
+    rows=(_FRESH, _COMPLETE, _DELIVERED, _INSIDE),
 )

@@ -1,16 +1,18 @@
-"""Tolaria: do the hosts learn, which environments are best, where the time goes, what the governor did."""
+"""Tolaria: progress of the hosts, best environments, time by phase, actions of the governor."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from grafana.board import Board, Row
-from grafana.boards.tolaria_soundness import SOUNDNESS
-from grafana.boards.tolaria_time import TIME
-from grafana.limits import FROM_PEAK
-from grafana.panel_kinds import stat_panel, state_timeline_panel, timeseries_panel
-from grafana.promql import age, last, latest, minus, peak, raw, select, total
-from grafana.tables import table_panel
+from grafana.boards.tolaria_rows.durations import TIME
+from grafana.boards.tolaria_rows.soundness import LAYERS, SOUNDNESS
+from grafana.boards.tolaria_rows.updates import UPDATES
+from grafana.layout.board import Board, Row
+from grafana.panels.kinds import stat_panel, timeseries_panel
+from grafana.panels.states import state_timeline_panel
+from grafana.panels.tables import table_panel
+from grafana.queries.promql import age, last, minus, peak, raw, select, total
+from grafana.queries.truth import value
 
 OF_ENV: Final = ("env_id",)
 PER_CENT: Final = "percent"
@@ -72,10 +74,10 @@ def _status() -> str:
     """By environment: 4 when no epoch came for a minute, 2 when the last episode was bad, 1 when it was excellent."""
     by = "by (env_id, group_id)"
     final, newest = select("simic.final_accuracy"), select("tolaria.last_epoch.timestamp")
-    running = f"scalar(max({select('esper.run.status', esper_run_state='running')}))"
-    silent = f"4 * {running} * (time() - max {by} ({newest}) > bool 60)"
-    degraded = f"2 * (max {by} ({final}) < bool 0.9 * max {by} (avg_over_time({final}[{_RECENT}])))"
-    return f"{silent} + {degraded} + (max {by} ({final}) > bool 80)"
+    running = f"scalar(max({value(select('esper.run.status', esper_run_state='running'))}))"
+    silent = f"4 * {running} * (time() - max {by} ({value(newest)}) > bool 60)"
+    degraded = f"2 * (max {by} ({value(final)}) < bool 0.9 * max {by} (avg_over_time({final}[{_RECENT}])))"
+    return f"{silent} + {degraded} + (max {by} ({value(final)}) > bool 80)"
 
 
 _ENVIRONMENTS = Row(
@@ -86,23 +88,22 @@ _ENVIRONMENTS = Row(
             "Environments",
             "All are near the best; a last episode far from the best one is a bad trajectory. Sort by any column; a "
             "click on an environment shows its seeds.",
-            ("accuracy", latest("tolaria.val_accuracy", *OF_ENV)),
+            ("accuracy", last("tolaria.val_accuracy", *OF_ENV)),
             ("peak", peak("tolaria.val_accuracy", *OF_ENV)),
-            ("from best", minus(latest("simic.final_accuracy", *OF_ENV), peak("simic.final_accuracy", *OF_ENV))),
-            ("last episode", latest("simic.final_accuracy", *OF_ENV)),
-            ("loss", latest("tolaria.val_loss", *OF_ENV)),
-            ("train loss", latest("tolaria.train_loss", *OF_ENV)),
-            ("episode", latest("tolaria.current_episode", *OF_ENV)),
-            ("epoch", latest("tolaria.inner_epoch", *OF_ENV)),
-            ("parameters", latest("tolaria.model_params", *OF_ENV)),
-            ("growth", latest("simic.param_growth", *OF_ENV)),
-            ("gradient norm", latest("tolaria.host_grad_norm_pre_clip", *OF_ENV)),
-            ("lr", latest("tolaria.host_lr", *OF_ENV)),
+            ("from best", minus(last("simic.final_accuracy", *OF_ENV), peak("simic.final_accuracy", *OF_ENV))),
+            ("last episode", last("simic.final_accuracy", *OF_ENV)),
+            ("loss", last("tolaria.val_loss", *OF_ENV)),
+            ("train loss", last("tolaria.train_loss", *OF_ENV)),
+            ("episode", last("tolaria.current_episode", *OF_ENV)),
+            ("epoch", last("tolaria.inner_epoch", *OF_ENV)),
+            ("parameters", last("tolaria.model_params", *OF_ENV)),
+            ("growth", last("simic.param_growth", *OF_ENV)),
+            ("gradient norm", last("tolaria.host_grad_norm_pre_clip", *OF_ENV)),
+            ("lr", last("tolaria.host_lr", *OF_ENV)),
             sort="accuracy",
             height=7,
             names={"env_id": "env"},
             links={"env": _KASMINA},
-            limits={"from best": FROM_PEAK},
             units={
                 "accuracy": PER_CENT,
                 "peak": PER_CENT,
@@ -137,7 +138,7 @@ _ENVIRONMENTS = Row(
         stat_panel(
             "position",
             "Where it is",
-            "Moves on, and the epoch is seconds old while the run trains.",
+            "Advances; the latest epoch is seconds old while the run trains.",
             ("episodes done", last("tolaria.episodes_completed", agg="max")),
             ("planned", last("tolaria.episodes_planned", agg="max")),
             ("round", last("tolaria.current_batch", agg="max")),
@@ -161,5 +162,5 @@ TOLARIA: Final = Board(
     domain="tolaria",
     title="Tolaria: host training",
     description="Do the hosts learn, which environments are best and worst, where does the time go, is training sound.",
-    rows=(_LEARNING, _ENVIRONMENTS, TIME, SOUNDNESS),
+    rows=(_LEARNING, _ENVIRONMENTS, TIME, SOUNDNESS, UPDATES, LAYERS),
 )

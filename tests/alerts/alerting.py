@@ -16,7 +16,7 @@ import msgspec
 
 from deploy.alertmanager.build import configuration, ways_from
 from deploy.stack import scraping
-from deploy.yaml_text import to_yaml
+from grafana.yaml_text import to_yaml
 from tests.prometheus.real_prometheus import Prometheus
 from tests.tools import ROOT, tool
 

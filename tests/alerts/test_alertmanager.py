@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from deploy.alertmanager.build import CHAT_URL, PAGER_KEY, configuration, ways_from
-from deploy.prometheus.alert import alert_labels
-from deploy.prometheus.alerts import ALERTS
-from deploy.prometheus.expressions import sample_labels
-from deploy.yaml_text import to_yaml
+from deploy.prometheus.rule import alert_labels
+from esper_otel.alerts import ALERTS
+from esper_otel.alerts.promql import sample_labels
+from grafana.yaml_text import to_yaml
 from tests.alerts.alerting import alertmanager_to, webhook
-from tests.relay.processes import wait_for
 from tests.tools import ROOT, tool
+from tests.waiting import PATIENCE_S, wait_for
 
 CONFIGURATION = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 BY_NAME = {alert.name: alert for alert in ALERTS}
 
 
 def amtool(*arguments: str) -> tuple[int, str]:
-    ended = subprocess.run([tool("amtool"), *arguments], capture_output=True, text=True, timeout=30)
+    ended = subprocess.run([tool("amtool"), *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
     return ended.returncode, ended.stdout.strip()
 
 
@@ -97,19 +97,19 @@ def states_when(address: str, alerts: list[dict[str, str]], silenced: dict[str, 
     wait_for(lambda: _answered(request), "the server's start")
 
     def states() -> list[str] | None:
-        with urllib.request.urlopen(f"http://{address}/api/v2/alerts", timeout=5) as response:
+        with urllib.request.urlopen(f"http://{address}/api/v2/alerts", timeout=PATIENCE_S) as response:
             known = [(alert["labels"], alert["status"]["state"]) for alert in json.load(response)]
         if (silenced, "suppressed") not in known:
             return None
         return [state for labels in alerts for other, state in known if other == labels]
 
-    found: list[str] = wait_for(states, f"the silence of {silenced['alertname']}", 10.0)
+    found: list[str] = wait_for(states, f"the silence of {silenced['alertname']}")
     return found
 
 
 def _answered(request: urllib.request.Request) -> bool:
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return bool(response.status == 200)
     except OSError:
         return False

@@ -12,8 +12,9 @@ import pytest
 from tests.alerts.alerting import Webhook, alertmanager_to, prometheus_with_rules, webhook
 from tests.alerts.updating_child import EXPLODE
 from tests.prometheus.real_prometheus import Prometheus
-from tests.relay.processes import process, relay, wait_for
+from tests.relay.processes import process, relay
 from tests.tools import tool
+from tests.waiting import wait_for
 
 TOKEN = "a-token-of-the-test"
 RUN_LABELS = {"job": "esper", "instance": "run"}
@@ -41,7 +42,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     ):
         wait_for((telemetry / "run" / "run.json").exists, "the start of the run")
         with (
-            relay(telemetry / "run", "--follow", "--linger", "30"),
+            relay(telemetry / "run", "--follow", "--linger", "300"),
             prometheus_with_rules(telemetry / "prometheus_targets.json", alertmanager, servers) as prometheus,
         ):
             prometheus.wait_for("count_over_time(tamiyo_updates_total[1m]) >= 3")

@@ -8,8 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from deploy.prometheus.alert import Alert, rule
-from deploy.prometheus.alerts import ALERTS
+from deploy.prometheus.rule import rule
+from esper_otel.alerts import ALERTS
+from esper_otel.alerts.alert import Alert
 from tests.alerts.selectors_of import selectors_of
 from tests.grafana.substituted import built, fill, panels_of
 from tests.tools import ROOT
@@ -57,7 +58,7 @@ def test_the_link_of_an_alert_opens_the_dashboard_with_its_run_chosen(alert: Ale
 
 @EVERY_ALERT
 def test_the_runbook_names_the_panel_that_the_alert_opens(alert: Alert) -> None:
-    page = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "runbook.md").read_text(encoding="utf-8")
     entry = page.split(f"\n### {alert.name}\n")[1].split("\n### ")[0]
     ((uid, number, title),) = LINK.findall(entry)
     panel = linked_panel(rule(alert)["annotations"]["dashboard_url"])

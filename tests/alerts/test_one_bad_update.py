@@ -6,13 +6,16 @@ The series are what a relay's own metric state shows at scrapes 15 s apart; a hu
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
-from deploy.prometheus.expressions import metric
-from deploy.yaml_text import to_yaml
-from esper_otel.events import PolicyUpdate
-from esper_otel.relay.metrics import MetricState
+import pytest
+
+from esper_otel.alerts.promql import metric
+from esper_otel.events import PolicyUpdate, TrainingUpdate
+from esper_otel.relay.metrics.state import MetricState
+from grafana.yaml_text import to_yaml
 from tests.alerts.promtool import promtool
 from tests.tools import ROOT
 
@@ -21,42 +24,55 @@ UPDATES = 10_000
 UPDATE_EVERY_MS = 500
 SCRAPE_EVERY_MS = 15_000
 START_NS = 1_700_000_000_000_000_000
-COUNTER = "tamiyo.grad_norm_violations"
 HEALTHY = RUNS
 """Rank of the run without a bad update; the others have one each."""
+
+Update = PolicyUpdate | TrainingUpdate
+KINDS: dict[str, tuple[str, Callable[[float], Update]]] = {
+    "TamiyoGradNormExploded": ("tamiyo.grad_norm_violations", lambda norm: PolicyUpdate(pre_clip_grad_norm=norm)),
+    "TolariaGradNormExploded": (
+        "tolaria.update.grad_norm_violations",
+        lambda norm: TrainingUpdate(
+            model="Agent", optimizer="Adam", pre_clip_grad_norm=norm, grad_norm_excess=norm / 10
+        ),
+    ),
+}
+"""Counter of each alert, and the update that it is about."""
 
 Samples = dict[tuple[str, str], list[int]]
 
 
-def updates_of(rank: int, bad: int | None) -> list[PolicyUpdate]:
+def updates_of(rank: int, bad: int | None, made: Callable[[float], Update]) -> list[Update]:
     norms = random.Random(rank)
-    healthy = [PolicyUpdate(pre_clip_grad_norm=norms.lognormvariate(0.0, 0.6)) for _ in range(64)]
+    healthy = [made(norms.lognormvariate(0.0, 0.6)) for _ in range(64)]
     assert max(update.pre_clip_grad_norm or 0.0 for update in healthy) < 10
     updates = [healthy[number % 64] for number in range(UPDATES)]
     if bad is not None:
-        updates[bad] = PolicyUpdate(pre_clip_grad_norm=2e4)
+        updates[bad] = made(2e4)
     return updates
 
 
-def scraped(placements: list[int]) -> Samples:
+def scraped(placements: list[int], alert: str) -> Samples:
     """Value of the counter at each scrape by rank and severity."""
     state = MetricState()
-    runs = [updates_of(rank, bad) for rank, bad in enumerate([*placements, None])]
+    counter, made = KINDS[alert]
+    runs = [updates_of(rank, bad, made) for rank, bad in enumerate([*placements, None])]
     found: Samples = {}
     for number in range(UPDATES):
         at_ns = START_NS + number * UPDATE_EVERY_MS * 1_000_000
         for rank, updates in enumerate(runs):
             state.apply(updates[number], group_id="default", rank=rank, timestamp_ns=at_ns)
         if (number + 1) * UPDATE_EVERY_MS % SCRAPE_EVERY_MS == 0:
-            (family,) = (family for family in state.collect(at_ns) if family.name == COUNTER)
-            for (_, rank_text, severity), value in family.points.items():
+            (family,) = (family for family in state.collect(at_ns) if family.name == counter)
+            for (_, rank_text, *_, severity), value in family.points.items():
                 assert isinstance(value, float)
                 found.setdefault((rank_text, severity), []).append(int(value))
     return found
 
 
-def promtool_test(samples: Samples) -> str:
-    selected = metric(COUNTER).removesuffix("}")
+def promtool_test(samples: Samples, alert: str) -> str:
+    counter, _ = KINDS[alert]
+    selected = metric(counter).removesuffix("}")
     series = [
         {
             "series": f'{selected}{{job="esper",instance="{rank}",group_id="default",rank="0",severity="{severity}"}}',
@@ -64,7 +80,7 @@ def promtool_test(samples: Samples) -> str:
         }
         for (rank, severity), values in samples.items()
     ]
-    fired = 'max_over_time(ALERTS{alertname="TamiyoGradNormExploded", alertstate="firing"}[3h])'
+    fired = f'max_over_time(ALERTS{{alertname="{alert}", alertstate="firing"}}[3h])'
     end = f"{UPDATES * UPDATE_EVERY_MS // 60_000 + 5}m"
     checks = [
         {
@@ -88,13 +104,14 @@ def promtool_test(samples: Samples) -> str:
     )
 
 
+@pytest.mark.parametrize("alert", KINDS)
 def test_a_hundred_runs_with_one_bad_update_each_give_a_hundred_alerts_and_a_healthy_one_gives_none(
-    tmp_path: Path,
+    alert: str, tmp_path: Path
 ) -> None:
     placements = random.Random(5).sample(range(UPDATES), RUNS)
-    samples = scraped(placements)
+    samples = scraped(placements, alert)
     tests = tmp_path / "tests.yml"
-    tests.write_text(promtool_test(samples))
+    tests.write_text(promtool_test(samples, alert))
 
     status, said = promtool("test", "rules", tests)
 

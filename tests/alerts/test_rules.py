@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.prometheus import scenarios
-from deploy.prometheus.alerts import ALERTS
-from deploy.prometheus.expressions import series
-from deploy.yaml_text import to_yaml
+from esper_otel.alerts import ALERTS
+from esper_otel.alerts.promql import series
+from grafana.yaml_text import to_yaml
 from tests.alerts.promtool import promtool
 from tests.tools import ROOT
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +16,8 @@ import msgspec
 import pytest
 from prometheus_client.samples import Sample
 
-from deploy.prometheus.alert import Alert
-from deploy.prometheus.alerts import ALERTS
+from esper_otel.alerts import ALERTS
+from esper_otel.alerts.alert import Alert
 from esper_otel.events import (
     AllocatorStats,
     EpochCompleted,
@@ -26,19 +30,22 @@ from esper_otel.events import (
     Rollback,
     SensorFault,
     TelemetryLoss,
+    TrainingUpdate,
     UpdateSkipped,
     ValueCollapse,
 )
 from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.reader import LogReader
-from esper_otel.relay.accounting import account
-from esper_otel.relay.exposition import to_prometheus
 from esper_otel.relay.ingest import Ingest
-from esper_otel.relay.metrics import MetricState
+from esper_otel.relay.metrics.accounting import account
+from esper_otel.relay.metrics.state import MetricState
+from esper_otel.relay.prometheus.exposition import to_prometheus
 from esper_otel.sql import connect, select
 from esper_otel.sql.catalogue import views_in
-from tests.relay.processes import process
-from tests.tools import ROOT
+from tests.recorded import recording
+from tests.shared_run import finished_run
+from tests.tools import ROOT, python_environment
+from tests.waiting import PATIENCE_S
 
 ROUNDS = "4"
 """Of the chaos recipe: poisoned rewards, NaN weights and a wiped head."""
@@ -46,6 +53,8 @@ ROUNDS = "4"
 EVERY_CAUSE: tuple[Event, ...] = (
     PolicyUpdate(batch=1, pre_clip_grad_norm=500.0),
     PolicyUpdate(batch=1, pre_clip_grad_norm=1.0),
+    TrainingUpdate(model="Net", optimizer="Adam", pre_clip_grad_norm=500.0, grad_norm_excess=50.0),
+    TrainingUpdate(model="Net", optimizer="Adam", pre_clip_grad_norm=math.nan),
     UpdateSkipped(batch=1, reason="nonfinite_grad", pre_clip_grad_norm=math.nan),
     NumericalInstability(batch=1, detail="a weight"),
     ValueCollapse(batch=1, value=0.0),
@@ -59,11 +68,24 @@ EVERY_CAUSE: tuple[Event, ...] = (
     AllocatorStats(device="cuda:0", num_ooms=1),
 )
 
-QUERIES = {
+COMMANDS = {
     entry.split("\n", 1)[0]: found[1]
-    for entry in (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8").split("\n### ")[1:]
-    if (found := re.search(r'^    esper-otel sql RUN "(.*)"$', entry, re.MULTILINE))
+    for entry in (ROOT / "docs" / "reference" / "runbook.md").read_text(encoding="utf-8").split("\n### ")[1:]
+    if (found := re.search(r"^    (esper-otel sql .*)$", entry, re.MULTILINE))
 }
+NAMES_ITS_WORDS = r"""esper_otel() { printf '%s\0' "$@"; }"""
+"""A shell function in the place of the program, so that the words are those that a shell makes of a command."""
+
+
+def words(command: str, shell: str = "sh") -> list[str]:
+    """The arguments that a real shell gives to the program."""
+    script = f"{NAMES_ITS_WORDS}\n{command.replace('esper-otel', 'esper_otel', 1)}\n"
+    ended = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    assert ended.stderr == ""
+    return ended.stdout.split("\0")[:-1]
+
+
+QUERIES = {name: words(command)[-1] for name, command in COMMANDS.items()}
 COUNTED = [alert for alert in ALERTS if alert.counter and alert.name in QUERIES]
 MEASURED_ELSEWHERE = re.compile(r"EsperCollector|EsperExport|Gpu(?!Idle|MemoryFull)")
 OPERATORS = {
@@ -96,17 +118,19 @@ class Broken(msgspec.Struct, frozen=True):
 @pytest.fixture(scope="module", params=["chaos", "one of each"])
 def broken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broken]:
     directory = tmp_path_factory.mktemp("telemetry")
-    run = broken_training(directory) if request.param == "chaos" else written(directory / "run", EVERY_CAUSE)
+    run = (
+        finished_run(tmp_path_factory, "--recipe", "chaos", "--rounds", ROUNDS)
+        if request.param == "chaos"
+        else written(directory / "run", EVERY_CAUSE)
+    )
     with connect(run, views=views_in(" ".join(QUERIES.values()))) as runs:
         yield Broken(request.param, served(run), runs)
 
 
-def broken_training(directory: Path) -> Path:
-    """Directory of a run of the chaos recipe."""
-    command = ("--recipe", "chaos", "--rounds", ROUNDS, "--telemetry-dir", str(directory), "--no-progress")
-    with process("-m", "trainer", *command, ESPER_OTEL_RELAY="0") as trainer:
-        assert 0 == trainer.wait(120)
-    return (directory / "latest").resolve()
+@pytest.fixture(scope="module")
+def recorded() -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect(recording("esper-lite-2env"), views=views_in(" ".join(QUERIES.values()))) as runs:
+        yield runs
 
 
 def written(run: Path, events: tuple[Event, ...]) -> Path:
@@ -133,6 +157,33 @@ def test_every_alert_has_a_query_or_is_measured_outside_of_the_training_process(
     without = {alert.name for alert in ALERTS} - set(QUERIES)
 
     assert {alert.name for alert in ALERTS if MEASURED_ELSEWHERE.match(alert.name)} == without
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_shell_takes_each_command_of_the_page_as_three_words(shell: str) -> None:
+    taken = {name: words(command, shell) for name, command in COMMANDS.items()}
+
+    assert {name: ["sql", "RUN", QUERIES[name]] for name in COMMANDS} == taken
+    assert all(query.startswith("SELECT ") for query in QUERIES.values())
+
+
+def test_a_command_with_quoted_columns_runs_in_a_shell_on_a_recording() -> None:
+    (name, *_) = [name for name, query in QUERIES.items() if '"' in query]
+    command = COMMANDS[name].replace("RUN", shlex.quote(str(recording("esper-lite-2env"))))
+    ended = subprocess.run(
+        ["bash", "-c", command],
+        env=python_environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_can_be_asked_of_a_recording(recorded: duckdb.DuckDBPyConnection, name: str) -> None:
+    assert select(recorded, QUERIES[name]).description
 
 
 @pytest.mark.parametrize("name", QUERIES)

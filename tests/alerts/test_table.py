@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+from functools import cache
+from pathlib import Path
+
 import pytest
 
 from deploy.prometheus import recording, runbook
-from deploy.prometheus.alert import Alert, rule
-from deploy.prometheus.alerts import ALERTS
-from deploy.prometheus.alerts_collector import TELEMETRY
-from deploy.prometheus.expressions import metric
+from deploy.prometheus.rule import rule
+from esper_otel.alerts import ALERTS
+from esper_otel.alerts.alert import Alert
+from esper_otel.alerts.collector import TELEMETRY
+from esper_otel.alerts.promql import metric
 from esper_otel.signals import SIGNALS
 from esper_otel.signals.names import prometheus_label
 from esper_otel.signals.own import OWN_SIGNALS
@@ -109,6 +114,22 @@ def test_the_runbook_explains_an_alert(alert: Alert) -> None:
     assert min(len(alert.meaning), len(alert.act), len(alert.reason)) > 20
 
 
+@pytest.mark.parametrize(
+    "module", sorted((ROOT / "esper_otel" / "alerts").glob("*.py")), ids=lambda module: module.stem
+)
+def test_a_text_of_the_table_stands_whole_and_is_not_put_together_from_strings(module: Path) -> None:
+    arguments = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.keyword)]
+    chopped = [
+        f"{module.name}:{text.value.lineno}"
+        for text in arguments
+        if text.arg in {"summary", "reason", "meaning", "act", "sql"}
+        and isinstance(text.value, ast.Constant | ast.JoinedStr | ast.BinOp)
+        and text.value.lineno != text.value.end_lineno
+    ]
+
+    assert [] == chopped
+
+
 def test_the_runbook_explains_no_alert_that_does_not_exist() -> None:
     assert {alert.name for alert in ALERTS} == set(runbook_entries())
 
@@ -131,7 +152,8 @@ def test_deployments_can_have_links_of_their_own() -> None:
     assert row["annotations"]["dashboard_url"].startswith("https://grafana.example/d/")
 
 
+@cache
 def runbook_entries() -> dict[str, str]:
-    page = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "runbook.md").read_text(encoding="utf-8")
     assert page == runbook.markdown()
     return {part.split("\n", 1)[0]: part for part in page.split("\n### ")[1:]}

@@ -14,6 +14,7 @@ import msgspec
 
 from tests.prometheus.real_prometheus import Prometheus, prometheus_on
 from tests.tools import python_environment, tool
+from tests.waiting import PATIENCE_S
 
 SAID = re.compile(r"(\d+) samples of (\d+) series in (\d+) scrapes from (\S+ \S+) to (\S+ \S+)\n")
 
@@ -36,7 +37,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         env=python_environment(**environment),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
 
 
@@ -57,7 +58,7 @@ def imported(backfill: Written, directory: Path) -> Iterator[Prometheus]:
         [tool("promtool"), "tsdb", "create-blocks-from", "openmetrics", str(backfill.path), str(directory / "data")],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     with prometheus_on(directory / "no_targets.json", directory) as prometheus:
         prometheus.wait_for(f"target_info @ {backfill.last_s}")

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from esper_otel.backfill import openmetrics as backfill_text
+from esper_otel.backfill.backfill import LONGEST_GAP_MS, backfill
+from esper_otel.backfill.command import milliseconds
+from esper_otel.backfill.order import lines_in_order
 from esper_otel.log.envelope import Record
-from esper_otel.relay import backfill_text
-from esper_otel.relay.backfill import LONGEST_GAP_MS, backfill
-from esper_otel.relay.backfill_command import milliseconds
-from esper_otel.relay.backfill_order import lines_in_order
 from tests.backfill.imported import command, written
 from tests.recorded import recording
 
@@ -210,7 +210,7 @@ def test_a_step_is_written_as_prometheus_writes_durations(text: str, expected: i
     ("arguments", "said"),
     [
         (("missing", "-o", "out.om"), "missing does not exist"),
-        (("empty.jsonl", "-o", "out.om"), "holds no event"),
+        (("empty.jsonl", "-o", "out.om"), "contains no event"),
         (("events.jsonl", "-o", "out.om", "--step", "0s"), "expected a time above 0 such as 500ms, 15s or 1m"),
         (("events.jsonl", "-o", "nowhere/out.om"), "nowhere"),
     ],

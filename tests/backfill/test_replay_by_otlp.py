@@ -15,6 +15,7 @@ import pytest
 from tests.otlp_receiver import OtlpReceiver
 from tests.recorded import recording
 from tests.tools import python_environment
+from tests.waiting import PATIENCE_S
 
 NAME = "esper-lite-3env-3slot"
 
@@ -38,7 +39,7 @@ def replayed() -> Iterator[Replayed]:
             OTEL_METRIC_EXPORT_INTERVAL="1000",
         )
         command = [sys.executable, "-m", "esper_otel.relay", str(recording(NAME)), "--linger", "0"]
-        subprocess.run(command, env=env, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, env=env, check=True, capture_output=True, timeout=PATIENCE_S)
         yield Replayed(times_us, received)
 
 

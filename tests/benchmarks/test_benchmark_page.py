@@ -12,9 +12,9 @@ from benchmarks.alternatives.payloads import PAYLOADS
 from benchmarks.slowdown import interval
 from benchmarks.table.behind import behind
 from benchmarks.table.cells import both, figure, ratio, table
+from esper_otel.esper_lite.dialect.adapt import adapt
 from esper_otel.log.codec import decode
 from esper_otel.log.encode import Envelope, LineEncoder
-from esper_otel.upstream.adapt import adapt
 
 
 def slowdown(way: str, centre: float, *, width: float = 0.004, worst_ms: float = 5.0) -> list[dict[str, Any]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.prometheus.alerts_collector import TELEMETRY
-from deploy.yaml_text import to_yaml
+from esper_otel.alerts.collector import TELEMETRY
+from grafana.yaml_text import to_yaml
 from tests.alerts.promtool import promtool
 from tests.collector.collectors import Telemetry
 from tests.tools import ROOT

@@ -7,6 +7,8 @@ import threading
 from contextlib import suppress
 from typing import Literal
 
+from tests.waiting import PATIENCE_S
+
 Mode = Literal["whole", "silent", "refused"]
 """silent: bytes vanish, connections stay. refused: connections are reset, and new ones refused."""
 
@@ -76,7 +78,7 @@ class Cable:
             except OSError:
                 return
             try:
-                far = socket.create_connection(("127.0.0.1", self._target), timeout=5)
+                far = socket.create_connection(("127.0.0.1", self._target), timeout=PATIENCE_S)
             except OSError:
                 near.close()
                 continue

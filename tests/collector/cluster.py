@@ -19,6 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from tests.collector.certificates import write_certificates
 from tests.collector.collectors import Collector
 from tests.otlp_receiver import OtlpReceiver
+from tests.waiting import PATIENCE_S, wait_for
 
 _SIGNALS: Final = ("metrics", "traces", "logs")
 
@@ -148,22 +149,16 @@ class Client:
     def attempt(self, signal: str, request: Any) -> int:
         """Send once; the HTTP status, 0 where there was no answer."""
         try:
-            answer = self._session.post(f"{self._url}/v1/{signal}", data=request.SerializeToString(), timeout=10)
+            answer = self._session.post(
+                f"{self._url}/v1/{signal}", data=request.SerializeToString(), timeout=PATIENCE_S
+            )
         except requests.ConnectionError:
             return 0
         return answer.status_code
 
-    def send(self, signal: str, request: Any, deadline_s: float = 40.0) -> None:
-        """Send until it is taken.
-
-        Raises:
-            TimeoutError: nobody took it in time.
-        """
-        end = time.monotonic() + deadline_s
-        while (status := self.attempt(signal, request)) != requests.codes.ok:
-            if time.monotonic() > end:
-                raise TimeoutError(f"{signal} were not taken, the last status was {status}")
-            time.sleep(0.1)
+    def send(self, signal: str, request: Any) -> None:
+        """Send until it is taken."""
+        wait_for(lambda: self.attempt(signal, request) == requests.codes.ok, f"the taking of {signal}", every_s=0.1)
 
 
 def round_spans(

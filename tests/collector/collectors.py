@@ -15,8 +15,8 @@ import msgspec
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.relay.processes import wait_for
 from tests.tools import ROOT, tool
+from tests.waiting import PATIENCE_S, wait_for
 
 CONFIGURATIONS = ROOT / "deploy" / "collector"
 PORTS = ("GRPC", "HTTP", "HEALTH", "OWN_METRICS", "PROMETHEUS")
@@ -76,7 +76,7 @@ class Collector:
     def _end(self, how: str) -> None:
         if self._process is not None:
             getattr(self._process, how)()
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=PATIENCE_S)
             self._process = None
 
     def said(self) -> str:
@@ -92,14 +92,14 @@ class Collector:
         if self._process.poll() is not None:
             raise AssertionError(f"the collector ended by itself: {self.said()[-3000:]}")
         try:
-            with urllib.request.urlopen(self.url("HEALTH"), timeout=5) as answer:
+            with urllib.request.urlopen(self.url("HEALTH"), timeout=PATIENCE_S) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, ConnectionError):
             return False
 
     def telemetry(self) -> Telemetry:
         """What it says of itself now."""
-        with urllib.request.urlopen(self.url("OWN_METRICS") + "/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(self.url("OWN_METRICS") + "/metrics", timeout=PATIENCE_S) as answer:
             return Telemetry(answer.read().decode())
 
 

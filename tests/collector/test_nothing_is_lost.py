@@ -22,7 +22,7 @@ from tests.collector.cluster import (
     round_spans,
 )
 from tests.collector.collectors import Collector
-from tests.relay.processes import wait_for
+from tests.waiting import wait_for
 
 OPEN_ROUNDS = "otelcol_processor_tail_sampling_sampling_traces_on_memory"
 QUEUE_SIZE = "otelcol_exporter_queue_size"
@@ -38,9 +38,9 @@ def is_done(through: Cluster) -> bool:
 def wait_until_done(through: Cluster) -> None:
     """Wait for the last delivery: queues may look empty for a moment between two collectors."""
     time.sleep(2.5)
-    wait_for(lambda: is_done(through), "the last delivery", 60)
+    wait_for(lambda: is_done(through), "the last delivery")
     time.sleep(1.5)
-    wait_for(lambda: is_done(through), "the last delivery", 60)
+    wait_for(lambda: is_done(through), "the last delivery")
 
 
 def in_order(samples: list[int]) -> bool:
@@ -153,9 +153,7 @@ def test_what_a_full_queue_loses_is_counted_and_paged(tmp_path: Path) -> None:
             with Stream(through) as stream:
                 for kind in KINDS:
                     name = f"otelcol_exporter_enqueue_failed_{kind}"
-                    wait_for(
-                        lambda n=name: min(g.telemetry().total(n) for g in through.gateways), f"loss of {kind}", 60
-                    )
+                    wait_for(lambda n=name: min(g.telemetry().total(n) for g in through.gateways), f"loss of {kind}")
                 filling = through.gateways[0].telemetry()
                 cables[0].set("whole")
                 time.sleep(1)

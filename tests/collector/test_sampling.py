@@ -9,9 +9,9 @@ import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from tests.collector.cluster import Client, Cluster, arrived, cluster, round_spans
-from tests.relay.processes import wait_for
 from tests.relay.test_anomalies_of_other_ranks import HEALTHY as HEALTHY_RANK
 from tests.relay.test_anomalies_of_other_ranks import ROLLED_BACK, spans_of
+from tests.waiting import wait_for
 
 OPEN_ROUNDS = "otelcol_processor_tail_sampling_sampling_traces_on_memory"
 HEALTHY, ANOMALOUS, FAULTY, LONG, WITHOUT_ROOT, OTHER_RANK, RUN_STARTED, RUN_ENDED = range(8)

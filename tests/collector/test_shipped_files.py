@@ -13,6 +13,7 @@ import yaml
 from tests.collector.certificates import write_certificates
 from tests.collector.collectors import CONFIGURATIONS
 from tests.tools import ROOT, tool
+from tests.waiting import PATIENCE_S
 
 KINDS = ("agent", "gateway", "local")
 SECTIONS = ("receivers", "processors", "exporters", "connectors", "extensions")
@@ -31,7 +32,7 @@ def validate(kind: str, directory: Path, *overlays: Path) -> tuple[int, str]:
     environment = {**os.environ, **must_be_set, "COLLECTOR_TLS_DIR": str(directory)}
     files = [f"--config={file}" for file in (CONFIGURATIONS / f"{kind}.yaml", *overlays)]
     command = [tool("otelcol-esper"), "validate", *files]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     return ended.returncode, ended.stdout + ended.stderr
 
 

@@ -15,8 +15,9 @@ import msgspec
 import pytest
 
 from tests.otlp_receiver import OtlpReceiver
-from tests.relay.processes import announced_url, environment, lines_of, manifest, scrape, types_in, wait_for
+from tests.relay.processes import announced_url, environment, lines_of, manifest, scrape, types_in
 from tests.tools import ROOT
+from tests.waiting import PATIENCE_S, wait_for
 
 RECIPE = ("-m", "trainer", "--recipe", "smoke", "--seed", "3")
 
@@ -50,7 +51,7 @@ def train(directory: Path, *options: str, **env: str) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=True,
-        timeout=150,
+        timeout=PATIENCE_S,
     )
 
 
@@ -68,7 +69,7 @@ def training_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
                 OTEL_EXPORTER_OTLP_PROTOCOL=request.param,
                 OTEL_EXPORTER_OTLP_INSECURE="true",
                 OTEL_METRIC_EXPORT_INTERVAL="1000",
-                ESPER_OTEL_LINGER="60",
+                ESPER_OTEL_LINGER="300",
             ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -80,7 +81,7 @@ def training_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
             lambda: (text := scrape(url)) and "tamiyo_pre_clip_grad_norm_bucket" in text and text,
             "metrics during training",
         )
-        output, _ = trainer.communicate(timeout=150)
+        output, _ = trainer.communicate(timeout=PATIENCE_S)
         wait_for(lambda: manifest(run)["status"] == "finished", "the end of the run")
         expected = sum(types_in(run).values())
         wait_for(lambda: len(receiver.logs) >= expected, "the delivery of every event")

@@ -123,7 +123,8 @@ def test_the_last_values_sent_are_those_scraped(training_run: TrainingRun) -> No
 
 def test_the_trainer_says_where_to_look(training_run: TrainingRun) -> None:
     assert str(training_run.run) in training_run.output
-    assert "/metrics" in training_run.output
+    # On a machine with too much to do the relay is not up yet; run.json then has its address a moment later.
+    assert "/metrics" in training_run.output or f"see {training_run.run / 'run.json'}" in training_run.output
 
 
 def test_weights_are_the_same_with_and_without_telemetry(training_run: TrainingRun, tmp_path) -> None:

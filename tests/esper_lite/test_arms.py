@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from esper_otel.esper_lite.dialect.arms import Arms
 from esper_otel.log.envelope import Record
 from esper_otel.relay.ingest import Ingest
-from esper_otel.relay.metrics import MetricState
-from esper_otel.upstream.arms import Arms
+from esper_otel.relay.metrics.state import MetricState
 from tests.upstream.log_lines import foreign, ours
 
 
@@ -111,9 +111,9 @@ def test_an_a_b_run_has_no_series_of_training_in_the_default_group() -> None:
     assert set() == {name for name in strays if not name.startswith("esper.")}
 
 
-def test_the_first_line_of_a_run_creates_counters_whatever_it_is_about() -> None:
+def test_the_first_line_of_a_domain_creates_its_counters_whatever_it_is_about() -> None:
     state = MetricState()
-    for event in Ingest().take(ours("HEARTBEAT", {"uptime_s": 5.0})).events:
+    for event in Ingest().take(ours("TAMIYO_UPDATE_SKIPPED", {"reason": "no_data"})).events:
         state.apply(event, group_id="default", rank=0, timestamp_ns=1)
 
     assert "tamiyo.grad_norm_violations" in {family.name for family in state.collect(1)}

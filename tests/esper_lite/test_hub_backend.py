@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from esper_otel import runtime
-from esper_otel.esper_lite.hub_backend import EsperOtelOutput
+from esper_otel.esper_lite.dialect.adapt import adapt
+from esper_otel.esper_lite.producer.hub_backend import EsperOtelOutput
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
 from esper_otel.relay.ingest import Ingest
-from esper_otel.upstream.adapt import adapt
+from esper_otel.runtime import telemetry as runtime
 from tests.esper_lite.hub_shapes import CountingHub, Emitted, JanuaryHub, Kind, LaterEmitted, Payload, emitted
 from tests.recorded import RECORDINGS
 from tests.upstream.log_lines import payloads, recorded

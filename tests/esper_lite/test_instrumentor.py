@@ -6,18 +6,21 @@ import json
 import os
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.esper_lite.hub_package import make_package
+from tests.packaging.installed import uv
 from tests.tools import ROOT, python_environment, tool
+from tests.waiting import PATIENCE_S
 
-BY_HAND = (
-    "from esper_otel.esper_lite.instrumentor import EsperLiteInstrumentor as I; I().instrument(skip_dep_check=True)\n"
-)
+BY_HAND = """
+from esper_otel.esper_lite.producer.instrumentor import EsperLiteInstrumentor as I
+I().instrument(skip_dep_check=True)
+"""
 TRAIN = """
 from esper.simic.training.vectorized import train_ppo_vectorized
 from esper.nissa.output import get_hub
@@ -36,7 +39,7 @@ def run(package: Path, program: str, *before: str, **env: str) -> subprocess.Com
     settings = {"ESPER_OTEL_TELEMETRY_DIR": str(package.parent / "runs"), "ESPER_OTEL_RELAY": "0", **env}
     environment = python_environment(**settings) | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(package)])}
     command = [*before, sys.executable, "-c", program]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, cwd=package)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, cwd=package)
 
 
 def lines(package: Path) -> list[dict[str, Any]]:
@@ -52,7 +55,7 @@ def ended(package: Path) -> tuple[str, str | None]:
 def test_opentelemetry_finds_it_by_its_name() -> None:
     found = {entry.name: entry.value for entry in entry_points(group="opentelemetry_instrumentor")}
 
-    assert "esper_otel.esper_lite.instrumentor:EsperLiteInstrumentor" == found["esper_lite"]
+    assert "esper_otel.esper_lite.producer.instrumentor:EsperLiteInstrumentor" == found["esper_lite"]
 
 
 def test_a_program_under_opentelemetry_instrument_is_recorded_without_a_change_to_it(package: Path) -> None:
@@ -82,6 +85,31 @@ hub.close()
     relays = next(line for line in ran.stdout.splitlines() if line.startswith("PYTHONPATH="))
     own = next(line for line in ran.stdout.splitlines() if line.startswith("own "))
     assert (True, False) == ("auto_instrumentation" in own, "auto_instrumentation" in relays)
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_served"), [({}, True), ({"OTEL_METRICS_EXPORTER": "otlp"}, False)], ids=["by it", "by the user"]
+)
+def test_with_opentelemetrys_distribution_installed_metrics_are_served_unless_the_user_asked_for_otlp(
+    package: Path, asked: dict[str, str], is_served: bool
+) -> None:
+    wanted = f"opentelemetry-distro=={version('opentelemetry-instrumentation')}"
+    uv("pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", str(package), wanted)
+    program = """
+import json, os, pathlib, time, urllib.request
+train_ppo_vectorized()
+run = hub.backends[0]._telemetry.run_dir
+while not (relay := json.loads((run / "run.json").read_text()).get("relay")):
+    time.sleep(0.05)
+url = relay["prometheus_url"]
+print(os.environ["OTEL_TRACES_EXPORTER"], url and "TRAINING_STARTED" in urllib.request.urlopen(url).read().decode())
+hub.close()
+"""
+    settings = {"ESPER_OTEL_RELAY": "1", "ESPER_OTEL_LINGER": "0", "OTEL_EXPORTER_PROMETHEUS_PORT": "0"}
+
+    ran = run(package, TRAIN + program, tool("opentelemetry-instrument"), **settings, **asked)
+
+    assert f"otlp {True if is_served else None}" in ran.stdout.splitlines(), ran.stderr  # it is there, and configured
 
 
 def test_instrumenting_imports_neither_esper_lite_nor_an_sdk(package: Path) -> None:
@@ -165,7 +193,7 @@ def test_a_wrong_setting_is_said_and_training_goes_on(package: Path) -> None:
     ran = run(package, program, ESPER_OTEL_LINGER="soon")
 
     assert "trained\n" == ran.stdout
-    assert "esper-otel: this run is not recorded: ESPER_OTEL_LINGER must be a number of seconds" in ran.stderr
+    assert "esper-otel: ESPER_OTEL_LINGER='soon' is ignored: it must be a number of seconds" in ran.stderr
 
 
 def test_an_sdk_in_the_training_process_is_remarked_on(package: Path) -> None:

@@ -13,10 +13,9 @@ import pytest
 
 from benchmarks.esper_lite import account, train
 
-pytestmark = [
-    pytest.mark.skipif("ESPER_LITE_SRC" not in os.environ, reason="ESPER_LITE_SRC does not say where esper-lite is"),
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.skipif(
+    "ESPER_LITE_SRC" not in os.environ, reason="ESPER_LITE_SRC does not say where esper-lite is"
+)
 
 
 @pytest.mark.parametrize("way", ["instrumentor", "followed"])

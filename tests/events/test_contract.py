@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from esper_otel import events
+from esper_otel.esper_lite.dialect.spelling import spelling_of
 from esper_otel.events import EVENT_TYPES, Domain, EpochCompleted, Event, InfrastructureSnapshot, PolicyUpdate, Tier
 from esper_otel.events.vocabulary import HEADS
 from esper_otel.signals.registry import declared_fields, walk
-from esper_otel.upstream.spelling import spelling_of
 
 APPENDIX_A = {
     Domain.TAMIYO: ("TAMIYO_POLICY_UPDATE", "TAMIYO_INITIATED"),

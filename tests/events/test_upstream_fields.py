@@ -1,24 +1,26 @@
 """Every field of esper-lite's contract is carried by a field of ours, under its name or an alias.
 
-`upstream_fields.json` holds one line's payload for each of its event types and kinds, with every field of the class,
-those of nested classes included, filled. The values are made up: each number and text is there once.
+`upstream_fields.json`, beside the dialect, holds one line's payload for each of its event types and kinds, with every
+field of the class, those of nested classes included, filled. The values are made up: each stands there once.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 import msgspec
 import pytest
 
+from esper_otel.esper_lite.dialect.adapt import Adapted, adapt
 from esper_otel.events import EVENT_TYPES
 from esper_otel.log.envelope import Record
-from esper_otel.upstream.adapt import Adapted, adapt
 
-PAYLOADS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "upstream_fields.json").read_bytes())
+PAYLOADS: dict[str, dict[str, Any]] = json.loads(
+    (files("esper_otel.esper_lite.dialect") / "upstream_fields.json").read_bytes()
+)
 
 NOT_CARRIED = {
     "SEED_GERMINATED": {"grad_ratio"},

@@ -2,8 +2,9 @@
 
     python -m tests.faults.campaign [--jobs 4] [--ledger FILE] [--only EXPRESSION] [--table]
 
-Runs every fault test with the whole number of runs and writes what came of it into ``docs/faults.md``. ``--ledger``
-keeps the figures, so that a campaign can be run in parts: a later part adds to them. ``--table`` only writes the table.
+Runs every fault test with the whole number of runs and writes the results into ``docs/evidence/faults.md``.
+``--ledger`` keeps the figures, so that a campaign can be run in parts: a later part adds to them. ``--table`` only
+writes the table.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import msgspec
 from tests.faults.ledger import LEDGER_VARIABLE, Entry
 from tests.tools import ROOT
 
-PAGE = ROOT / "docs" / "faults.md"
+PAGE = ROOT / "docs" / "evidence" / "faults.md"
 BEGIN, END = "<!-- the fault table: begin -->", "<!-- the fault table: end -->"
 HEAD = "| fault | runs | what held | lost | time to recover |\n|---|---|---|---|---|\n"
 

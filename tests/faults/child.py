@@ -25,6 +25,7 @@ from esper_otel.events import (
     TrainingStarted,
 )
 from tests.faults.learners import learner
+from tests.waiting import own_time_s, wait_for
 
 STEPS_PER_ROUND = 20
 
@@ -40,6 +41,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--decisions", type=int, default=5)
     parser.add_argument("--distinct", action="store_true")
     parser.add_argument("--odd", action="store_true")
+    parser.add_argument("--hold-at", type=int, action="append", default=[], metavar="STEP", help="wait after this step")
     parser.add_argument("--strike", help="name of a thread in which an exception is raised every 20 steps")
     parser.add_argument("--run-id", default="run")
     parser.add_argument("--quiet", action="store_true")
@@ -81,18 +83,20 @@ def strike(name: str) -> None:
 
 
 def train(options: argparse.Namespace) -> dict[str, object]:
-    """Train; the hash of the weights and the longest time that telling a step took, s."""
+    """Train; the hash of the weights and the longest time that telling a step took, other processes' aside, s."""
     chosen = learner(options.learner, options.workers)
     slowest_s = 0.0
     for step, loss in enumerate(islice(chosen.losses(), options.steps)):
-        started = time.perf_counter()
+        started = own_time_s()
         tell(step, loss, options)
-        slowest_s = max(slowest_s, time.perf_counter() - started)
+        slowest_s = max(slowest_s, own_time_s() - started)
         if options.strike and step % STEPS_PER_ROUND == 10:
             strike(options.strike)
         # Each printed time says that everything emitted before it is at least this old.
         if not options.quiet:
             print(f"{step + 1} {time.time_ns()}", flush=True)
+        if step + 1 in options.hold_at:
+            wait_for(options.result.with_name(f"go on after {step + 1}").exists, "the word to go on")
         time.sleep(options.pause)
     return {"weights": chosen.digest(), "slowest_s": slowest_s}
 
@@ -115,9 +119,9 @@ def main() -> None:
         for event in odd_events():
             esper_otel.emit(event)
     result = train(options)
-    started = time.perf_counter()
+    started = own_time_s()
     esper_otel.shutdown(rounds=options.steps // STEPS_PER_ROUND)
-    result["shutdown_s"] = time.perf_counter() - started
+    result["shutdown_s"] = own_time_s() - started
     result["counters"] = telemetry.counters if telemetry is not None else {}
     draft = options.result.with_suffix(f".{os.getpid()}")
     draft.write_text(json.dumps(result))

@@ -9,21 +9,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from esper_otel.log.losses import LossReason
+from esper_otel.log.writing.losses import LossReason
 from tests.otlp_receiver import OtlpReceiver, attributes
-from tests.relay.processes import environment, manifest, wait_for
+from tests.relay.processes import environment, manifest
 from tests.tools import ROOT
+from tests.waiting import PATIENCE_S, wait_for
 
 STEPS = 200
 LEARNER = "numpy"
-DEADLINE_S = 60.0
-"""How long a test waits for what must happen, on a machine where others work as well, s."""
-
 KEPT_NS = 50_000_000
 """Events older than this survive the death of their process, ns."""
 
@@ -61,7 +59,11 @@ class Trainer:
         assert len(found) == count, f"training ended early:\n{self.said()}"
         return [(int(number), int(at_ns)) for number, at_ns in found]
 
-    def finish(self, timeout_s: float = 60.0) -> dict[str, Any]:
+    def go_on(self, step: int) -> None:
+        """Let training go on that ``--hold-at`` holds after ``step``."""
+        self._result.with_name(f"go on after {step}").touch()
+
+    def finish(self, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """Wait for the end of training; its result."""
         self.child.communicate(timeout=timeout_s)
         assert self.child.returncode == 0, self.said()
@@ -152,10 +154,10 @@ def delivered(receiver: OtlpReceiver) -> Counter[str]:
     return Counter(str(attributes(log)["esper.event.id"]) for log in receiver.logs)
 
 
-def wait_delivered(receiver: OtlpReceiver, run: Path, deadline_s: float = DEADLINE_S) -> float:
+def wait_delivered(receiver: OtlpReceiver, run: Path) -> float:
     """Wait until every line of the finished run arrived; how long that took, s."""
     started = time.monotonic()
-    wait_for(lambda: len(receiver.logs) >= len(ids_in(run)), "the delivery of every event", deadline_s)
+    wait_for(lambda: len(receiver.logs) >= len(ids_in(run)), "the delivery of every event")
     return time.monotonic() - started
 
 
@@ -180,14 +182,9 @@ def safe_step(steps: list[tuple[int, int]], at_ns: int, slack_ns: int = 0) -> in
     return max((number for number, printed_ns in steps if printed_ns < at_ns - KEPT_NS - slack_ns), default=0)
 
 
-def eventually(condition: Callable[[], object], what: str) -> Any:
-    """The first true value of ``condition``, waited for as long as a busy machine may need."""
-    return wait_for(condition, what, DEADLINE_S)
-
-
 def announced_url(run: Path) -> str:
     """URL of the relay's endpoint, once it is announced in run.json."""
-    return str(eventually(lambda: (manifest(run).get("relay") or {}).get("prometheus_url"), "the relay's endpoint"))
+    return str(wait_for(lambda: (manifest(run).get("relay") or {}).get("prometheus_url"), "the relay's endpoint"))
 
 
 def resident_mb(pid: int) -> float:

@@ -1,7 +1,7 @@
 /* Preloaded into a training process: makes system calls on its event log slow, short or failing, as a file says.
  *
  * FAULTY_DISK names a file of one record, mapped: {delay_us, error, most_bytes, meta_delay_us, clock_s,
- * lock_error}, six ints.
+ * lock_error, read_error}, seven ints.
  * Only descriptors and paths that contain "/events" are touched, and locks on "/.writer" files; clock_s moves the time
  * of the day.
  */
@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct orders { int delay_us, error, most_bytes, meta_delay_us, clock_s, lock_error; };
+struct orders { int delay_us, error, most_bytes, meta_delay_us, clock_s, lock_error, read_error; };
 
 static volatile struct orders *orders_of_test(void) {
     static volatile struct orders *mapped;
@@ -62,6 +62,29 @@ ssize_t write(int fd, const void *data, size_t size) {
     return real(fd, data, size);
 }
 
+static int refuses_read(int fd) {
+    int saved = errno;
+    volatile struct orders *now = orders_of_test();
+    int error = now && now->read_error && fd_names(fd, "/events") ? now->read_error : 0;
+    errno = error ? error : saved;
+    return error;
+}
+
+ssize_t read(int fd, void *data, size_t size) {
+    ssize_t (*real)(int, void *, size_t) = dlsym(RTLD_NEXT, "read");
+    return refuses_read(fd) ? -1 : real(fd, data, size);
+}
+
+ssize_t pread(int fd, void *data, size_t size, off_t at) {
+    ssize_t (*real)(int, void *, size_t, off_t) = dlsym(RTLD_NEXT, "pread");
+    return refuses_read(fd) ? -1 : real(fd, data, size, at);
+}
+
+ssize_t pread64(int fd, void *data, size_t size, off64_t at) {
+    ssize_t (*real)(int, void *, size_t, off64_t) = dlsym(RTLD_NEXT, "pread64");
+    return refuses_read(fd) ? -1 : real(fd, data, size, at);
+}
+
 int open(const char *path, int flags, ...) {
     int (*real)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
     va_list rest;
@@ -98,9 +121,17 @@ int clock_gettime(clockid_t clock, struct timespec *now_is) {
 
 static int locking(int fd, int command, void *argument, const char *name) {
     int (*real)(int, int, ...) = dlsym(RTLD_NEXT, name);
-    volatile struct orders *now = command == F_SETLK || command == F_GETLK ? orders_of_test() : NULL;
+    int is_lock = command == F_SETLK || command == F_GETLK || command == F_OFD_SETLK || command == F_OFD_GETLK;
+    volatile struct orders *now = is_lock ? orders_of_test() : NULL;
     if (now && now->lock_error && fd_names(fd, "/.writer")) { errno = now->lock_error; return -1; }
     return real(fd, command, argument);
+}
+
+int flock(int fd, int operation) {
+    int (*real)(int, int) = dlsym(RTLD_NEXT, "flock");
+    volatile struct orders *now = orders_of_test();
+    if (now && now->lock_error && fd_names(fd, "/.writer")) { errno = now->lock_error; return -1; }
+    return real(fd, operation);
 }
 
 int fcntl(int fd, int command, ...) {

@@ -42,13 +42,15 @@ class FaultyDisk:
         meta_delay_s: float = 0.0,
         clock_s: int = 0,
         lock_error: int = 0,
+        read_error: int = 0,
     ) -> None:
         """Writes take ``delay_s``, fail with ``error`` or take at most ``most_bytes``; opening and renaming wait.
 
-        ``clock_s`` is how far the time of the day is off; ``lock_error`` is what asking for the log's lock gives.
+        ``clock_s`` is how far the time of the day is off; ``lock_error`` is what asking for the log's lock gives,
+        ``read_error`` what reading the log does.
         """
         times_us = (int(delay_s * 1e6), int(meta_delay_s * 1e6))
-        content = struct.pack("6i", times_us[0], error, most_bytes, times_us[1], clock_s, lock_error)
+        content = struct.pack("7i", times_us[0], error, most_bytes, times_us[1], clock_s, lock_error, read_error)
         with self._orders.open("r+b" if self._orders.exists() else "wb") as file:
             file.write(content)
 

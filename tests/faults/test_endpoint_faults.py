@@ -21,7 +21,6 @@ from tests.faults.runs import (
     Trainer,
     announced_url,
     delivered,
-    eventually,
     ids_in,
     is_gone,
     relay_said,
@@ -32,17 +31,21 @@ from tests.faults.runs import (
 from tests.otlp_receiver import OtlpReceiver
 from tests.relay.processes import environment, events_by_type, manifest, scrape
 from tests.tools import ROOT
+from tests.waiting import PATIENCE_S, wait_for
 
 Weights = Callable[..., str]
 QUICK = {"429 with Retry-After", "200 with the login page of a network", "random bytes", "an answer without an end"}
 RELAY_MB = 300.0
 """A relay of a short run has 100 MB."""
 
-HOLDS = "training is as ever; the scrape goes on; afterwards every event arrives, none twice; said once for each signal"
+HOLDS = (
+    "training is as ever; the scrape goes on; afterwards every event arrives, repeated ones under the same id; said "
+    "once for each signal"
+)
 
 
 def export_to(port: int, **more: str) -> dict[str, str]:
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_EXPORTER_OTLP_TIMEOUT": "1", **more}
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_EXPORTER_OTLP_TIMEOUT": "3", **more}
 
 
 def judge(trainer: Trainer, endpoint: BadEndpoint, receiver: OtlpReceiver, weights: Weights, figures: Figures) -> None:
@@ -50,17 +53,21 @@ def judge(trainer: Trainer, endpoint: BadEndpoint, receiver: OtlpReceiver, weigh
     url = announced_url(trainer.run)
     result = trainer.finish()
     assert weights(STEPS) == result["weights"]
-    assert result["shutdown_s"] < 2.0
-    eventually(lambda: "wait for the endpoint" in relay_said(trainer.run), "the message")
-    eventually(lambda: events_by_type(scrape(url)) == types_in(trainer.run), "the log's counts at the scrape")
+    assert result["shutdown_s"] < 8.0  # waiting for the endpoint would last until it is well, which is later
+    wait_for(lambda: "wait for the endpoint" in relay_said(trainer.run), "the message")
+    wait_for(lambda: events_by_type(scrape(url)) == types_in(trainer.run), "the log's counts at the scrape")
     assert [] == receiver.logs
     assert resident_mb(manifest(trainer.run)["relay"]["pid"]) < RELAY_MB
     endpoint.heal()
     healed = time.monotonic()
-    eventually(lambda: {*ids_in(trainer.run)} == {*delivered(receiver)}, "the delivery of every event")
+    wait_for(lambda: {*ids_in(trainer.run)} == {*delivered(receiver)}, "the delivery of every event")
     figures.add(recovered_s=time.monotonic() - healed)
-    eventually(lambda: is_gone(trainer.run), "the end of the relay")
-    assert {1} == {*delivered(receiver).values()}
+    wait_for(lambda: is_gone(trainer.run), "the end of the relay")
+    times = delivered(receiver)
+    # What the endpoint took in the moment of its recovery, and did not answer in time, is sent again under the same id.
+    assert {1, 2} >= {*times.values()}, relay_said(trainer.run)
+    if repeated := sum(count - 1 for count in times.values()):
+        figures.counted = {"log events sent a second time, under the same esper.event.id": repeated}
     waits = Counter(re.findall(r"(\w+) wait for the endpoint", relay_said(trainer.run)))
     assert {1} == {*waits.values()}, relay_said(trainer.run)
     assert "Traceback" not in relay_said(trainer.run)
@@ -155,12 +162,12 @@ def test_items_that_an_endpoint_drops_are_counted_and_not_sent_again(
 ) -> None:
     with OtlpReceiver() as receiver:
         receiver.mode = "partial"
-        with train(tmp_path, "--relay", "--linger", "20", **export_to(http_port(receiver))) as trainer:
+        with train(tmp_path, "--relay", "--linger", "300", **export_to(http_port(receiver))) as trainer:
             url = announced_url(trainer.run)
             assert silent_weights(STEPS) == trainer.finish()["weights"]
-            eventually(lambda: {*ids_in(trainer.run)} == {*delivered(receiver)}, "the delivery of every event")
+            wait_for(lambda: {*ids_in(trainer.run)} == {*delivered(receiver)}, "the delivery of every event")
             requests = sum(signal == "logs" for signal, _ in receiver.requests)
-            eventually(lambda: f'esper_relay_refused_total{{signal="logs"}} {requests}' in scrape(url), "the count")
+            wait_for(lambda: f'esper_relay_refused_total{{signal="logs"}} {requests}' in scrape(url), "the count")
         assert {1} == {*delivered(receiver).values()}
         figures.add(lost=requests)
 
@@ -210,7 +217,9 @@ def test_a_slow_name_server_holds_up_nothing_but_the_delivery(
             env = environment(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_EXPORTER_OTLP_TIMEOUT="10")
             started = time.monotonic()
             relay = [*mount, sys.executable, "-m", "esper_otel.relay", str(trainer.run), "--linger", "0"]
-            done = subprocess.run(relay, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(
+                relay, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            )
         finally:
             resolver.kill()
         assert 0 == done.returncode, done.stderr

@@ -4,7 +4,7 @@ import re
 
 from tests.tools import ROOT
 
-PAGE = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "evidence" / "faults.md").read_text(encoding="utf-8")
 
 
 def test_every_test_that_the_page_refers_to_is_there() -> None:

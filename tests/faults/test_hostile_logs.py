@@ -23,6 +23,7 @@ from tests.faults.whole_pipeline import relay_in_process
 from tests.otlp_receiver import OtlpReceiver
 from tests.relay.processes import environment
 from tests.tools import ROOT
+from tests.waiting import PATIENCE_S
 
 EXAMPLES = 5000 if WHOLE else 150
 NAMES = sorted(EVENT_TYPES)
@@ -141,7 +142,9 @@ def test_hostile_names_stay_values_in_the_exposition_and_in_otlp(hostile_run: Pa
     with OtlpReceiver() as receiver:
         env = environment(**EXPORT, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint)
         command = [sys.executable, "-m", "esper_otel.relay", str(hostile_run), "--linger", "0"]
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
         assert (0, 4 * len(HOSTILE_TEXT)) == (done.returncode, len(delivered(receiver))), done.stderr
     figures.add()
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ledger import WHOLE, Figures, fault
-from tests.faults.runs import KEPT_NS, delivered, eventually, ids_in, is_gone, lines_of, numbers_in, safe_step, types_in
+from tests.faults.runs import KEPT_NS, delivered, ids_in, is_gone, lines_of, numbers_in, safe_step, types_in
 from tests.otlp_receiver import OtlpReceiver
 from tests.relay.processes import announced_url, events_by_type, manifest, process, relay, scrape, training
+from tests.waiting import PATIENCE_S, wait_for
 
 CHUNKS = range(40) if WHOLE else range(1)
 TRAINER_KILLS = 25 if WHOLE else 2
@@ -46,7 +47,6 @@ def rounds_from(text: str) -> list[tuple[int, int]]:
     holds="the log has no gap; OTLP gets each line once; the run is reported as died; the relay ends; what is lost is "
     "measured, not judged, up to 1 s",
 )
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_a_trainer_killed_at_any_moment_leaves_a_whole_log_that_is_delivered_once(
     tmp_path: Path, chunk: int, figures: Figures
@@ -63,7 +63,7 @@ def kill_a_trainer(directory: Path, after_s: float, figures: Figures) -> bool:
     run = directory / "run"
     with OtlpReceiver() as receiver:
         with training(directory, "--relay", "--pause", "0.002", **exporting(receiver)) as trainer:
-            eventually(run.exists, "the start of the run")
+            wait_for(run.exists, "the start of the run")
             time.sleep(after_s)
             killed_ns = time.time_ns()
             trainer.kill()
@@ -96,9 +96,14 @@ def end_of_relay(run: Path) -> None:
     while not log.exists() and time.monotonic() < appeared:
         time.sleep(0.02)
     if log.exists():
-        eventually(lambda: (run / "relay" / "lock").exists() or "Error" in log.read_text(), "the start of the relay")
-        assert (run / "relay" / "lock").exists(), log.read_text()
-        eventually(lambda: is_gone(run), "the end of the relay")
+        wait_for(lambda: has_been_announced(run) or "Error" in log.read_text(), "the start of the relay")
+        assert has_been_announced(run), log.read_text()
+        wait_for(lambda: is_gone(run), "the end of the relay")
+
+
+def has_been_announced(run: Path) -> bool:
+    """Return True once a relay has the run: the file of its lock exists a moment before it is locked."""
+    return "pid" in (manifest(run).get("relay") or {})
 
 
 @fault(
@@ -106,7 +111,6 @@ def end_of_relay(run: Path) -> None:
     holds="the metrics of the last relay equal the log's counts exactly; OTLP gets every line, repeated ones with the "
     "same id",
 )
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_a_relay_killed_again_and_again_ends_with_the_counts_of_the_log(
     tmp_path: Path, chunk: int, figures: Figures
@@ -124,22 +128,22 @@ def kill_relays(directory: Path, moments: random.Random, figures: Figures) -> in
     with OtlpReceiver() as receiver:
         env = exporting(receiver)
         with training(directory, "--pause", "0.001", "--rounds", "150") as trainer:
-            eventually(run.exists, "the start of the run")
+            wait_for(run.exists, "the start of the run")
             for _ in range(LIVES_OF_A_RELAY):
                 with relay(run, "--follow", **env) as victim:
                     time.sleep(moments.uniform(0.3, 2.5))
                     victim.kill()
-            trainer.communicate(timeout=60)
+            trainer.communicate(timeout=PATIENCE_S)
         started = time.monotonic()
-        with relay(run, "--follow", "--linger", "60", **env) as survivor:
+        with relay(run, "--follow", "--linger", "300", **env) as survivor:
             url = announced_url(run, survivor.pid)
             expected = types_in(run)
-            eventually(lambda: events_by_type(scrape(url)) == expected, "the log's counts")
-            eventually(lambda: {*delivered(receiver)} == {*ids_in(run)}, "the delivery of the rest")
+            wait_for(lambda: events_by_type(scrape(url)) == expected, "the log's counts")
+            wait_for(lambda: {*delivered(receiver)} == {*ids_in(run)}, "the delivery of the rest")
             figures.add(recovered_s=time.monotonic() - started)
             assert events_by_type(scrape(url)) == expected
             survivor.send_signal(signal.SIGTERM)
-            survivor.communicate(timeout=30)
+            survivor.communicate(timeout=PATIENCE_S)
         spans = {(span.trace_id, span.span_id) for span in receiver.spans if span.name == "simic.round"}
         assert len(spans) == expected["TOLARIA_BATCH_COMPLETED"]
         return sum(count - 1 for count in delivered(receiver).values())
@@ -149,7 +153,6 @@ def kill_relays(directory: Path, moments: random.Random, figures: Figures) -> in
     "trainer and relay killed, in either order, and a relay started by hand",
     holds="the new relay finishes the run as died, with the log's counts and every line delivered, and ends",
 )
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_a_run_whose_trainer_and_relay_were_killed_is_finished_by_a_new_relay(
     tmp_path: Path, chunk: int, figures: Figures
@@ -176,10 +179,10 @@ def kill_both(directory: Path, moments: random.Random, figures: Figures) -> None
                 time.sleep(moments.choice([0.0, 0.3, 1.5]))
             trainer.kill()
             rounds = rounds_from(trainer.communicate()[0])
-        eventually(lambda: is_gone(run), "the end of the relay")
+        wait_for(lambda: is_gone(run), "the end of the relay")
         started = time.monotonic()
         with relay(run, "--follow", "--linger", "0", **env) as survivor:
-            _, errors = survivor.communicate(timeout=60)
+            _, errors = survivor.communicate(timeout=PATIENCE_S)
         assert survivor.returncode == 0, errors
         assert types_in(run)["TOLARIA_BATCH_COMPLETED"] >= safe_step(rounds, killed_ns, LATE_NS)
         assert list(range(1, len(lines_of(run)) + 1)) == numbers_in(run)
@@ -203,10 +206,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_run_killed_before_its_first_event_died_and_leaves_no_relay_behind(tmp_path: Path, figures: Figures) -> None:
     started = time.monotonic()
     with process("-c", BEFORE_ITS_FIRST_EVENT, str(tmp_path)) as trainer:
-        trainer.communicate(timeout=30)
+        trainer.communicate(timeout=PATIENCE_S)
     run = tmp_path / "run"
-    eventually(lambda: manifest(run).get("status") == "died", "the report of the death")
-    eventually(lambda: is_gone(run), "the end of the relay")
+    wait_for(lambda: manifest(run).get("status") == "died", "the report of the death")
+    wait_for(lambda: is_gone(run), "the end of the relay")
 
     assert ["died"] == [line["data"]["outcome"] for line in lines_of(run)]
     figures.add(recovered_s=time.monotonic() - started)

@@ -22,7 +22,6 @@ from tests.faults.runs import (
     STEPS,
     announced_url,
     delivered,
-    eventually,
     ids_in,
     lines_of,
     numbers_in,
@@ -33,6 +32,7 @@ from tests.faults.runs import (
 )
 from tests.otlp_receiver import OtlpReceiver
 from tests.relay.processes import events_by_type, manifest, samples, scrape
+from tests.waiting import wait_for
 
 Weights = Callable[..., str]
 EXAMPLES = 3000 if WHOLE else 150
@@ -55,7 +55,7 @@ def test_odd_values_in_every_field_cost_only_themselves(
 ) -> None:
     with OtlpReceiver() as receiver:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "10"}
-        with train(tmp_path, "--relay", "--odd", "--linger", "20", learner="torch", **env) as trainer:
+        with train(tmp_path, "--relay", "--odd", "--linger", "300", learner="torch", **env) as trainer:
             url = announced_url(trainer.run)
             result = trainer.finish(120)
             started = time.monotonic()
@@ -63,9 +63,9 @@ def test_odd_values_in_every_field_cost_only_themselves(
             assert result["counters"]["emitted"] == result["counters"]["written"]
             assert told_losses(trainer.run) == result["counters"]["dropped.unencodable"]
             assert list(range(1, len(numbers_in(trainer.run)) + 1)) == numbers_in(trainer.run)
-            said = [line for line in trainer.said().splitlines() if "left out of the event log" in line]
+            said = [line for line in trainer.said().splitlines() if "dropped from the event log" in line]
             assert len(said) == len(set(said)) <= 30
-            eventually(lambda: {*ids_in(trainer.run)} == {*delivered(receiver)}, "the delivery of every event")
+            wait_for(lambda: {*ids_in(trainer.run)} == {*delivered(receiver)}, "the delivery of every event")
             figures.add(lost=0, recovered_s=time.monotonic() - started)
             assert sum(events_by_type(scrape(url)).values()) > 0
             assert "Traceback" not in relay_said(trainer.run)
@@ -117,7 +117,7 @@ def test_any_value_in_any_field_is_one_valid_line(
 def test_attributes_without_a_bound_are_bounded(tmp_path: Path, silent_weights: Weights, figures: Figures) -> None:
     with OtlpReceiver() as receiver:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "10"}
-        options = ("--relay", "--distinct", "--decisions", str(DECISIONS), "--linger", "30")
+        options = ("--relay", "--distinct", "--decisions", str(DECISIONS), "--linger", "300")
         with train(tmp_path, *options, steps=DISTINCT_STEPS, **env) as trainer:
             url = announced_url(trainer.run)
             trainer.steps(20)
@@ -125,12 +125,12 @@ def test_attributes_without_a_bound_are_bounded(tmp_path: Path, silent_weights: 
             before = resident_mb(pid)
             assert silent_weights(DISTINCT_STEPS) == trainer.finish(120)["weights"]
             ended = time.monotonic()
-            eventually(lambda: counted(scrape(url)) == len(lines_of(trainer.run)), "the log's counts")
+            wait_for(lambda: counted(scrape(url)) == len(lines_of(trainer.run)), "the log's counts")
             text = scrape(url)
-            eventually(lambda: len(receiver.logs) >= len(lines_of(trainer.run)), "the delivery of every event")
+            wait_for(lambda: len(receiver.logs) >= len(lines_of(trainer.run)), "the delivery of every event")
             figures.add(recovered_s=time.monotonic() - ended)
             grown = resident_mb(pid) - before
-            stored = (trainer.run / "relay" / "delivery.json").stat().st_size
+            stored = (trainer.run / "relay" / "traces.json").stat().st_size
         assert {*ids_in(trainer.run)} == {*delivered(receiver)}
         assert stored < STORED_BYTES
         assert len(text) < SCRAPE_BYTES

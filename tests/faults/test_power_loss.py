@@ -32,7 +32,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.mark.parametrize("tail", [pytest.param(b"", id="cut"), pytest.param(b"\x00" * 300, id="zeros")])
 @fault(
     "power loss: the log cut at every byte of its last lines, with and without zeros behind the cut, then continued",
-    holds="only the line that was cut is gone and is counted; the run goes on in a line and with a number of its own",
+    holds="only the cut line is gone; it and the zeros are counted; the run continues with a new line and number",
 )
 def test_a_log_cut_at_any_byte_is_read_and_continued(tmp_path: Path, log: bytes, tail: bytes, figures: Figures) -> None:
     last = b"".join(log.splitlines(keepends=True)[-LINES:])
@@ -51,15 +51,15 @@ def test_a_log_cut_at_any_byte_is_read_and_continued(tmp_path: Path, log: bytes,
         assert whole == left
         assert new is not None
         assert new > max(json_lines(log))
-        assert len([item for item in found if isinstance(item, BadLine)]) <= 1
+        assert len([item for item in found if isinstance(item, BadLine)]) <= 1 + bool(tail)
         figures.add(lost=len(json_lines(log)) - len(whole))
         shutil.rmtree(run)
 
 
 def json_lines(content: bytes) -> list[int]:
-    """Sequence numbers of what is a whole JSON object, its newline or not."""
+    """Sequence numbers of what is a whole JSON object, whether a newline or zeros end it."""
     found = []
-    for line in content.split(b"\n"):
+    for line in content.replace(b"\0", b"\n").split(b"\n"):
         try:
             found.append(int(json.loads(line)["seq"]))
         except ValueError:

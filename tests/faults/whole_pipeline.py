@@ -12,13 +12,13 @@ from prometheus_client import generate_latest
 
 from esper_otel.log.duplicates import DUPLICATE
 from esper_otel.log.reader import LogReader
-from esper_otel.relay.accounting import account
-from esper_otel.relay.exposition import FamilyCollector, registry_of
 from esper_otel.relay.ingest import Ingest
 from esper_otel.relay.liveness import Liveness
-from esper_otel.relay.log_events import LogEventProjector
-from esper_otel.relay.metrics import MetricState
-from esper_otel.relay.traces import TraceProjector
+from esper_otel.relay.metrics.accounting import account
+from esper_otel.relay.metrics.state import MetricState
+from esper_otel.relay.otlp.log_records import LogEventProjector
+from esper_otel.relay.prometheus.exposition import FamilyCollector, registry_of
+from esper_otel.relay.traces.projector import TraceProjector
 
 
 class Outcome(msgspec.Struct):

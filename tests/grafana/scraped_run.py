@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,11 @@ import msgspec
 
 from tests.grafana.substituted import Target
 from tests.prometheus.real_prometheus import Prometheus, prometheus_on
-from tests.relay.processes import manifest, process, relay, wait_for
+from tests.relay.processes import manifest, process, relay
+from tests.waiting import wait_for
 
 WINDOW_S = 6
 STEP_S = 1
-RUN_S = 90.0
 
 
 class ScrapedRun(msgspec.Struct, frozen=True):
@@ -62,13 +64,17 @@ def scraped_training(directory: Path, *options: str) -> Iterator[ScrapedRun]:
     since = time.time()
     with (
         prometheus_on(targets, directory) as prometheus,
-        process(*command, ESPER_OTEL_LINGER="60") as trainer,
+        process(*command, ESPER_OTEL_LINGER="300") as trainer,
     ):
         run = wait_for(lambda: next(telemetry.glob("*/run.json"), None), "the run's directory").parent.resolve()
         prometheus.wait_for(f'up{{instance="{run.name}"}} == 1')
-        wait_for(lambda: trainer.poll() is not None, "the end of training", RUN_S)
+        wait_for(lambda: trainer.poll() is not None, "the end of training")
         wait_for(lambda: manifest(run).get("status") == "finished", "the end of the run")
-        yield _scraped(prometheus, "trainer", run.name, since)
+        try:
+            yield _scraped(prometheus, "trainer", run.name, since)
+        finally:
+            with suppress(ProcessLookupError):  # it ends by itself when the tests take longer than it lingers
+                os.kill(manifest(run)["relay"]["pid"], signal.SIGTERM)
 
 
 @contextmanager

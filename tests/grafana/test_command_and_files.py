@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from esper_otel import dashboards_command
 from esper_otel.cli import app
 from grafana import files
 from grafana.boards import HOME
-from grafana.facts import BY_PROMETHEUS_NAME
+from grafana.queries.facts import BY_PROMETHEUS_NAME
 from tests.tools import ROOT
 
 
@@ -39,7 +39,7 @@ def test_a_dashboard_edited_by_hand_fails_the_check_until_it_is_built_again(chec
 
     faults = files.faults(checkout)
 
-    assert any("is not what the code makes" in fault for fault in faults)
+    assert any("is stale or edited by hand" in fault for fault in faults)
     assert any("uneditable-dashboard" in fault for fault in faults)
     assert [edited] == files.write(checkout)
     assert [] == files.faults(checkout)
@@ -55,11 +55,11 @@ def test_outside_a_checkout_the_command_says_where_to_run_it(monkeypatch: pytest
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name="grafana")
 
-    monkeypatch.setattr(dashboards_command, "import_module", missing)
+    monkeypatch.setattr(import_module("esper_otel.cli.dashboards"), "import_module", missing)
     answered = CliRunner().invoke(app, ["dashboards", "build"])
 
     assert 2 == answered.exit_code
-    assert "run this in a checkout of it (grafana is missing)" in answered.output
+    assert "run this in a checkout (grafana is missing)" in answered.output
 
 
 def _provisioned(name: str) -> dict:

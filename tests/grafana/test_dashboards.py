@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 
-from deploy.prometheus.alerts import ALERTS
-from esper_otel.signals import SIGNALS
-from grafana.alert_panels import alert_panels
-from grafana.board import Board
+from esper_otel.alerts import ALERTS
 from grafana.boards import BOARDS, HOME
 from grafana.build import DIRECTORY, dashboard_files
-from grafana.facts import limits_of
-from grafana.limits import SCREEN_LIMITS
+from grafana.layout.board import OF_LOGS_AND_TRACES, Board
+from grafana.links import alert_panels
 from grafana.lint import problems, problems_between
-from grafana.panel import panel_id
+from grafana.panels.panel import panel_id
 from tests.grafana.substituted import built, panels_of
 from tests.tools import ROOT
 
@@ -45,8 +42,44 @@ def _moved(dashboard: dict[str, Any]) -> None:
     panels_of(dashboard)[1]["gridPos"] = panels_of(dashboard)[0]["gridPos"]
 
 
+def _chart(dashboard: dict[str, Any]) -> dict[str, Any]:
+    return next(panel for panel in panels_of(dashboard) if panel["type"] == "timeseries")
+
+
+def _number(dashboard: dict[str, Any]) -> dict[str, Any]:
+    return next(panel for panel in panels_of(dashboard) if panel["type"] == "stat")
+
+
 def _fixed_rate(dashboard: dict[str, Any]) -> None:
-    panels_of(dashboard)[0]["targets"][0]["expr"] = 'rate(x_total{job=~"$job",instance=~"$instance"}[5m])'
+    _chart(dashboard)["targets"][0]["expr"] = 'rate(x_total{job=~"$job",instance=~"$instance"}[5m])'
+
+
+def _over_gaps(dashboard: dict[str, Any]) -> None:
+    _chart(dashboard)["fieldConfig"]["defaults"]["custom"]["spanNulls"] = True
+
+
+def _exemplars_of_a_gauge(dashboard: dict[str, Any]) -> None:
+    _chart(dashboard)["targets"][0] |= {"exemplar": True, "expr": 'x{job=~"$job",instance=~"$instance"}'}
+
+
+def _last_step(dashboard: dict[str, Any]) -> None:
+    _number(dashboard)["targets"][0]["instant"] = False
+
+
+def _of_the_range(dashboard: dict[str, Any]) -> None:
+    _number(dashboard)["targets"][0]["expr"] = 'last_over_time(x{job=~"$job",instance=~"$instance"}[$__range])'
+
+
+def _zero_of_nothing(dashboard: dict[str, Any]) -> None:
+    _number(dashboard)["targets"][0]["expr"] = 'sum(x{job=~"$job",instance=~"$instance"}) or vector(0)'
+
+
+def _green_nothing(dashboard: dict[str, Any]) -> None:
+    _number(dashboard)["fieldConfig"]["defaults"]["mappings"] = []
+
+
+def _healthy_emptiness(dashboard: dict[str, Any]) -> None:
+    _chart(dashboard)["fieldConfig"]["defaults"]["noValue"] = "No round had an anomaly."
 
 
 def _same_id(dashboard: dict[str, Any]) -> None:
@@ -66,6 +99,13 @@ def _editable(dashboard: dict[str, Any]) -> None:
         (_fixed_rate, "target-rate-interval-rule"),
         (_same_id, "unique-id"),
         (_editable, "uneditable-dashboard"),
+        (_over_gaps, "gaps: "),
+        (_exemplars_of_a_gauge, "exemplars: "),
+        (_last_step, "shows the last step of a range"),
+        (_of_the_range, "depends on the time shown"),
+        (_zero_of_nothing, "makes a 0 of nothing"),
+        (_green_nothing, "has no grey for a number that is not there"),
+        (_healthy_emptiness, "asserts something of data that it does not have"),
     ],
 )
 def test_a_broken_rule_is_named(damage: Any, rule: str) -> None:
@@ -98,13 +138,15 @@ def test_the_alert_of_a_norm_that_is_not_finite_leads_to_the_count_of_them() -> 
     assert "Updates beyond a critical limit, since the run began" == title
 
 
-def test_a_signal_whose_violations_are_counted_has_no_second_limits() -> None:
-    counted = {
-        signal.name
-        for signal in SIGNALS
-        for other in SIGNALS
-        if other.threshold is not None and (other.event, other.path) == (signal.event, signal.path)
+@pytest.mark.parametrize("uid", sorted(built()))
+def test_what_needs_loki_or_tempo_is_in_one_closed_row(uid: str) -> None:
+    needy = {
+        row["title"]
+        for row in built()[uid]["panels"]
+        for panel in (row, *row.get("panels", ()))
+        for target in panel.get("targets", ())
+        if target["datasource"]["type"] != "prometheus"
     }
 
-    assert set() == counted & set(SCREEN_LIMITS)
-    assert all(limits_of(name) is not None for name in SCREEN_LIMITS)
+    assert needy <= {OF_LOGS_AND_TRACES}
+    assert all(row["collapsed"] for row in built()[uid]["panels"] if row["title"] == OF_LOGS_AND_TRACES)

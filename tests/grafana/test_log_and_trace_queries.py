@@ -8,10 +8,11 @@ import urllib.parse
 
 import pytest
 
-from grafana.drill_down import EVENTS, ROUNDS, to_rounds_and_events, to_trace
+from grafana.panels.drill_down import EVENTS, ROUNDS, to_rounds_and_events, to_trace
 from grafana.provisioning_files import datasources
 from tests.grafana.substituted import EVERYTHING, fill, targets
 from tests.tools import tool
+from tests.waiting import PATIENCE_S
 
 RUN = {**EVERYTHING, "job": "esper", "instance": "20261122-231020-eda681"}
 PARSER = {"loki": "logql-parser", "tempo": "traceql-parser"}
@@ -20,7 +21,9 @@ PARSER = {"loki": "logql-parser", "tempo": "traceql-parser"}
 def _faults(kind: str, queries: list[str]) -> list[str]:
     """What the parser says of each query; empty texts for those that it takes."""
     asked = "".join(json.dumps(query) + "\n" for query in queries)
-    answered = subprocess.run([tool(PARSER[kind])], input=asked, capture_output=True, text=True, check=True, timeout=60)
+    answered = subprocess.run(
+        [tool(PARSER[kind])], input=asked, capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     return [json.loads(line) for line in answered.stdout.splitlines()]
 
 

@@ -12,6 +12,7 @@ import msgspec
 import yaml
 
 from tests.tools import ROOT, tool
+from tests.waiting import PATIENCE_S
 
 MANIFESTS = ROOT / "deploy" / "k8s"
 EXAMPLE = MANIFESTS / "overlays" / "example"
@@ -98,7 +99,9 @@ def pod_of(workload: Object) -> Pod:
 
 def render(directory: Path) -> Rendered:
     """Build the kustomization in ``directory`` with kustomize itself, restrictions and all."""
-    built = subprocess.run([tool("kustomize"), "build", str(directory)], capture_output=True, text=True, timeout=60)
+    built = subprocess.run(
+        [tool("kustomize"), "build", str(directory)], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert (0, "") == (built.returncode, built.stderr)
     return Rendered(list(yaml.load_all(built.stdout, yaml.CSafeLoader)))
 

@@ -14,6 +14,7 @@ import yaml
 
 from tests.k8s.rendering import Object
 from tests.tools import tool
+from tests.waiting import PATIENCE_S
 
 KUBERNETES = ("1.34", "1.37")
 """The oldest version that the manifests are meant for, and the newest one known."""
@@ -60,7 +61,7 @@ def custom_schemas() -> dict[tuple[str, str], Any]:
 
 def _downloaded(module: str) -> Path:
     command = [tool("go"), "mod", "download", "-json", module]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert said.returncode == 0, said.stdout + said.stderr
     return Path(json.loads(said.stdout)["Dir"])
 

@@ -13,6 +13,7 @@ import yaml
 
 from tests.k8s.rendering import MANIFESTS, Object, Pod, Rendered, bytes_of, render, values_of, walk
 from tests.tools import ROOT, tool
+from tests.waiting import PATIENCE_S
 
 COLLECTOR = ROOT / "deploy" / "collector"
 VARIABLE = re.compile(r"\$\{env:(\w+)(?::-([^}]*))?\}")
@@ -148,7 +149,7 @@ def test_the_collector_itself_accepts_the_configuration_with_the_variables_of_th
     config.write_text(collector.source, encoding="utf-8")
     environment = {"PATH": os.environ["PATH"], **collector.environment}
     command = [tool("otelcol-esper"), "validate", f"--config={config}"]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
     assert (0, "") == (said.returncode, said.stderr)
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.k8s.rendering import Object, Pod, Rendered, bytes_of, render_with
 from tests.tools import tool
+from tests.waiting import PATIENCE_S
 
 SOURCE = Path(__file__).parent / "podsecurity"
 Judge = Callable[[list[Pod]], list[str]]
@@ -30,7 +31,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
     def judged(pods: list[Pod]) -> list[str]:
         asked = json.dumps([{"metadata": {"labels": pod.labels}, "spec": pod.spec} for pod in pods])
-        ran = subprocess.run([program], input=asked, capture_output=True, text=True, timeout=60)
+        ran = subprocess.run([program], input=asked, capture_output=True, text=True, timeout=PATIENCE_S)
         assert (0, "") == (ran.returncode, ran.stderr)
         return [str(verdict) for verdict in json.loads(ran.stdout)]
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tests.k8s.rendering import Rendered, values_of
 from tests.otlp_receiver import OtlpReceiver
-from tests.relay.processes import announced_url, manifest, samples, scrape, training, types_in, wait_for
+from tests.relay.processes import announced_url, manifest, samples, scrape, training, types_in
 from tests.tools import python_environment
+from tests.waiting import PATIENCE_S, wait_for
 
 POD = {
     "metadata.name": "esper-demo-x7k2p",
@@ -73,7 +74,7 @@ def test_it_waits_for_the_run_serves_it_notices_its_death_and_ends_when_told(exa
         assert relay.poll() is None  # a relay that ended would be started again
 
         relay.send_signal(signal.SIGTERM)
-        code = relay.wait(timeout=20)
+        code = relay.wait(timeout=PATIENCE_S)
 
     assert 0 == code
     assert 1.0 == metrics["esper_run_status", (("esper_run_state", "died"),)]
@@ -96,7 +97,7 @@ def test_it_ends_at_once_when_no_run_ever_began(example: Rendered, tmp_path: Pat
         wait_for(lambda: children(relay.pid), "the wait for run.json")
         relay.send_signal(signal.SIGTERM)
 
-        assert 0 == relay.wait(timeout=5)
+        assert 0 == relay.wait(timeout=PATIENCE_S)
 
 
 def children(pid: int) -> str:

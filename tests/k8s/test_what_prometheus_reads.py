@@ -10,11 +10,12 @@ from pathlib import Path
 import yaml
 
 from deploy.k8s import build
-from deploy.prometheus.alerts import ALERTS
 from deploy.prometheus.recording import RECORDING
+from esper_otel.alerts import ALERTS
 from tests.alerts.promtool import promtool
 from tests.k8s.rendering import Rendered
 from tests.tools import ROOT, python_environment
+from tests.waiting import PATIENCE_S
 
 
 def test_promtool_has_no_complaint_about_the_rules_in_the_cluster(example: Rendered, tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_the_rules_can_be_written_with_the_links_of_a_deployment(tmp_path: Path)
     written = tmp_path / "rule.yaml"
     command = [sys.executable, "-m", "deploy.k8s.build", "--out", written]
     command += ["--grafana-url", "https://grafana.example.com", "--runbook-url", "https://docs.example.com/runbook"]
-    subprocess.run(command, check=True, env=python_environment(), timeout=60)
+    subprocess.run(command, check=True, env=python_environment(), timeout=PATIENCE_S)
     rules = [
         rule
         for group in yaml.safe_load(written.read_text())["spec"]["groups"]
@@ -71,7 +72,7 @@ def test_without_dashboards_there_is_nothing_to_list(tmp_path: Path) -> None:
 def test_a_dashboard_that_is_about_to_be_written_is_listed(tmp_path: Path) -> None:
     dashboards = tmp_path / "grafana" / "dashboards"
 
-    files = build.generated(tmp_path, [dashboards / "Esper Run.json", tmp_path / "docs" / "signals.md"])
+    files = build.generated(tmp_path, [dashboards / "Esper Run.json", tmp_path / "docs" / "reference" / "signals.md"])
 
     (generator,) = yaml.safe_load(files[dashboards / "kustomization.yaml"])["configMapGenerator"]
     assert {"name": "dashboard-esper-run", "files": ["Esper Run.json"]} == generator

@@ -95,7 +95,18 @@ def test_non_finite_numbers_are_marked_and_kept(bad: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [np.float64(1.5), np.float32(1.5), np.array(1.5), torch.tensor(1.5), torch.tensor(1.5, requires_grad=True)]
+    "value",
+    [
+        np.float64(1.5),
+        np.float32(1.5),
+        np.array(1.5),
+        np.longdouble(1.5),
+        np.ma.masked_array(1.5),
+        torch.tensor(1.5),
+        torch.tensor(1.5, requires_grad=True),
+        torch.tensor(1.5).bfloat16(),
+        torch.tensor(1.5).to(torch.float8_e5m2),
+    ],
 )
 def test_scalars_of_numpy_and_torch_become_numbers(value: Any) -> None:
     event = PolicyUpdate(policy_loss=value)
@@ -123,7 +134,21 @@ for _ in range(5000):
 
 @pytest.mark.parametrize(
     "value",
-    [DeviceScalar(), torch.ones(2), torch.tensor(1.0, device="meta"), b"bytes", object(), 1j, 10**5000, len],
+    [
+        DeviceScalar(),
+        torch.ones(2),
+        torch.tensor(1.0, device="meta"),
+        b"bytes",
+        object(),
+        1j,
+        10**5000,
+        len,
+        np.ma.masked,
+        np.ma.masked_array(1.5, mask=True),
+        np.ma.masked_all(3).mean(),
+        np.complex64(1),
+        np.datetime64("2026-01-01"),
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_a_value_without_a_json_form_is_left_out_and_named(value: Any) -> None:

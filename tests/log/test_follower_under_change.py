@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from esper_otel.log.compress import compress
+from esper_otel.log.compression.compress import compress
 from esper_otel.log.envelope import Record
 from esper_otel.log.layout import Series
 from esper_otel.log.reader import LogReader

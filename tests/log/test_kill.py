@@ -30,7 +30,7 @@ while True:
 """
 PROMISED_S = 0.05
 SCHEDULING_S = 0.05
-"""Slack for a machine whose cores are busy with other tests; the promise itself is for a core that is free."""
+"""Slack for a machine whose cores are busy; the promise itself is for a core that is free."""
 
 
 @pytest.mark.parametrize("seed", range(6))

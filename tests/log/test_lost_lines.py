@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from esper_otel.events import Decision
-from esper_otel.log.compress import compress
+from esper_otel.log.compression.compress import compress
 from esper_otel.log.envelope import BadLine, Reason, Record
-from esper_otel.log.last_seq import resumed_seq
 from esper_otel.log.layout import Series
 from esper_otel.log.reader import LogReader
+from esper_otel.log.reading.last_seq import resumed_seq
 from esper_otel.log.writer import Writer
 
 SESSION = 10_000
@@ -163,7 +163,7 @@ def test_new_lines_where_lost_ones_were_are_read_however_long_the_log_is_now(log
     found, told = after_the_loss(log, FOUR, TWO + b"".join(map(line, fresh)))
 
     assert fresh == found
-    assert ["2 events that had been read, numbers 3 to 4, are gone"] == told
+    assert ["2 events read before, numbers 3 to 4, are gone"] == told
 
 
 def test_a_log_of_the_very_same_length_is_not_taken_for_the_old_one(log: Path) -> None:
@@ -183,14 +183,14 @@ def test_a_log_of_which_nothing_is_left_is_read_from_its_start(log: Path) -> Non
     found, told = after_the_loss(log, FOUR, line(LATER))
 
     assert [LATER] == found
-    assert ["nothing is left of the events that had been read, up to number 4"] == told
+    assert ["all events read so far are gone, up to number 4"] == told
 
 
 def test_losses_over_the_border_of_two_sessions_are_not_counted_but_named(log: Path) -> None:
     found, told = after_the_loss(log, TWO + line(LATER) + line(LATER + 1), TWO + line(LATER + 500))
 
     assert [LATER + 500] == found
-    assert [f"events that had been read, numbers 3 to {LATER + 1}, are gone"] == told
+    assert [f"events read before, numbers 3 to {LATER + 1}, are gone"] == told
 
 
 def test_another_run_under_the_same_name_is_read_whole(log: Path) -> None:

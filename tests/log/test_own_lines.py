@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from esper_otel.esper_lite.dialect.adapt import adapt
 from esper_otel.events import EVENT_TYPES, Decision, Event
 from esper_otel.log.codec import decode, decode_with_event
 from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.envelope import BadLine, Record
 from esper_otel.log.reader import LogReader
-from esper_otel.upstream.adapt import adapt
 from tests.log.arbitrary_events import TEXT, events, structs
 
 AT = 1_795_376_400_123_456_000

@@ -13,10 +13,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esper_otel.log.compress import compress
+from esper_otel.log.compression.compress import compress
 from esper_otel.log.envelope import BadLine, Reason, Record
-from esper_otel.log.lines import MAX_LINE_BYTES, LineSplitter
 from esper_otel.log.reader import LogReader
+from esper_otel.log.reading.lines import MAX_LINE_BYTES, LineSplitter
 from tests.recorded import RECORDINGS, recording
 
 

@@ -1,4 +1,4 @@
-"""The tables of docs/migration.md: fresh, complete, and true."""
+"""The tables of docs/guides/migration.md: fresh, complete, and true."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from esper_otel.sql import VIEWS
 from scripts import migration_tables
 from tests.tools import ROOT
 
-PAGE = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
-OLD = json.loads((ROOT / "tests" / "events" / "upstream_fields.json").read_bytes())
+PAGE = (ROOT / "docs" / "guides" / "migration.md").read_text(encoding="utf-8")
+OLD = json.loads((ROOT / migration_tables.OLD_FIELDS).read_bytes())
 CHOOSES_THE_EVENT = {"kind", "skipped", "update_skipped"}
 
 
@@ -24,7 +24,7 @@ def section(key: str) -> str:
 
 
 def test_the_page_is_fresh() -> None:
-    assert {ROOT / "docs" / "migration.md": PAGE} == migration_tables.generated(ROOT)
+    assert {ROOT / "docs" / "guides" / "migration.md": PAGE} == migration_tables.generated(ROOT)
 
 
 @pytest.mark.parametrize("key", [key for key in OLD if key.count(":") < 2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from esper_otel.relay.families import Family, HistogramPoint
+from esper_otel.relay.metrics.families import Family, HistogramPoint
 from esper_otel.signals.attributes import ATTRIBUTES
 from esper_otel.signals.own import OWN_SIGNALS, OwnSignal
 from esper_otel.signals.registry import SIGNALS, Signal
@@ -27,5 +27,6 @@ def _family(signal: Signal | OwnSignal) -> Family:
         description=signal.description,
         attributes=signal.attributes,
         bounds=bounds,
+        has_sum=isinstance(signal, OwnSignal) or signal.has_sum,
         points={values: histogram if bounds else 1.5},
     )

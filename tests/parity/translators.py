@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
-from esper_otel.relay.families import Family
-from esper_otel.relay.otlp_metrics import metrics_data
+from esper_otel.relay.metrics.families import Family
+from esper_otel.relay.otlp.metrics_data import metrics_data
 from tests.tools import tool
 
 SOURCE = Path(__file__).parent / "otlptranslator"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.tools import tool
+from tests.waiting import PATIENCE_S, wait_for
 
-START_S = 30.0
 CONFIGURATION = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs:
@@ -50,20 +49,18 @@ class Prometheus:
         return found
 
     def wait_for(self, expression: str) -> None:
-        """Until an instant query yields something; fails after START_S."""
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
-            try:
-                if self.query(expression):
-                    return
-            except OSError:  # it is not listening yet
-                pass
-            time.sleep(0.2)
-        raise AssertionError(f"{expression} yields nothing after {START_S:g} s")
+        """Wait until an instant query yields something."""
+        wait_for(lambda: self._yields(expression), f"a result of {expression}", every_s=0.2)
+
+    def _yields(self, expression: str) -> bool:
+        try:
+            return bool(self.query(expression))
+        except OSError:  # it is not listening yet
+            return False
 
     def _get(self, what: str, **parameters: str | float) -> Any:
         url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
             return json.load(response)["data"]
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from esper_otel.relay.exemplars import EXEMPLARS
+from esper_otel.relay.metrics.exemplars import EXEMPLARS
 from esper_otel.signals import SIGNALS
 from tests.prometheus.real_prometheus import Prometheus, prometheus_on
 from tests.recorded import recording
 from tests.recordings.served_run import relay_on, scrape
 from tests.relay.test_traces_recordings import lines, traced
 from tests.tools import tool
+from tests.waiting import PATIENCE_S
 
 RUN = "esper-lite-3env-3slot"
 NOT_MEASURED = "tolaria.batch.duration"
@@ -65,7 +66,7 @@ def test_prometheus_answers_with_the_trace_and_the_span_of_a_round(scraped: Scra
 
 def test_what_prometheus_asks_for_has_the_same_series_as_what_a_person_sees(scraped: Scraped) -> None:
     request = urllib.request.Request(scraped.url, headers={"Accept": "application/openmetrics-text;version=1.0.0"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         kind, text = answer.headers["Content-Type"], answer.read().decode()
     asked = {_without_value(line) for line in text.splitlines() if not line.startswith("#")}
     seen = {_without_value(line) for line in scrape(scraped.url).text.splitlines() if not line.startswith("#")}

@@ -7,17 +7,18 @@ import subprocess
 import pytest
 from prometheus_client import generate_latest
 
-from esper_otel.relay.exposition import FamilyCollector, registry_of
+from esper_otel.relay.prometheus.exposition import FamilyCollector, registry_of
 from tests.parity.every_signal import families
 from tests.recorded import RECORDINGS, recording
 from tests.recordings.served_run import relay_on, scrape
 from tests.tools import tool
+from tests.waiting import PATIENCE_S
 
 
 def complaints(text: str) -> tuple[int, str]:
     """Exit status and output of ``promtool check metrics``."""
     command = [tool("promtool"), "check", "metrics"]
-    ended = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, input=text, capture_output=True, text=True, timeout=PATIENCE_S)
     return ended.returncode, ended.stdout + ended.stderr
 
 

@@ -10,17 +10,18 @@ import sys
 from pathlib import Path
 
 import esper_otel
+from esper_otel.esper_lite.dialect.adapt import adapt
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
-from esper_otel.upstream.adapt import adapt
 from tests.tools import python_environment
+from tests.waiting import PATIENCE_S
 
 
 def emitted(recording: Path, directory: Path, mode: str = "domains") -> Path:
     """The directory of a run in which another process emitted the events of a recording."""
     command = [sys.executable, __file__, str(recording), str(directory)]
     env = python_environment(ESPER_OTEL_STABILITY_OPT_IN=mode)
-    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (ended.returncode, ended.stderr) == (0, "")
     return directory / "run"
 

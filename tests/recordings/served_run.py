@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from tests.tools import python_environment
+from tests.waiting import PATIENCE_S
 
-START_S = 60.0
 """How long a relay may take to read a recording before it counts as hung."""
 
 
@@ -54,7 +54,7 @@ class Served(msgspec.Struct, frozen=True):
 
 def scrape(url: str) -> Served:
     """What ``url`` serves now."""
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
         text = response.read().decode()
     samples = tuple(sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return Served(url, text, samples)
@@ -66,7 +66,7 @@ def relay_on(log: Path, **environment: str) -> Iterator[str]:
     command = [sys.executable, "-m", "esper_otel.relay", str(log), "--linger", "300"]
     env = python_environment(OTEL_EXPORTER_PROMETHEUS_PORT="0", **environment)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
-        deadline = threading.Timer(START_S, process.kill)
+        deadline = threading.Timer(PATIENCE_S, process.kill)
         deadline.start()
         try:
             yield _url_when_read(process)
@@ -82,6 +82,6 @@ def _url_when_read(process: subprocess.Popen[str]) -> str:
     said = []
     for line in process.stderr:
         said.append(line)
-        if match := re.search(r"the run is over; (http://\S+/metrics) stays", line):
+        if match := re.search(r"; (http://\S+/metrics) is served for another", line):
             return match[1]
     raise AssertionError(f"the relay ended without serving: {''.join(said)}")

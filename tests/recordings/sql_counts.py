@@ -136,10 +136,10 @@ COUNTERS: dict[str, tuple[Labels, str]] = {
         f"""SELECT CASE WHEN isnan({number("pre_clip_grad_norm")}) THEN 'nan' ELSE 'inf' END, count(*)
         FROM line WHERE {UPDATE} AND NOT isfinite({number("pre_clip_grad_norm")}) GROUP BY 1""",
     ),
-    "tamiyo_grad_norm_violations_total": (("severity",), violations("pre_clip_grad_norm", "> 10", "> 100")),
-    "tamiyo_kl_violations_total": (("severity",), violations("kl_divergence", "> 0.02", "> 0.05")),
-    "tamiyo_clip_fraction_violations_total": (("severity",), violations("clip_fraction", "> 0.25", "> 0.3")),
-    "tamiyo_policy_ratio_violations_total": (("severity",), violations("ratio_max", "> 2", "> 5")),
+    "tamiyo_grad_norm_violations_total": (("severity",), violations("pre_clip_grad_norm", "> 20", "> 100")),
+    "tamiyo_kl_violations_total": (("severity",), violations("kl_divergence", "> 0.12", "> 0.3")),
+    "tamiyo_clip_fraction_violations_total": (("severity",), violations("clip_fraction", "> 0.6", "> 0.75")),
+    "tamiyo_policy_ratio_violations_total": (("severity",), violations("ratio_max", "> 6", "> 10")),
     "tamiyo_explained_variance_violations_total": (
         ("severity",),
         violations("explained_variance", "< 0.3", "< 0"),
@@ -169,7 +169,6 @@ COUNTERS: dict[str, tuple[Labels, str]] = {
     ),
     "tamiyo_pre_clip_grad_norm_count": ((), measured(UPDATE, "pre_clip_grad_norm")),
     "tamiyo_pre_clip_grad_norm_sum": ((), total(UPDATE, "pre_clip_grad_norm")),
-    "tamiyo_update_kl_count": ((), measured(UPDATE, "kl_divergence")),
     "tamiyo_update_duration_seconds_count": ((), measured(UPDATE, "update_time_ms")),
     "tamiyo_update_duration_seconds_sum": (
         (),

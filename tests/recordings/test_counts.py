@@ -10,7 +10,7 @@ import pytest
 
 from tests.recorded import RECORDINGS, recording
 from tests.recordings.conftest import Run
-from tests.recordings.sql_counts import COUNTERS, GAUGES, UPDATE, number
+from tests.recordings.sql_counts import COUNTERS, GAUGES, UPDATE, measured, number
 
 
 def asked(run: Run, sql: str, *, with_zeros: bool = False) -> dict[tuple[str, ...], float]:
@@ -35,9 +35,12 @@ def test_a_gauge_holds_the_last_value_of_the_raw_lines(run: Run, name: str) -> N
     assert pytest.approx(asked(run, sql, with_zeros=True)) == run.served.values(name, *labels)
 
 
-def test_every_bucket_of_the_gradient_norm_holds_the_updates_up_to_its_bound(run: Run) -> None:
-    served = run.served.values("tamiyo_pre_clip_grad_norm_bucket", "le")
-    value = number("pre_clip_grad_norm")
+@pytest.mark.parametrize(
+    ("histogram", "field"), [("tamiyo_pre_clip_grad_norm", "pre_clip_grad_norm"), ("tamiyo_update_kl", "kl_divergence")]
+)
+def test_every_bucket_holds_the_updates_up_to_its_bound(run: Run, histogram: str, field: str) -> None:
+    served = run.served.values(f"{histogram}_bucket", "le")
+    value = number(field)
     expected = {
         (le,): asked(
             run, f"SELECT count(*) FROM line WHERE {UPDATE} AND {value} <= {float(le)!r}::DOUBLE", with_zeros=True
@@ -45,7 +48,7 @@ def test_every_bucket_of_the_gradient_norm_holds_the_updates_up_to_its_bound(run
         for (le,) in served
         if le != "+Inf"
     }
-    expected[("+Inf",)] = run.served.total("tamiyo_pre_clip_grad_norm_count")
+    expected[("+Inf",)] = asked(run, measured(UPDATE, field), with_zeros=True)[()]
 
     assert len(expected) > 10
     assert expected == served

@@ -55,7 +55,8 @@ def test_every_mode_counts_what_the_new_names_count(in_modes: InModes, mode: str
 def test_new_names_count_what_the_recording_counts(in_modes: InModes) -> None:
     expected = counters_of_events(in_modes[RECORDED][1])
     found = counters_of_events(in_modes["domains"][1])
-    ended = {key: value for key, value in found.items() if key not in expected or expected[key] != value}
+    # Counters of what esper-lite never sends begin at 0 in a run of ours and do not exist in one of its own.
+    ended = {key: value for key, value in found.items() if value != expected.get(key, 0.0)}
 
     assert {"esper_run_ends_total", "esper_events_total"} == {name for name, _ in ended}
     assert {1.0} == set(ended.values())

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.tools import ROOT, python_environment
-
-DEADLINE_S = 30.0
+from tests.waiting import PATIENCE_S, wait_for
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -53,17 +51,6 @@ def relay(run: Path, *options: str, **env: str):
     return process("-m", "esper_otel.relay", str(run), *options, **env)
 
 
-def wait_for(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S):
-    """The first true value of ``condition``."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not happen within {deadline_s:g} s")
-
-
 def manifest(run: Path) -> dict:
     try:
         return json.loads((run / "run.json").read_text())
@@ -82,10 +69,11 @@ def announced_url(run: Path, pid: int | None = None) -> str:
 
 
 def scrape(url: str) -> str:
+    """Exposition served at ``url``; empty where nobody answers, or the answer breaks off."""
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return answer.read().decode()
-    except urllib.error.URLError:
+    except OSError:
         return ""
 
 

@@ -8,7 +8,7 @@ from opentelemetry.trace import StatusCode
 
 from esper_otel.events import BatchCompleted, EpochCompleted, Event, Rollback, TrainingStarted
 from esper_otel.log.envelope import Record
-from esper_otel.relay.traces import TraceProjector
+from esper_otel.relay.traces.projector import TraceProjector
 
 SECOND = 1_000_000_000
 HEALTHY: tuple[Event, ...] = (TrainingStarted(n_envs=1), EpochCompleted(env_id=0), BatchCompleted(batch_idx=1))

@@ -11,10 +11,11 @@ from opentelemetry.sdk.resources import Resource
 
 from esper_otel.events import Heartbeat
 from esper_otel.log.encode import Envelope, LineEncoder
-from esper_otel.relay.delivery import DELAY_S, DeliveryPipeline
-from esper_otel.relay.otlp import Exporters
+from esper_otel.relay.otlp.delivery import DELAY_S
+from esper_otel.relay.otlp.exporters import Exporters
+from esper_otel.relay.otlp.pipeline import LogDelivery
 from tests.otlp_receiver import OtlpReceiver
-from tests.relay.processes import wait_for
+from tests.waiting import wait_for
 
 EVERY_S = 0.02
 
@@ -34,10 +35,11 @@ def run(tmp_path: Path) -> Path:
     return path
 
 
-def following(run: Path) -> DeliveryPipeline:
+def following(run: Path) -> LogDelivery:
     resource = Resource({"service.name": "esper"})
-    exporters = Exporters.from_env(resource)
-    pipeline = DeliveryPipeline(run, run_id="run", resource=resource, exporters=exporters, follow=True, directory=None)
+    exporter = Exporters.from_env(resource).logs
+    assert exporter is not None
+    pipeline = LogDelivery(run, run_id="run", resource=resource, exporter=exporter, follow=True, directory=None)
     pipeline.start()
     return pipeline
 
@@ -57,7 +59,8 @@ def test_events_that_trickle_in_go_out_together(run: Path, receiver: OtlpReceive
     write(run, range(1, 101), EVERY_S)
     took_s = time.monotonic() - started
 
-    assert pipeline.finish(20, is_over=False)
+    pipeline.drain(is_over=False)
+    assert pipeline.finish(20)
     assert len(receiver.logs) == 100
     assert len(receiver.headers) <= took_s / DELAY_S + 2
 
@@ -68,5 +71,6 @@ def test_a_single_event_does_not_wait_for_others_that_never_come(run: Path, rece
     write(run, range(1, 2))
 
     wait_for(lambda: len(receiver.logs) == 1, "the event")
-    assert pipeline.finish(20, is_over=False)
+    pipeline.drain(is_over=False)
+    assert pipeline.finish(20)
     assert len(receiver.logs) == 1

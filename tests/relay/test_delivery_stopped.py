@@ -11,12 +11,14 @@ from opentelemetry.sdk.resources import Resource
 
 from esper_otel.events import BatchCompleted
 from esper_otel.log.encode import Envelope, LineEncoder
-from esper_otel.relay import delivery as module
 from esper_otel.relay.checkpoint import StateDirectory
-from esper_otel.relay.delivery import DeliveryPipeline
 from esper_otel.relay.ingest import Ingested
-from esper_otel.relay.otlp import Exporters
+from esper_otel.relay.otlp import delivery as module
+from esper_otel.relay.otlp.attempts import SignalExporter
+from esper_otel.relay.otlp.exporters import Exporters
+from esper_otel.relay.otlp.pipeline import LogDelivery
 from tests.otlp_receiver import OtlpReceiver, attributes
+from tests.waiting import PATIENCE_S
 
 LINES = 60
 TAKEN = 10
@@ -54,20 +56,22 @@ class Delivery:
     def __init__(self, run: Path) -> None:
         resource = Resource({"service.name": "esper"})
         self._directory = StateDirectory(run / "relay")
-        exporters = Exporters.from_env(resource)
-        self.pipeline = DeliveryPipeline(
-            run, run_id="run", resource=resource, exporters=exporters, follow=True, directory=self._directory
+        exporter = Exporters.from_env(resource).logs
+        assert exporter is not None
+        self.pipeline = LogDelivery(
+            run, run_id="run", resource=resource, exporter=exporter, follow=True, directory=self._directory
         )
 
     def end(self, timeout_s: float = 20.0, *, is_over: bool = True) -> bool:
         """Stop it; whether everything was delivered."""
-        done = self.pipeline.finish(timeout_s, is_over=is_over)
+        self.pipeline.drain(is_over=is_over)
+        done = self.pipeline.finish(timeout_s)
         self._directory.close()
         return done
 
     def end_when_read(self, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """Stop it after it has taken lines ``times`` times, before it goes on with the last of them."""
-        read, stop_exporters, left = self.pipeline.feed.read, Exporters.stop, times
+        read, stop_exporter, left = self.pipeline.feed.read, SignalExporter.stop, times
         is_told = threading.Event()
         stopping = threading.Thread(target=self.end, args=(0.0,), kwargs={"is_over": False})
 
@@ -76,18 +80,18 @@ class Delivery:
             lines, left = read(limit), left - 1
             if left == 0:
                 stopping.start()
-                assert is_told.wait(10)
+                assert is_told.wait(PATIENCE_S)
             return lines
 
-        def stop_and_say(exporters: Exporters) -> None:
+        def stop_and_say(exporter: SignalExporter) -> None:
             is_told.set()  # this comes right after the pipeline was told
-            stop_exporters(exporters)
+            stop_exporter(exporter)
 
         with monkeypatch.context() as patch:
             patch.setattr(self.pipeline.feed, "read", read_and_stop)
-            patch.setattr(Exporters, "stop", stop_and_say)
+            patch.setattr(SignalExporter, "stop", stop_and_say)
             self.pipeline.start()
-            assert is_told.wait(10)
+            assert is_told.wait(PATIENCE_S)
             stopping.join()
 
 

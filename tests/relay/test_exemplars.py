@@ -13,15 +13,15 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from esper_otel.events import BatchCompleted, EpochCompleted, Event, PolicyUpdate, TrainingStarted
 from esper_otel.log.envelope import Record
-from esper_otel.relay.accounting import account
-from esper_otel.relay.exemplars import EXEMPLARS, MAX_SCOPES, Exemplars
-from esper_otel.relay.exposition import FamilyCollector, registry_of
-from esper_otel.relay.families import Exemplar, Family
 from esper_otel.relay.ingest import Ingested
-from esper_otel.relay.metrics import MetricState
-from esper_otel.relay.otlp_metrics import metrics_data
-from esper_otel.relay.spans_build import SCOPE
-from esper_otel.relay.traces import TraceProjector
+from esper_otel.relay.metrics.accounting import account
+from esper_otel.relay.metrics.exemplars import EXEMPLARS, MAX_SCOPES, Exemplars
+from esper_otel.relay.metrics.families import Exemplar, Family
+from esper_otel.relay.metrics.state import MetricState
+from esper_otel.relay.otlp.metrics_data import metrics_data
+from esper_otel.relay.prometheus.exposition import FamilyCollector, registry_of
+from esper_otel.relay.traces.build import SCOPE
+from esper_otel.relay.traces.projector import TraceProjector
 from tests.recorded import RECORDINGS, recording
 from tests.relay.test_traces_recordings import lines, traced
 
@@ -183,7 +183,7 @@ def test_both_formats_have_the_same_series() -> None:
     classic = {line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")}
     openmetrics = generate_openmetrics(registry).decode().splitlines()
 
-    assert len(classic) > 200
+    assert len(classic) > 50  # no zeros of signals that were never sent
     assert classic == {line.split(" # ")[0] for line in openmetrics if not line.startswith("#")}
 
 

@@ -21,8 +21,8 @@ from tests.relay.processes import (
     scrape,
     training,
     types_in,
-    wait_for,
 )
+from tests.waiting import PATIENCE_S, wait_for
 
 KEPT_NS = 50_000_000
 """Events older than this survive the death of their process."""
@@ -30,7 +30,7 @@ KEPT_NS = 50_000_000
 
 def test_a_killed_trainer_loses_nothing_older_than_50_ms_and_is_reported_as_died(tmp_path):
     run = tmp_path / "run"
-    with training(tmp_path, "--relay", "--linger", "60", "--pause", "0.002") as trainer:
+    with training(tmp_path, "--relay", "--linger", "300", "--pause", "0.002") as trainer:
         url = announced_url(run)
         rounds = [trainer.stdout.readline().split() for _ in range(8)]
         time.sleep(random.uniform(0.0, 0.2))
@@ -54,7 +54,7 @@ def test_a_killed_trainer_loses_nothing_older_than_50_ms_and_is_reported_as_died
 def test_a_trainer_that_ends_well_is_reported_as_finished_and_its_relay_ends_by_itself(tmp_path):
     run = tmp_path / "run"
     with training(tmp_path, "--relay", "--rounds", "3") as trainer:
-        trainer.communicate(timeout=30)
+        trainer.communicate(timeout=PATIENCE_S)
     announced_url(run)
 
     wait_for(lambda: is_gone(run), "the relay's end")
@@ -83,11 +83,11 @@ def test_a_relay_that_is_killed_again_and_again_ends_with_the_counts_of_the_log(
                 announced_url(run, victim.pid)
                 time.sleep(moments.uniform(0.0, 1.5))
                 victim.kill()
-        trainer.communicate(timeout=60)
-    with relay(run, "--follow", "--linger", "60") as survivor:
+        trainer.communicate(timeout=PATIENCE_S)
+    with relay(run, "--follow", "--linger", "300") as survivor:
         url = announced_url(run, survivor.pid)
         expected = types_in(run)
-        wait_for(lambda: events_by_type(scrape(url)) == expected, "the log's counts", 20)
+        wait_for(lambda: events_by_type(scrape(url)) == expected, "the log's counts")
         text = scrape(url)
 
     assert events_by_type(text) == expected
@@ -113,11 +113,11 @@ def test_an_endpoint_that_is_away_for_the_whole_run_gets_everything_once_it_is_b
         }
         with relay(run, "--follow", "--linger", "0", **env) as follower:
             with training(tmp_path, "--rounds", "30", "--pause", "0.001") as trainer:
-                trainer.communicate(timeout=30)
+                trainer.communicate(timeout=PATIENCE_S)
             time.sleep(1.0)
             assert receiver.requests == []
             receiver.mode = "ok"
-            _, errors = follower.communicate(timeout=60)
+            _, errors = follower.communicate(timeout=PATIENCE_S)
 
         expected = types_in(run)
         delivered = [attributes(log)["esper.event.id"] for log in receiver.logs]
@@ -139,7 +139,7 @@ def test_the_scrape_goes_on_while_the_otlp_endpoint_hangs(tmp_path):
             relay(run, "--follow", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint) as follower,
         ):
             url = announced_url(run, follower.pid)
-            trainer.communicate(timeout=30)
+            trainer.communicate(timeout=PATIENCE_S)
             expected = types_in(run)
             wait_for(lambda: events_by_type(scrape(url)) == expected, "the log's counts")
 
@@ -147,17 +147,17 @@ def test_the_scrape_goes_on_while_the_otlp_endpoint_hangs(tmp_path):
 def test_a_relay_that_cannot_deliver_says_how_to_deliver_the_rest_and_the_rest_is_delivered(tmp_path):
     run = tmp_path / "run"
     with training(tmp_path, "--rounds", "20") as trainer:
-        trainer.communicate(timeout=30)
+        trainer.communicate(timeout=PATIENCE_S)
     with OtlpReceiver() as receiver:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
         receiver.mode = "unavailable"
         with relay(run, "--drain", "1", "--linger", "0", **env) as first:
-            _, errors = first.communicate(timeout=60)
+            _, errors = first.communicate(timeout=PATIENCE_S)
         assert first.returncode == 3
         assert f"esper-otel relay {run}" in errors
         receiver.mode = "ok"
         with relay(run, "--linger", "0", **env) as second:
-            second.communicate(timeout=60)
+            second.communicate(timeout=PATIENCE_S)
 
         assert second.returncode == 0
         assert len(receiver.logs) == len(lines_of(run))
@@ -172,10 +172,10 @@ def test_a_relay_told_to_stop_stores_its_position_and_the_next_one_sends_nothing
                 announced_url(run, first.pid)
                 time.sleep(0.7)
                 first.send_signal(signal.SIGTERM)
-                first.communicate(timeout=30)
-            trainer.communicate(timeout=30)
+                first.communicate(timeout=PATIENCE_S)
+            trainer.communicate(timeout=PATIENCE_S)
         with relay(run, "--follow", "--linger", "0", **env) as second:
-            second.communicate(timeout=60)
+            second.communicate(timeout=PATIENCE_S)
 
         delivered = [attributes(log)["esper.event.id"] for log in receiver.logs]
         assert (first.returncode, second.returncode) == (0, 0)

@@ -15,6 +15,7 @@ from esper_otel.log.reader import LogReader
 from esper_otel.relay import handover as module
 from esper_otel.relay.handover import Handover, LineFeed
 from esper_otel.relay.ingest import Ingest, Ingested
+from tests.waiting import PATIENCE_S, own_time_s
 
 
 class Ahead:
@@ -171,10 +172,10 @@ def test_a_delivery_that_waits_for_its_endpoint_holds_up_a_replay_for_a_moment_o
     writer, ahead, feed = pipelines(tmp_path / "run", waits=True)
     writer.write(500)
     feed.read(10)
-    began = time.monotonic()
+    began = own_time_s()
     ahead.go_on(10)
 
-    assert time.monotonic() - began < 2 * module.PACE_S  # once, not for each of the 50 batches
+    assert own_time_s() - began < 2 * module.PACE_S  # once, not for each of the 50 batches
     assert list(range(1, 501)) == rest_of(feed)
     ahead.reader.close()
 
@@ -191,7 +192,7 @@ def test_a_replay_wakes_the_delivery_as_soon_as_there_are_lines(tmp_path: Path) 
     writer.write(10)
     delivery = waiting(feed, threading.Event())
     ahead.go_on(10)
-    delivery.join(20)
+    delivery.join(PATIENCE_S)
 
     assert not delivery.is_alive()
     assert list(range(1, 11)) == numbers(feed.read(10))
@@ -209,9 +210,91 @@ def test_a_delivery_that_follows_is_woken_when_it_must_stop_and_not_by_lines(tmp
     delivery.join(0.2)
     slept_on = delivery.is_alive()
     stop.set()
-    delivery.join(20)
+    delivery.join(PATIENCE_S)
 
     assert slept_on
     assert not delivery.is_alive()
     feed.close()
     ahead.reader.close()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_two_readers_get_every_line_once_however_they_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(module, "MAX_LINES", 40)
+    chance = random.Random(seed)
+    writer, ahead, first = pipelines(tmp_path / "run")
+    feeds = [first, LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)]
+    found: list[list[int | None]] = [[], []]
+    for _ in range(60):
+        writer.write(chance.randrange(12))
+        ahead.step(chance.randrange(1, 15))
+        for feed, lines in zip(feeds, found, strict=True):
+            if chance.random() < 0.5:
+                lines += numbers(feed.read(chance.randrange(1, 15)))
+    for feed, lines in zip(feeds, found, strict=True):
+        lines += rest_of(feed)
+    ahead.reader.close()
+
+    assert [list(range(1, writer.written + 1))] * 2 == found
+
+
+def test_neither_of_two_readers_that_keep_up_reads_the_log_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, ahead, first = pipelines(tmp_path / "run")
+    feeds = [first, LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)]
+    writer.write(40)
+    ahead.go_on(10)
+    for feed in feeds:
+        monkeypatch.setattr(feed, "_read_here", lambda: pytest.fail("it read the log itself"))
+
+    assert [list(range(1, 41))] * 2 == [numbers(feed.read(100)) for feed in feeds]
+    assert 0 == ahead.handover._held
+    for feed in feeds:
+        feed.close()
+    ahead.reader.close()
+
+
+@pytest.mark.parametrize("other", ["stuck", "idle", "left"])
+def test_a_replay_goes_on_although_one_of_its_readers_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Stuck in a call; or at the end of the log, which it read itself, asking for more; or gone."""
+    monkeypatch.setattr(module, "MAX_LINES", 20)
+    writer, ahead, working = pipelines(tmp_path / "run", waits=True)
+    still = LineFeed(tmp_path / "run", follow=True, stored=None, handover=ahead.handover)
+    writer.write(400)
+    found, over = [], threading.Event()
+    threads = [threading.Thread(target=read_into, args=(working, found, over, 400))]
+    if other == "idle":
+        ahead.handover.waits = False
+        for _ in range(4):  # more than is kept, and not where the other one stops
+            ahead.step(9)
+        ahead.handover.waits = True
+        read_into(still, [], over, 400)
+        threads.append(threading.Thread(target=read_into, args=(still, [], over, 1)))
+    if other == "left":
+        still.close()
+    for thread in threads:
+        thread.start()
+    began = time.monotonic()
+    ahead.go_on(10)
+    took_s = time.monotonic() - began
+    threads[0].join(PATIENCE_S)
+    over.set()
+    threads[-1].join(PATIENCE_S)
+    working.close()
+    still.close()
+
+    assert list(range(1, 401)) == found
+    assert took_s < 15  # without its own bound a single put would wait for ever
+    ahead.reader.close()
+
+
+def read_into(feed: LineFeed, found: list[int | None], over: threading.Event, until: int) -> None:
+    """Read until there are so many lines."""
+    while len(found) < until and not over.is_set():
+        time.sleep(0.001)
+        found += numbers(feed.read(5))

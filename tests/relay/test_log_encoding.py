@@ -20,13 +20,13 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from esper_otel.events import EVENT_TYPES, Decision, Event, PolicyUpdate
 from esper_otel.log.envelope import Record
-from esper_otel.relay.attribute_plans import MAX_PLANS, AttributePlans
-from esper_otel.relay.attribute_tables import MAX_CACHED_VALUES, SingleValues, Texts
-from esper_otel.relay.event_attributes import attribute_value, event_attributes
-from esper_otel.relay.log_events import LogEventProjector
-from esper_otel.relay.otlp_bytes import OtlpRequest
-from esper_otel.relay.spans_build import SCOPE
-from esper_otel.relay.wire import attribute, key_field, text_attribute_head
+from esper_otel.relay.encoding.attribute_plans import MAX_PLANS, AttributePlans
+from esper_otel.relay.encoding.attribute_tables import MAX_CACHED_VALUES, SingleValues, Texts
+from esper_otel.relay.encoding.attributes import attribute_value, event_attributes
+from esper_otel.relay.encoding.wire import attribute, key_field, text_attribute_head
+from esper_otel.relay.otlp.encoded import OtlpRequest
+from esper_otel.relay.otlp.log_records import LogEventProjector
+from esper_otel.relay.traces.build import SCOPE
 from tests.otlp_receiver import attributes
 
 LIMIT = 100

@@ -24,8 +24,8 @@ from esper_otel.events import (
 )
 from esper_otel.events.vocabulary import HEADS
 from esper_otel.log.envelope import Record
-from esper_otel.relay.event_attributes import MAX_TEXT_BYTES, cut_text, event_attributes
-from esper_otel.relay.log_events import MAX_ATTRIBUTES, LogEventProjector
+from esper_otel.relay.encoding.attributes import MAX_TEXT_BYTES, cut_text, event_attributes
+from esper_otel.relay.otlp.log_records import MAX_ATTRIBUTES, LogEventProjector
 from esper_otel.relay.trace_ids import round_trace_id, run_trace_id, span_id
 from tests.otlp_receiver import attributes
 

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esper_otel.relay.delivery import parts_of
+from esper_otel.relay.otlp.pipeline import parts_of
 
 RECORDS = st.lists(st.binary(max_size=12), max_size=20)
 

@@ -9,10 +9,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
-from esper_otel.relay.event_attributes import attribute_value
-from esper_otel.relay.otlp_bytes import OtlpRequest
-from esper_otel.relay.span_bytes import encode_span
-from esper_otel.relay.spans_build import SpanSink
+from esper_otel.relay.encoding.attributes import attribute_value
+from esper_otel.relay.otlp.encoded import OtlpRequest
+from esper_otel.relay.traces.build import SpanSink
+from esper_otel.relay.traces.encode import encode_span
 
 RESOURCE = Resource({"service.name": "esper", "process.pid": 7}, "https://opentelemetry.io/schemas/1.40.0")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

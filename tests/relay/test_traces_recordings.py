@@ -10,14 +10,14 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
+from esper_otel.esper_lite.dialect.adapt import adapt
 from esper_otel.events import Event
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
-from esper_otel.relay.log_events import LogEventProjector
-from esper_otel.relay.otlp import Exporters
-from esper_otel.relay.spans_state import MAX_SPANS
-from esper_otel.relay.traces import TraceProjector
-from esper_otel.upstream.adapt import adapt
+from esper_otel.relay.otlp.exporters import Exporters
+from esper_otel.relay.otlp.log_records import LogEventProjector
+from esper_otel.relay.traces.projector import TraceProjector
+from esper_otel.relay.traces.state import MAX_SPANS
 from tests.otlp_receiver import OtlpReceiver, attributes
 from tests.recorded import RECORDINGS, recording
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ from esper_otel.report.page import write_report
 from tests.recorded import recording
 from tests.report.browser import opened
 from tests.report.made_runs import as_two_arms, hostile, line, log, recorded_lines, updates
-from tests.tools import ROOT, python_environment
+from tests.shared_run import finished_run
 
 CHARTS = 8
 
@@ -25,11 +23,9 @@ def recorded_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs = tmp_path_factory.mktemp("trained")
-    command = [sys.executable, "-m", "trainer", "--recipe", "smoke", "--rounds", "2", "--telemetry-dir", str(runs)]
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=python_environment(OMP_NUM_THREADS="1"))
-    write_report(runs, runs / "report.html")
-    return runs / "report.html"
+    page = tmp_path_factory.mktemp("trained") / "report.html"
+    write_report(finished_run(tmp_path_factory, "--recipe", "smoke", "--seed", "3"), page)
+    return page
 
 
 @pytest.mark.parametrize(

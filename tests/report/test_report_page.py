@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from esper_otel.cli import app
 from esper_otel.log.layout import Series
-from esper_otel.log.lock import WriterLock
+from esper_otel.log.locks.lock import WriterLock
 from esper_otel.report.chart import script_safe
 from esper_otel.report.page import report
 from tests.recorded import RECORDINGS, recording
@@ -57,7 +57,7 @@ def test_a_recording_says_what_it_did_not_measure(name: str) -> None:
 
     assert "Not measured in this log: norm after clipping." in page.text
     assert "Not measured in this log: memory, GPU utilisation." in page.text
-    assert "not known: the log does not say how it ended" in page.text
+    assert "unknown: the log has no end" in page.text
 
 
 def test_the_policy_allows_the_page_its_own_scripts_and_no_address() -> None:
@@ -90,20 +90,89 @@ def test_a_log_without_updates_has_no_empty_chart(tmp_path: Path) -> None:
     page = read(log(tmp_path / "events.jsonl", [line("TAMIYO_INITIATED", 0, {"env_id": 0})]))
 
     assert [] == page.figures
-    assert 8 == page.text.count("Not measured: ")
-    assert "Not judged: the log holds no policy update and no anomaly." in page.text.replace(" :", ":")
+    assert 10 == page.text.count("Not measured: ")
+    assert "Not judged: the log contains no update and no anomaly." in page.text.replace(" :", ":")
+
+
+def plain_loop(count: int) -> list[dict[str, Any]]:
+    """Reports of the sensors in a training loop without policy, seeds and episodes."""
+    found = []
+    for number in range(1, count + 1):
+        durations = {"durations_s": {"forward": [0.002, 0.004], "backward": [0.006, 0.006]}}
+        found.append(line("TOLARIA_PHASE_DURATIONS", number, {"device": "cpu", "step": 50 * number, **durations}))
+        memory = {"device": "cpu", "batch": 50 * number, "process_memory_bytes": 2**30}
+        found.append(line("TOLARIA_INFRASTRUCTURE_SNAPSHOT", number, memory))
+    return found
+
+
+def test_a_plain_loop_has_charts_of_its_speed_phases_and_memory(tmp_path: Path) -> None:
+    page = read(log(tmp_path / "events.jsonl", plain_loop(4)))
+    [figure] = page.figures
+    drawn = {trace["name"]: trace["y"] for trace in figure["data"]}
+
+    assert {"steps": [50.0] * 3, "backward": [6.0] * 4, "forward": [3.0] * 4, "cpu process": [1.0] * 4} == drawn
+    assert "took 3.0 s" in page.text
+
+
+def training_updates(count: int, model: str = "Net", **fields: Any) -> list[dict[str, Any]]:
+    """Updates of a loop that is no policy, one a second."""
+    usual = {"model": model, "optimizer": "SGD", "pre_clip_grad_norm": 2.0, "grad_norm": 0.5, "loss": 1.0, "lr": 0.1}
+    return [line("TOLARIA_TRAINING_UPDATE", n, usual | {"update": n} | fields) for n in range(1, count + 1)]
+
+
+def test_a_plain_loop_has_a_chart_of_its_norms_loss_and_learning_rate(tmp_path: Path) -> None:
+    page = read(log(tmp_path / "events.jsonl", training_updates(4)))
+    [figure] = page.figures
+    drawn = {trace["name"]: trace["y"] for trace in figure["data"]}
+
+    expected = {"before clipping": 2.0, "after clipping": 0.5, "loss": 1.0, "learning rate": 0.1}
+    assert {name: [value] * 4 for name, value in expected.items()} == drawn
+    assert "Healthy: 4 updates, all within their limits, and no anomaly." in page.text.replace(" :", ":")
+
+
+def test_two_models_of_a_loop_are_lines_of_their_own(tmp_path: Path) -> None:
+    lines = training_updates(4, "Generator") + training_updates(4, "Discriminator", loss=None)
+    for number, each in enumerate(lines):
+        each["event_id"] = str(number)
+    [figure] = read(log(tmp_path / "events.jsonl", lines)).figures
+
+    names = {trace["name"] for trace in figure["data"]}
+    assert {"Generator loss", "Generator before clipping", "Discriminator before clipping"} <= names
+    assert "Discriminator loss" not in names
+
+
+def test_a_norm_far_above_all_before_it_makes_a_plain_loop_unhealthy(tmp_path: Path) -> None:
+    jump = training_updates(1, pre_clip_grad_norm=500.0, grad_norm_excess=50.0)
+    page = read(log(tmp_path / "events.jsonl", jump))
+
+    said = "Unhealthy: grad_norm_excess above 3 in 1, above 10 in 1 of 1 updates (worst 50)."
+    assert said in page.text.replace(" :", ":")
+    assert "gradient norms beyond a limit: 1" in page.text.replace(" :", ":")
+
+
+def test_a_norm_that_is_not_finite_makes_a_plain_loop_unhealthy(tmp_path: Path) -> None:
+    page = read(log(tmp_path / "events.jsonl", training_updates(1, pre_clip_grad_norm=float("inf"), grad_norm=1.0)))
+
+    assert "Unhealthy: 1 value of an update is NaN or infinite." in page.text.replace(" :", ":")
+
+
+def test_a_part_of_which_nothing_was_measured_is_folded_behind_the_others(tmp_path: Path) -> None:
+    page = read(log(tmp_path / "events.jsonl", plain_loop(4)))
+
+    order = [page.text.index(text) for text in ("Infrastructure timeline", "Policy: nothing", "Seeds: nothing")]
+    assert sorted(order) == order
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({}, "Healthy: 4 policy updates, all within their limits, and no anomaly."),
-        ({"kl_divergence": 0.03}, "Needs a look: kl_divergence above 0.02 in 1 of 4 updates (worst 0.03)."),
+        ({}, "Healthy: 4 updates, all within their limits, and no anomaly."),
+        ({"kl_divergence": 0.13}, "Needs a look: kl_divergence above 0.12 in 1 of 4 updates (worst 0.13)."),
         (
             {"pre_clip_grad_norm": 4321.0},
-            "Unhealthy: pre_clip_grad_norm above 10 in 1, above 100 in 1 of 4 updates (worst 4321).",
+            "Unhealthy: pre_clip_grad_norm above 20 in 1, above 100 in 1 of 4 updates (worst 4321).",
         ),
-        ({"pre_clip_grad_norm": float("nan")}, "Unhealthy: 1 value of a policy update is NaN or infinite."),
+        ({"pre_clip_grad_norm": float("nan")}, "Unhealthy: 1 value of an update is NaN or infinite."),
     ],
 )
 def test_the_verdict_follows_the_limits_of_the_registry(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -182,7 +251,7 @@ def test_arms_share_the_scale_of_a_chart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "end", "said"),
     [
-        ("running", [], "died, or was stopped without a word"),
+        ("running", [], "died, or was stopped without an end event"),
         ("interrupted", [], "interrupted"),
         ("running", [line("RUN_ENDED", 9, {"outcome": "failed"})], "Unhealthy: the run failed."),
     ],

@@ -17,11 +17,12 @@ from esper_otel.log.codec import decode
 from esper_otel.log.envelope import BadLine, Reason
 from esper_otel.relay.handover import MAX_BYTES, Handover
 from esper_otel.relay.ingest import Ingest
-from esper_otel.terminal import printable
+from esper_otel.text.terminal import printable
 from tests.otlp_receiver import OtlpReceiver
-from tests.relay.processes import announced_url, events_by_type, relay, scrape, wait_for
+from tests.relay.processes import announced_url, events_by_type, relay, scrape
 from tests.security.logs import ended_run, line
 from tests.tools import python_environment, tool
+from tests.waiting import PATIENCE_S, wait_for
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
 MARKUP = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&"
@@ -76,7 +77,7 @@ def test_an_error_of_a_command_that_writes_a_file_does_not_send_them_either(tmp_
 def test_a_relay_does_not_send_what_an_endpoint_or_a_name_says_to_the_terminal(tmp_path: Path) -> None:
     run = ended_run(tmp_path / f"run{ESCAPE[:12]}")
     with relay(run, "--linger", "0") as server:
-        _, said = server.communicate(timeout=30)
+        _, said = server.communicate(timeout=PATIENCE_S)
 
     assert "metrics of run run" in said
     assert "\x1b" not in said
@@ -140,12 +141,12 @@ def test_hostile_lines_do_not_keep_good_ones_from_being_delivered_and_served(tmp
     lines += [line("HEARTBEAT", 1000, message="the good one")]
     run = ended_run(tmp_path / "run", *lines)
     with OtlpReceiver() as receiver:
-        with relay(run, "--linger", "30", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint) as server:
+        with relay(run, "--linger", "300", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint) as server:
             url = announced_url(run, server.pid)
             wait_for(lambda: events_by_type(scrape(url))["HEARTBEAT"], "the count of the good one")
             text = scrape(url)
             server.terminate()
-            _, said = server.communicate(timeout=30)
+            _, said = server.communicate(timeout=PATIENCE_S)
         bodies = [record.body.string_value for record in receiver.logs]
 
     assert "the good one" in bodies

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from esper_otel.relay.otlp import Exporters, resource_from_env
+from esper_otel.relay.otlp.exporters import Exporters, resource_from_env
 from tests.otlp_receiver import OtlpReceiver
 
 
@@ -46,5 +46,5 @@ def test_a_redirect_is_not_followed_and_said(monkeypatch: pytest.MonkeyPatch, st
         exporters.stop()
 
     assert not delivered
-    assert "redirects elsewhere: name the receiver itself" in said
+    assert "redirects elsewhere: configure the receiver itself" in said
     assert [] == elsewhere.headers

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from esper_otel.relay import scrape_server
-from esper_otel.relay.scrape_server import MAX_CONNECTIONS, ScrapeServer
-from tests.relay.processes import wait_for
+from esper_otel.relay.prometheus import server as scrape_server
+from esper_otel.relay.prometheus.server import MAX_CONNECTIONS, ScrapeServer
+from tests.waiting import PATIENCE_S, wait_for
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScrapeServer]:
 
 def asked(server: ScrapeServer, path: str = "/metrics", **headers: str) -> str:
     request = urllib.request.Request(f"http://127.0.0.1:{server.server_port}{path}", headers=headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return str(answer.read().decode())
 
 
@@ -42,7 +42,7 @@ def answer_if_any(server: ScrapeServer) -> str:
 
 
 def connected(server: ScrapeServer, first_words: bytes = b"GET /metr") -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", server.server_port), timeout=10)
+    connection = socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE_S)
     connection.sendall(first_words)
     return connection
 
@@ -105,7 +105,7 @@ def test_connections_beyond_the_limit_are_closed_and_the_next_scrape_is_answered
 def test_a_strange_request_is_ended_without_a_word_on_the_console(
     server: ScrapeServer, request_bytes: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE_S) as connection:
         with contextlib.suppress(OSError):  # it may be refused before all of it is said
             connection.sendall(request_bytes)
         assert ended(connection)

@@ -16,6 +16,7 @@ from torch._dynamo.utils import counters
 from esper_otel.events import GraphBreak, Recompilation
 from esper_otel.sensors import CompilerSensor
 from tests.tools import python_environment
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +156,7 @@ print(json.dumps({
 def run_inductor(cache: Path) -> dict[str, object]:
     environment = python_environment(TORCHINDUCTOR_CACHE_DIR=str(cache), OMP_NUM_THREADS="1")
     done = subprocess.run(
-        [sys.executable, "-c", CHILD], env=environment, capture_output=True, text=True, timeout=170, check=False
+        [sys.executable, "-c", CHILD], env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esper_otel.relay.nvml_energy import EnergyLedger
+from esper_otel.relay.gpu.energy import EnergyLedger
 
 
 def test_an_update_gets_the_energy_since_the_update_before_it() -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
 from esper_otel.sensors import GradientSensor
 from esper_otel.sensors.deferred import DeferredReader
@@ -134,7 +140,7 @@ def test_a_model_without_any_gradient_is_no_measurement() -> None:
     assert sensor.take() == []
 
 
-def test_sparse_gradients_are_left_out() -> None:
+def test_sparse_gradients_are_left_out_and_named(capsys: pytest.CaptureFixture[str]) -> None:
     embedding = torch.nn.Embedding(10, 3, sparse=True)
     linear = torch.nn.Linear(3, 1)
     linear(embedding(torch.tensor([1, 2]))).sum().backward()
@@ -143,6 +149,170 @@ def test_sparse_gradients_are_left_out() -> None:
     (stats,) = sensor.take()
 
     assert list(stats.norm_per_layer) == ["linear"]
+    assert "embedding.weight is skipped: its gradient is torch.sparse_coo on cpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-5, 1e155, 1e300])
+def test_a_double_precision_gradient_of_any_size_is_measured(size: float) -> None:
+    entries = 2**20 + 5  # more than one chunk
+    sensor = GradientSensor([("a", parameter(torch.full((entries,), size, dtype=torch.float64)))])
+    sensor.measure()
+    (stats,) = sensor.take()
+
+    assert stats.norm == pytest.approx(size * math.sqrt(entries), rel=1e-9)
+    assert (stats.zero_fraction, stats.nonfinite_layer_count) == (0.0, 0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_bad_entry_among_double_precision_ones_is_seen(bad: float) -> None:
+    gradient = torch.ones(4, dtype=torch.float64)
+    gradient[1] = bad
+    sensor = GradientSensor([("a", parameter(gradient)), ("b", parameter(torch.zeros(2, dtype=torch.float64)))])
+    sensor.measure()
+    (stats,) = sensor.take()
+
+    assert ("a",) == stats.nonfinite_layers
+    assert 0.0 == stats.norm_per_layer["b"]
+
+
+def fake(gradient: torch.Tensor) -> torch.Tensor:
+    with FakeTensorMode() as mode:
+        found: torch.Tensor = mode.from_tensor(gradient)
+    return found
+
+
+@pytest.mark.parametrize("make", [fake, lambda gradient: gradient.to("meta")], ids=["fake", "meta"])
+def test_a_gradient_without_values_costs_its_own_layer_alone(
+    capsys: pytest.CaptureFixture[str], make: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    named = [("a.weight", parameter(PLAIN.clone())), ("b.weight", WithGradient(make(torch.ones(4))))]
+    sensor = GradientSensor(named)  # type: ignore[arg-type]  # as a wrapper gives it
+    for step in range(2):
+        sensor.measure(step)
+
+    assert [["a"], ["a"]] == [list(stats.norm_per_layer) for stats in sensor.take()]
+    assert {("gradients", "unsupported"): 1} == sensor.faults.counts
+    assert "b.weight is skipped: " in capsys.readouterr().err
+
+
+class WithGradient:
+    """A parameter whose gradient is elsewhere, as wrappers that offload have it."""
+
+    def __init__(self, gradient: torch.Tensor) -> None:
+        self.grad = gradient
+        self.device = torch.device("cpu")
+
+
+def test_a_loss_scale_may_be_a_plain_number() -> None:
+    sensor = GradientSensor([("a", parameter(torch.full((4,), 8.0)))])
+    sensor.measure(scale=4.0)
+    (stats,) = sensor.take()
+
+    assert 4.0 == stats.norm
+
+
+def parameter(gradient: torch.Tensor) -> torch.nn.Parameter:
+    found = torch.nn.Parameter(torch.zeros_like(gradient))
+    found.grad = gradient
+    return found
+
+
+PLAIN = torch.ones(4)
+
+
+@pytest.mark.parametrize(
+    ("odd", "square"),
+    [
+        (3 * torch.ones(4, dtype=torch.float64), 36),
+        (3 * torch.ones(4, dtype=torch.bfloat16), 36),
+        (3 * torch.ones(4, dtype=torch.float16), 36),
+        ((3 + 4j) * torch.ones(4, dtype=torch.complex64), 100),
+        ((3 + 4j) * torch.ones(4, dtype=torch.complex128), 100),
+        ((3 + 4j) * torch.ones(4, dtype=torch.complex64).conj(), 100),
+        (3 * torch.ones(2, 4)[:, ::2], 36),
+        (torch.ones(0), 0),
+        (torch.tensor(6.0), 36),
+        (torch.full((4,), 3.0).to(torch.float8_e4m3fn), 36),
+        (torch.full((4,), 3.0).to(torch.float8_e5m2), 36),
+    ],
+    ids=lambda value: f"{value.dtype} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else "",
+)
+def test_a_gradient_of_another_kind_is_measured_beside_the_usual_ones(odd: torch.Tensor, square: float) -> None:
+    sensor = GradientSensor([("a.weight", parameter(PLAIN.clone())), ("b.weight", parameter(odd))])
+    for step in range(2):
+        sensor.measure(step)
+    first, second = sensor.take()
+
+    assert first.norm == second.norm == pytest.approx(math.sqrt(4 + square))
+    assert first.zero_fraction == 0.0
+    assert sensor.faults.counts == {}
+
+
+def test_norms_beyond_single_precision_are_measured() -> None:
+    sensor = GradientSensor([("a", parameter(torch.full((4,), 1e150, dtype=torch.float64))), ("b", parameter(PLAIN))])
+    sensor.measure()
+    (stats,) = sensor.take()
+
+    assert stats.norm == pytest.approx(2e150)
+    assert stats.nonfinite_layer_count == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_large_gradient_is_added_up_to_its_end(threads: int) -> None:
+    entries, before = 2**25 + 12_345, torch.get_num_threads()
+    gradient = torch.ones(entries)
+    gradient[: entries // 4] = 0.0
+    sensor = GradientSensor([("emb.weight", parameter(gradient))])
+    torch.set_num_threads(threads)
+    try:
+        sensor.measure()
+    finally:
+        torch.set_num_threads(before)
+    (stats,) = sensor.take()
+
+    assert stats.norm == pytest.approx(math.sqrt(entries - entries // 4), rel=1e-9)
+    assert stats.zero_fraction == pytest.approx(0.25, rel=1e-6)
+
+
+@pytest.fixture
+def mesh() -> Iterator[DeviceMesh]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def test_of_a_dtensor_the_part_that_this_rank_holds_is_measured(mesh: DeviceMesh) -> None:
+    parts = [distribute_tensor(torch.full((4,), 3.0), mesh, [placement]) for placement in (Shard(0), Replicate())]
+    summand = DTensor.from_local(torch.full((4,), 3.0), mesh, [Partial()])
+    named = [("a", PLAIN.clone()), ("b", parts[0]), ("c", parts[1]), ("d", summand)]
+    sensor = GradientSensor([(name, parameter(gradient)) for name, gradient in named])
+    sensor.measure()
+    (stats,) = sensor.take()
+
+    assert stats.norm_per_layer == {"a": pytest.approx(2.0), "b": pytest.approx(6.0), "c": pytest.approx(6.0)}
+    assert sensor.faults.counts == {}
+
+
+def test_a_gradient_that_torch_cannot_measure_costs_its_own_layer_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = parameter(torch.ones(4))
+    odd.grad = Stubborn(torch.ones(4))
+    sensor = GradientSensor([("a.weight", parameter(PLAIN.clone())), ("odd.weight", odd)])
+    for step in range(3):
+        sensor.measure(step)
+
+    assert [list(stats.norm_per_layer) for stats in sensor.take()] == [["a"]] * 3
+    assert sensor.faults.counts == {("gradients", "unsupported"): 1}
+    assert "odd.weight is skipped: not by me" in capsys.readouterr().err
+
+
+class Stubborn(torch.Tensor):
+    """A tensor class that knows no reduction."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "norm" in getattr(func, "__name__", "") or "nonzero" in getattr(func, "__name__", ""):
+            raise TypeError("not by me")
+        return super().__torch_function__(func, types, args, kwargs or {})
 
 
 def test_a_lost_device_ends_the_measuring_without_an_exception(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from esper_otel.events import CompilerStats
 from esper_otel.sensors import AllocatorSensor, Faults, PhaseSummary, UtilizationProbe, snapshot
+from tests.waiting import PATIENCE_S, own_time_s, wait_for
 
 GIB = 2**30
 
@@ -97,18 +98,11 @@ def test_every_field_of_the_plan_is_filled_when_every_sensor_reads() -> None:
     assert [name for name in found.__struct_fields__ if getattr(found, name) is None] == []
 
 
-def wait_until(condition: object) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():  # type: ignore[operator]  # a callable
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_utilisation_is_read_beside_training() -> None:
     probe = UtilizationProbe("cuda:0", read=lambda _: (75.0, 20.0))
     assert probe.latest is None
     probe.request()
-    wait_until(lambda: probe.latest is not None)
+    wait_for(lambda: probe.latest is not None, "the reading")
 
     assert probe.latest == (75.0, 20.0)
 
@@ -119,19 +113,19 @@ def test_a_driver_that_hangs_is_asked_once_and_told_once(capsys: pytest.CaptureF
 
     def hang(_: torch.device) -> tuple[float, float]:
         asked.append(1)
-        release.wait(20)
+        release.wait(PATIENCE_S)
         return 1.0, 1.0
 
     probe = UtilizationProbe("cuda:0", read=hang, hangs_after_s=0.05)
-    started = time.monotonic()
+    started = own_time_s()
     probe.request()
-    took_s = time.monotonic() - started
+    took_s = own_time_s() - started
     time.sleep(0.1)
     probe.request()
     probe.request()
     release.set()
     assert probe._thread is not None
-    probe._thread.join(5)
+    probe._thread.join(PATIENCE_S)
 
     assert took_s < 0.5
     assert len(asked) == 1
@@ -146,7 +140,7 @@ def test_a_missing_library_for_utilisation_is_a_fault(capsys: pytest.CaptureFixt
     probe = UtilizationProbe("cuda:0", read=missing)
     probe.request()
     assert probe._thread is not None
-    probe._thread.join(10)  # it counts first and prints then, which the next test must not see
+    probe._thread.join(PATIENCE_S)  # it counts first and prints then, which the next test must not see
     probe.request()
 
     assert probe.faults.counts == {("utilization", "no_library"): 1}

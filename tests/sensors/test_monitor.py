@@ -22,6 +22,7 @@ from esper_otel.events import (
 )
 from esper_otel.sensors import TrainingMonitor
 from tests.relay import processes
+from tests.waiting import PATIENCE_S, wait_for
 
 ROOT = Path(__file__).parents[2]
 E = TypeVar("E", bound=Event)
@@ -168,7 +169,7 @@ def test_compiler_figures_are_told_when_they_change() -> None:
 
 def test_the_documented_ten_lines_are_those_of_the_example() -> None:
     """The page shows the example's loop; it must not drift."""
-    page = (ROOT / "docs" / "sensors.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "sensors.md").read_text(encoding="utf-8")
     example = (ROOT / "examples" / "plain_pytorch.py").read_text(encoding="utf-8")
     marked = [line.split("  # telemetry")[0].strip() for line in example.splitlines() if line.endswith("# telemetry")]
 
@@ -180,14 +181,14 @@ def test_the_documented_ten_lines_are_those_of_the_example() -> None:
 def test_the_example_runs_and_its_metrics_can_be_scraped(tmp_path: Path) -> None:
     """As a person starts it, with the relay that configure() starts; scraped while it lingers."""
     environment = processes.environment(
-        ESPER_OTEL_TELEMETRY_DIR=str(tmp_path), ESPER_OTEL_LINGER="20", OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT)
+        ESPER_OTEL_TELEMETRY_DIR=str(tmp_path), ESPER_OTEL_LINGER="300", OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT)
     )
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "plain_pytorch.py"), "--steps", "300"],
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -200,7 +201,7 @@ def test_the_example_runs_and_its_metrics_can_be_scraped(tmp_path: Path) -> None
         return found if count == 4 * 300 else None
 
     try:
-        samples = processes.wait_for(steps_counted, "1,200 passes in /metrics")
+        samples = wait_for(steps_counted, "1,200 passes in /metrics")
     finally:
         pid = (processes.manifest(run).get("relay") or {}).get("pid")
         if pid:

@@ -5,58 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from esper_otel.events import XidError
-from esper_otel.relay.nvml_devices import visible_gpus
-from esper_otel.relay.nvml_reads import GpuPoints
-from esper_otel.relay.nvml_sampler import NvmlSampler
+from esper_otel.relay.gpu.calls import Calls
 from esper_otel.signals import hardware as hw
 from esper_otel.signals.own_signal import OwnSignal
-from tests.sensors.fake_nvml import LOST, FakeGpu, FakeLibrary, FakeMig, driver
-
-NAME = "NVIDIA H100 80GB HBM3"
-
-
-def sampler_over(said: list[str] | None = None, **options: object) -> NvmlSampler:
-    arguments: dict[str, object] = {
-        "environ": {},
-        "own_pids": lambda: {os.getpid()},
-        "say": (said if said is not None else []).append,
-        "interval_s": 0.02,
-        **options,
-    }
-    return NvmlSampler(**arguments)  # type: ignore[arg-type]  # options by name
-
-
-def wait_for(sampler: NvmlSampler, condition: Callable[[GpuPoints], bool], timeout_s: float = 10.0) -> GpuPoints:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        points = sampler.points()
-        if condition(points):
-            return points
-        time.sleep(0.01)
-    raise AssertionError(f"not reached within {timeout_s} s")
-
-
-def sampled(library: FakeLibrary, said: list[str] | None = None, **options: object) -> GpuPoints:
-    """Points after the first snapshots."""
-    with driver(library):
-        sampler = sampler_over(said, **options)
-        sampler.start()
-        try:
-            wait_for(sampler, lambda points: bool(points[hw.SNAPSHOT_AGE]))
-            count = library.calls.count("nvmlDeviceGetPowerUsage")
-            return wait_for(sampler, lambda _: library.calls.count("nvmlDeviceGetPowerUsage") >= count + 3)
-        finally:
-            sampler.stop()
-
-
-def values(points: GpuPoints, signal: OwnSignal, device: str = "cuda:0") -> dict[tuple[str, ...], float]:
-    """Points of one device by the attributes beyond those of every GPU."""
-    return {key[4:]: value for key, value in points[signal].items() if key[3] == device}
+from tests.sensors.fake_nvml import LOST, FakeGpu, FakeLibrary, driver
+from tests.sensors.sampled_gpus import NAME, points_when, sampled, sampler_over, values
+from tests.waiting import PATIENCE_S, own_time_s
 
 
 def test_figures_are_in_base_units() -> None:
@@ -87,7 +45,7 @@ def test_what_a_gpu_does_not_have_is_absent_and_asked_for_once() -> None:
     with driver(library):
         sampler = sampler_over()
         sampler.start()
-        wait_for(sampler, lambda _: library.calls.count("nvmlDeviceGetUtilizationRates") >= 4)
+        points_when(sampler, lambda _: library.calls.count("nvmlDeviceGetUtilizationRates") >= 4)
         points = sampler.points()
         sampler.stop()
 
@@ -120,7 +78,7 @@ def test_throttling_adds_up_the_time_of_each_reason() -> None:
     with driver(FakeLibrary([gpu])):
         sampler = sampler_over()
         sampler.start()
-        wait_for(sampler, lambda p: values(p, hw.THROTTLE_TIME).get(("sw_power_cap",), 0) > 0.1)
+        points_when(sampler, lambda p: values(p, hw.THROTTLE_TIME).get(("sw_power_cap",), 0) > 0.1)
         gpu.reasons = 0
         time.sleep(0.1)
         before = values(sampler.points(), hw.THROTTLE_TIME)
@@ -138,9 +96,9 @@ def test_xid_errors_are_counted_from_zero_and_told_one_by_one() -> None:
     with driver(library):
         sampler = sampler_over(on_xid=told.append)
         sampler.start()
-        first = wait_for(sampler, lambda p: bool(p.get(hw.XID_ERRORS)))
+        first = points_when(sampler, lambda p: bool(p.get(hw.XID_ERRORS)))
         library.xids += [(1, 79), (1, 79), (1, 777)]
-        points = wait_for(sampler, lambda p: values(p, hw.XID_ERRORS, "cuda:1").get(("other",), 0) > 0)
+        points = points_when(sampler, lambda p: values(p, hw.XID_ERRORS, "cuda:1").get(("other",), 0) > 0)
         sampler.stop()
 
     assert values(first, hw.XID_ERRORS, "cuda:1")[("79",)] == 0
@@ -161,6 +119,27 @@ def test_the_run_and_its_neighbours_are_told_apart() -> None:
 
     assert values(points, hw.PROCESS_MEMORY) == {("run",): 3 * 2**30, ("others",): 2**30}
     assert values(points, hw.PROCESS_UTILIZATION) == {("run",): pytest.approx(0.6), ("others",): pytest.approx(0.25)}
+
+
+@pytest.mark.parametrize("whose", [os.getpid(), os.getppid()], ids=["the run", "a neighbour"])
+def test_what_the_driver_does_not_know_of_a_process_is_absent_and_not_zero(whose: int) -> None:
+    processes = dict.fromkeys((os.getpid(), os.getppid()), 2**30) | {whose: 2**64 - 1}
+    gpu = FakeGpu("GPU-a", processes=processes, samples=[(os.getpid(), 10, 60), (whose, 10, 2**32 - 1)])
+    points = sampled(FakeLibrary([gpu]))
+
+    assert points.get(hw.PROCESS_MEMORY, {}) == {}
+    assert points.get(hw.PROCESS_UTILIZATION, {}) == {}
+
+
+@pytest.mark.parametrize("unknown", [2**32 - 1, 2**64 - 1, None])
+def test_a_number_by_which_the_driver_says_that_it_does_not_know_is_no_number(unknown: int | None) -> None:
+    said: list[str] = []
+    calls = Calls(said.append)
+
+    assert calls.number("nvmlDeviceGetPcieReplayCounter", unknown, 0, 2.0**64) is None
+    assert calls.number("nvmlDeviceGetPcieReplayCounter", 2**32 - 2, 0, 2.0**64) == 2**32 - 2
+    assert calls.faults == {("nvmlDeviceGetPcieReplayCounter", "not_available"): 1}
+    assert said == []
 
 
 def test_process_numbers_of_another_namespace_say_nothing() -> None:
@@ -184,12 +163,12 @@ def test_a_missing_library_is_one_line_and_a_counter(monkeypatch: pytest.MonkeyP
     with driver(FakeLibrary([], init_result=12)):
         sampler = sampler_over(said)
         sampler.start()
-        points = wait_for(sampler, lambda p: bool(p[hw.FAULTS]))
+        points = points_when(sampler, lambda p: bool(p[hw.FAULTS]))
         sampler.stop()
 
     assert points[hw.FAULTS] == {("nvmlInit", "no_library"): 1}
     assert len(said) == 1
-    assert said[0].startswith("GPU figures: the NVIDIA driver cannot be asked")
+    assert said[0].startswith("GPU figures: the NVIDIA driver cannot be used")
     assert points[hw.POWER] == {}
 
 
@@ -198,7 +177,7 @@ def test_a_missing_permission_is_named() -> None:
     with driver(FakeLibrary([], init_result=4)):
         sampler = sampler_over(said)
         sampler.start()
-        points = wait_for(sampler, lambda p: bool(p[hw.FAULTS]))
+        points = points_when(sampler, lambda p: bool(p[hw.FAULTS]))
         sampler.stop()
 
     assert points[hw.FAULTS] == {("nvmlInit", "no_permission"): 1}
@@ -211,18 +190,18 @@ def test_a_hanging_call_stalls_nobody_and_its_figures_disappear() -> None:
     with driver(library):
         sampler = sampler_over(said, hangs_after_s=0.2)
         sampler.start()
-        wait_for(sampler, lambda p: bool(p.get(hw.POWER)))
-        library.hooks["nvmlDeviceGetPowerUsage"] = lambda: release.wait(30) and None
-        gone = wait_for(sampler, lambda p: ("nvmlDeviceGetPowerUsage", "hanging") in p[hw.FAULTS])
-        started = time.monotonic()
+        points_when(sampler, lambda p: bool(p.get(hw.POWER)))
+        library.hooks["nvmlDeviceGetPowerUsage"] = lambda: release.wait(PATIENCE_S) and None
+        gone = points_when(sampler, lambda p: ("nvmlDeviceGetPowerUsage", "hanging") in p[hw.FAULTS])
+        started = own_time_s()
         for _ in range(100):
             sampler.points()
-        asked_s = time.monotonic() - started
+        asked_s = own_time_s() - started
         time.sleep(0.3)
         later = sampler.points()
         del library.hooks["nvmlDeviceGetPowerUsage"]
         release.set()
-        back = wait_for(sampler, lambda p: bool(p[hw.POWER]))
+        back = points_when(sampler, lambda p: bool(p[hw.POWER]))
         sampler.stop()
 
     assert gone[hw.POWER] == {}
@@ -236,16 +215,16 @@ def test_a_hanging_call_stalls_nobody_and_its_figures_disappear() -> None:
 def test_a_driver_that_hangs_for_ever_does_not_keep_the_relay_from_ending() -> None:
     library = FakeLibrary([FakeGpu("GPU-a")])
     release = threading.Event()
-    library.hooks["nvmlInitWithFlags"] = lambda: release.wait(30) and None
+    library.hooks["nvmlInitWithFlags"] = lambda: release.wait(PATIENCE_S) and None
     with driver(library):
         sampler = sampler_over(hangs_after_s=0.1)
         sampler.start()
-        wait_for(sampler, lambda p: ("nvmlInit", "hanging") in p[hw.FAULTS])
-        started = time.monotonic()
+        points_when(sampler, lambda p: ("nvmlInit", "hanging") in p[hw.FAULTS])
+        started = own_time_s()
         sampler.stop()
-        took_s = time.monotonic() - started
+        took_s = own_time_s() - started
         release.set()
-        sampler._thread.join(5)
+        sampler._thread.join(PATIENCE_S)
 
     assert took_s < 3
 
@@ -288,7 +267,7 @@ def test_dear_calls_come_at_a_slower_pace_and_their_cost_is_shown() -> None:
     with driver(library):
         sampler = sampler_over()
         sampler.start()
-        wait_for(sampler, lambda _: library.calls.count("nvmlDeviceGetPowerUsage") >= 40)
+        points_when(sampler, lambda _: library.calls.count("nvmlDeviceGetPowerUsage") >= 40)
         points = sampler.points()
         sampler.stop()
 
@@ -304,7 +283,7 @@ def test_energy_of_a_gpu_without_a_counter_is_power_times_time() -> None:
         sampler = sampler_over()
         started = time.monotonic()
         sampler.start()
-        points = wait_for(sampler, lambda p: values(p, hw.ENERGY).get((), 0) > 100)
+        points = points_when(sampler, lambda p: values(p, hw.ENERGY).get((), 0) > 100)
         sampler.stop()
 
     assert values(points, hw.ENERGY)[()] == pytest.approx(500 * (time.monotonic() - started), rel=0.5)
@@ -319,73 +298,3 @@ def test_sampling_is_off_when_told_so() -> None:
 
     assert library.calls == []
     assert all(points == {} for points in sampler.points().values())
-
-
-FOUR = ["GPU-a0", "GPU-b1", "GPU-b2", "GPU-c3"]
-
-
-def visible(environ: dict[str, str], gpus: list[FakeGpu] | None = None, said: list[str] | None = None) -> list[str]:
-    library = FakeLibrary(gpus if gpus is not None else [FakeGpu(uuid) for uuid in FOUR])
-    with driver(library):
-        sampler = sampler_over(said)
-        sampler._calls.open()
-        found = visible_gpus(sampler._calls, environ, (said if said is not None else []).append)
-    return [f"{gpu.device or '-'}={gpu.uuid}" for gpu in found]
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("", []),
-        ("2", ["GPU-b2"]),
-        ("3,0", ["GPU-c3", "GPU-a0"]),
-        (" 1 , 2 ", ["GPU-b1", "GPU-b2"]),
-        ("GPU-c", ["GPU-c3"]),
-        ("GPU-b", []),
-        ("0,GPU-c3,7,1", ["GPU-a0", "GPU-c3"]),
-        ("1,-1,2", ["GPU-b1"]),
-        ("1,1,2", ["GPU-b1"]),
-        ("nonsense", []),
-    ],
-)
-def test_cuda_visible_devices_means_what_cuda_takes_it_for(value: str, expected: list[str]) -> None:
-    named = [f"cuda:{index}={uuid}" for index, uuid in enumerate(expected)]
-
-    assert visible({"CUDA_VISIBLE_DEVICES": value}) == named
-
-
-def test_without_the_variable_every_gpu_is_visible() -> None:
-    assert visible({}) == ["cuda:0=GPU-a0", "cuda:1=GPU-b1", "cuda:2=GPU-b2", "cuda:3=GPU-c3"]
-
-
-def test_all_gpus_of_the_node_can_be_asked_for() -> None:
-    found = visible({"CUDA_VISIBLE_DEVICES": "2", "ESPER_OTEL_GPUS": "all"})
-
-    assert found == ["cuda:0=GPU-b2", "-=GPU-a0", "-=GPU-b1", "-=GPU-c3"]
-
-
-def test_numbers_over_different_models_need_the_bus_order() -> None:
-    gpus = [FakeGpu("GPU-a", name="NVIDIA T4"), FakeGpu("GPU-b")]
-    said: list[str] = []
-    visible({"CUDA_VISIBLE_DEVICES": "0"}, gpus, said)
-    quiet: list[str] = []
-    visible({"CUDA_VISIBLE_DEVICES": "0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, gpus, quiet)
-
-    assert ["CUDA_DEVICE_ORDER=PCI_BUS_ID" in line for line in said] == [True]
-    assert quiet == []
-
-
-def test_a_mig_instance_is_the_device_and_its_gpu_stands_beside_it() -> None:
-    gpu = FakeGpu("GPU-a", mig=[FakeMig("MIG-1", 3), FakeMig("MIG-2", 5)])
-
-    assert visible({"CUDA_VISIBLE_DEVICES": "MIG-2"}, [gpu]) == ["cuda:0=MIG-2", "-=GPU-a"]
-    assert visible({}, [gpu]) == ["cuda:0=MIG-1", "-=GPU-a"]
-
-
-def test_a_mig_instance_has_its_own_memory_and_activity_and_its_gpu_the_power() -> None:
-    mig = FakeMig("MIG-1", 3, total_bytes=8 * 2**30, used_bytes=2 * 2**30, gpm={2: 12.0})
-    points = sampled(FakeLibrary([FakeGpu("GPU-a", mig=[mig])]), environ={"CUDA_VISIBLE_DEVICES": "MIG-1"})
-
-    assert values(points, hw.MEMORY_UTILIZATION, "cuda:0") == {(): 0.25}
-    assert values(points, hw.ACTIVITY, "cuda:0") == {("sm",): pytest.approx(0.12)}
-    assert {key[0] for key in points[hw.POWER]} == {"GPU-a"}

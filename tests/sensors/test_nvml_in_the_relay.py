@@ -15,6 +15,7 @@ from esper_otel.relay.service import Relay
 from tests.otlp_receiver import OtlpReceiver, attributes
 from tests.relay import processes
 from tests.sensors.fake_nvml import FakeGpu, FakeLibrary, driver
+from tests.waiting import PATIENCE_S, wait_for
 
 
 def test_gpu_figures_and_joules_per_update_are_on_the_relays_endpoint(
@@ -39,23 +40,23 @@ def test_gpu_figures_and_joules_per_update_are_on_the_relays_endpoint(
         thread.start()
         try:
             url = processes.announced_url(telemetry.run_dir)
-            processes.wait_for(lambda: "hw_energy_joules_total" in processes.scrape(url), "the first GPU figures")
+            wait_for(lambda: "hw_energy_joules_total" in processes.scrape(url), "the first GPU figures")
             library.xids.append((0, 79))
             for _ in range(3):
                 esper_otel.emit(PolicyUpdate(policy_loss=0.1))
                 time.sleep(1.5)
-            text = processes.wait_for(
+            text = wait_for(
                 lambda: (found := processes.scrape(url)) and "esper_gpu_energy_per_update_joules{" in found and found,
                 "joules per update",
             )
-            (xid,) = processes.wait_for(
+            (xid,) = wait_for(
                 lambda: [log for log in receiver.logs if log.event_name == "esper.xid_error"],
                 "the XID error as log event",
             )
         finally:
             esper_otel.shutdown()
             relay.stop()
-            thread.join(20)
+            thread.join(PATIENCE_S)
 
     samples = processes.samples(text)
     labels = (("device", "cuda:0"), ("hw_id", "GPU-aaaa"), ("hw_name", gpu.name), ("hw_type", "gpu"))

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from esper_otel.sensors import AllocatorSensor, GradientSensor, PhaseTimer, ScalerSensor
+from esper_otel.events import Event, SensorFault, TrainingUpdate
+from esper_otel.sensors import AllocatorSensor, GradientSensor, PhaseTimer, ScalerSensor, TrainingMonitor
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -44,6 +45,32 @@ def test_timing_synchronises_nothing_and_orders_phases_by_their_work() -> None:
 
     assert found["long"][-1] > 3 * found["short"][-1]
     assert found["step"][-1] >= found["short"][-1] + found["long"][-1]
+
+
+@pytest.mark.parametrize("is_fused", [False, True])
+def test_every_update_has_the_norm_that_the_clip_returned_and_nothing_synchronises(is_fused: bool) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1)).cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), fused=is_fused)
+    inputs = torch.randn(32, 64, device="cuda")
+    events: list[Event] = []
+    monitor = TrainingMonitor(model, optimizer, emit=events.append, every=10)
+    returned = []
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(55):
+            optimizer.zero_grad()
+            model(inputs).square().mean().backward()
+            returned.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01))
+            optimizer.step()
+            monitor.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    monitor.close()
+
+    updates = [event for event in events if isinstance(event, TrainingUpdate)]
+    assert [u.pre_clip_grad_norm for u in updates] == pytest.approx([float(norm) for norm in returned], rel=1e-6)
+    assert [event for event in events if isinstance(event, SensorFault) and event.sensor == "updates"] == []
 
 
 def test_a_phase_measures_its_own_stream() -> None:

@@ -13,9 +13,9 @@ import yaml
 from deploy.prometheus.build import rule_files
 from esper_otel.events.declare import counter, gauge, histogram
 from esper_otel.log.reader import LogReader
-from esper_otel.relay.families import HistogramPoint
 from esper_otel.relay.ingest import Ingest
-from esper_otel.relay.metrics import MetricState
+from esper_otel.relay.metrics.families import HistogramPoint
+from esper_otel.relay.metrics.state import MetricState
 from esper_otel.signals.cardinality import BUDGET, PLANNED, Budget, cardinalities, cardinality, excess, series_of_a_gpu
 from esper_otel.signals.hardware import HARDWARE_SIGNALS
 from esper_otel.signals.registry import SIGNALS
@@ -26,7 +26,7 @@ from tests.tools import ROOT, tool
 SHAPES = {"esper-lite-2env": (2, 2), "esper-lite-3env-3slot": (3, 3), "esper-lite-rollback": (2, 3)}
 """Environments and slots of the recordings."""
 
-PAGE = ROOT / "docs" / "scale.md"
+PAGE = ROOT / "docs" / "guides" / "scale.md"
 
 
 def prometheus_snippets() -> dict[str, list[dict]]:
@@ -61,8 +61,11 @@ def test_an_attribute_that_multiplies_beyond_the_budget_is_named_with_its_metric
     sentences = excess(signals, Budget(metric=600, rank=6_000, metric_bound=10**9, rank_bound=10**9))
 
     assert 1 == len(sentences)
+    (dearest,) = [signal for signal in signals if signal.name == "tamiyo.value"]
+    blueprints = dict(cardinality(dearest).planned)["blueprint"]
     assert sentences[0].startswith(
-        "tamiyo.value: 3,328 series a rank planned (16 env_id × 4 slot × 4 panic_reason × 13 blueprint) "
+        f"tamiyo.value: {256 * blueprints:,} series a rank planned "
+        f"(16 env_id × 4 slot × 4 panic_reason × {blueprints} blueprint) "
         "where 600 are allowed; leave an attribute out, or raise BUDGET in esper_otel/signals/cardinality.py"
     )
 

@@ -13,6 +13,7 @@ import pytest
 from esper_otel.signals import SIGNALS
 from esper_otel.signals.own import OWN_SIGNALS
 from tests.tools import ROOT, python_environment
+from tests.waiting import PATIENCE_S
 
 PROMISED = {
     *("name", "prometheus_name", "domain", "instrument", "unit", "tier", "description"),
@@ -23,7 +24,9 @@ PROMISED = {
 
 def printed(*arguments: str) -> str:
     command = [str(Path(sys.executable).parent / "esper-otel"), "signals", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, env=python_environment(COLUMNS="250"), timeout=60)
+    ended = subprocess.run(
+        command, capture_output=True, text=True, env=python_environment(COLUMNS="250"), timeout=PATIENCE_S
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -63,6 +66,21 @@ def test_a_histogram_s_row_has_its_bounds_and_a_violation_s_row_its_limits(rows:
         assert (row["projection"] == "violations") == ("threshold" in row and bool(row["threshold_reason"]))
 
 
+def test_a_row_has_the_limits_of_its_field_in_the_unit_of_the_metric(rows: list[dict[str, Any]]) -> None:
+    declared = {signal.name: signal.limits for signal in (*SIGNALS, *OWN_SIGNALS) if signal.limits}
+
+    assert {name: (limits.levels, limits.reason) for name, limits in declared.items()} == {
+        row["name"]: (row[key], row[f"{key}_reason"]) for row in rows for key in ("threshold", "limits") if key in row
+    }
+    assert declared["tamiyo.update.duration"].levels == {"warning_above": 1.5, "critical_above": 3.0}
+
+
+def test_the_page_has_the_limits_of_each_field_once(rows: list[dict[str, Any]]) -> None:
+    fields = {(row["event_type"], row["field"] or row["name"]) for row in rows if {"threshold", "limits"} & set(row)}
+
+    assert len(fields) == printed("--format", "markdown").count(" Limits: ")
+
+
 @pytest.mark.parametrize(
     ("prometheus_name", "instrument"),
     [
@@ -82,9 +100,9 @@ def test_the_names_that_users_are_told_are_there(
 
 
 def test_the_page_in_docs_is_what_the_command_prints() -> None:
-    page = (ROOT / "docs" / "signals.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "signals.md").read_text(encoding="utf-8")
 
-    assert page == printed("--format", "markdown"), "docs/signals.md is stale: run 'make generate'"
+    assert page == printed("--format", "markdown"), "docs/reference/signals.md is stale: run 'make generate'"
 
 
 def test_the_page_names_every_metric_once_for_each_source() -> None:

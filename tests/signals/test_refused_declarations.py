@@ -111,7 +111,7 @@ def test_a_ratio_with_the_unit_1_is_accepted() -> None:
 @pytest.mark.parametrize("word", ["total", "seconds", "ms", "bytes", "gb", "percent", "pct"])
 @pytest.mark.parametrize("name", ["tamiyo.{}", "tamiyo.made_{}", "tamiyo.{}.made", "tamiyo.made_{}_made"])
 def test_a_unit_word_in_a_name_is_refused(name: str, word: str) -> None:
-    assert f"the name holds {word}" in refusal(event(value(gauge(name.format(word)))))
+    assert f"the name contains {word}" in refusal(event(value(gauge(name.format(word)))))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_an_attribute_that_is_there_twice_is_refused() -> None:
 
     message = refusal(event(named, value(gauge(attributes=("env_id",))), attributes=("env_id",)))
 
-    assert "an attribute is there twice: group_id, rank, env_id, env_id" in message
+    assert "duplicate attribute: group_id, rank, env_id, env_id" in message
 
 
 def test_a_map_without_a_key_is_refused() -> None:
@@ -213,6 +213,30 @@ def test_violations_without_a_threshold_are_refused() -> None:
     message = refusal(event(value(msgspec.structs.replace(metric, threshold=None))))
 
     assert "violations() needs a threshold" in message
+
+
+LIMITS = Threshold(warning_above=1500.0, critical_below=-500.0, reason="None.")
+
+
+def test_the_limits_of_a_field_are_those_of_its_metrics_in_their_units() -> None:
+    field = ("value", Annotated[float | None, note(NOTE, gauge("tamiyo.made", unit="s", scale=1e-3), limits=LIMITS)])
+
+    (signal,) = built(event(field))
+
+    assert signal.limits == Threshold(warning_above=1.5, critical_below=-0.5, reason="None.")
+
+
+def test_the_limits_that_violations_are_counted_by_are_those_of_the_field() -> None:
+    counted = violations("tamiyo.made_violations", threshold=LIMITS, description=NOTE)
+
+    assert [LIMITS, LIMITS] == [signal.limits for signal in built(event(value(gauge("tamiyo.made"), counted)))]
+
+
+def test_a_field_whose_violations_are_counted_has_no_second_limits() -> None:
+    counted = violations("tamiyo.made_violations", threshold=LIMITS, description=NOTE)
+    field = ("value", Annotated[float | None, note(NOTE, counted, limits=LIMITS)])
+
+    assert "Made.value: give limits in violations() or in limits=, not in both" in refusal(event(field))
 
 
 def test_a_threshold_on_anything_else_is_refused() -> None:

@@ -13,6 +13,7 @@ from esper_otel.signals.attributes import ATTRIBUTES
 from esper_otel.signals.registry import SIGNALS, declared_fields
 from tests.signals.made_events import event, value
 from tests.tools import python_environment
+from tests.waiting import PATIENCE_S
 
 
 def test_one_event_type_is_declared_once() -> None:
@@ -43,12 +44,13 @@ from esper_otel.events.declare import Domain, Event, declares, gauge, note
 
 @declares("TAMIYO_WRONG", domain=Domain.TAMIYO)
 class Wrong(Event, frozen=True, kw_only=True):
+    __module__ = "esper_otel.events.wrong"
     wait: Annotated[float | None, note("Wait, ms.", gauge(unit="ms"))] = None
 
 import esper_otel.signals
 """
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=python_environment(), timeout=60
+        [sys.executable, "-c", program], capture_output=True, text=True, env=python_environment(), timeout=PATIENCE_S
     )
 
     assert ended.returncode == 1
@@ -60,7 +62,7 @@ def test_the_contract_is_read_without_torch_and_opentelemetry() -> None:
         "import sys, esper_otel.signals; print([m for m in ('torch', 'opentelemetry', 'numpy') if m in sys.modules])"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=python_environment(), timeout=60
+        [sys.executable, "-c", program], capture_output=True, text=True, env=python_environment(), timeout=PATIENCE_S
     )
 
     assert (ended.stdout, ended.returncode) == ("[]\n", 0)

@@ -83,7 +83,8 @@ def update(line: Row, data: Row) -> Iterator[tuple[str, Row]]:
     }
     columns = {name: value for name, value in flat.items() if not isinstance(value, dict)}
     yield "tamiyo_updates", row | maps
-    yield "ppo_updates", row | maps | columns | {"v_return_correlation": row["value_target_correlation"]}
+    lists = {name: list(row[name].values()) for name in ("op_q_values", "op_valid_mask")}
+    yield "ppo_updates", row | maps | columns | lists | {"v_return_correlation": row["value_target_correlation"]}
     for head, figures in heads.items():
         yield "tamiyo_updates_by_head", {**who, "head": head, **figures}
     for cell, figures in cells.items():

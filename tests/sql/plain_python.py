@@ -114,7 +114,8 @@ def _trend(view: str, event_type: str) -> Reader:
 def _seed(view: str) -> Reader:
     def read(line: Row, data: Row) -> Iterator[tuple[str, Row]]:
         row = {"seed_id": line["seed_id"], "epoch": line["epoch"], **data}
-        if view == "seed_germinated":  # a seed that was just born has no gradients yet
+        is_untrained = view == "seed_germinated" or data.get("from_stage") == "GERMINATED"
+        if is_untrained:  # it has no gradients yet
             row = {k: v for k, v in row.items() if k not in ("grad_ratio", "has_vanishing", "has_exploding")}
         if row.get("reason") == "":
             del row["reason"]

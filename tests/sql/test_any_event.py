@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from esper_otel.esper_lite.dialect.legacy import LegacyWriter
 from esper_otel.events import EVENT_TYPES, Event, MorphologyCausalLog, TrainingStarted
 from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.sql import VIEWS, connect
-from esper_otel.sql.view import view_name
-from esper_otel.upstream.legacy import LegacyWriter
+from esper_otel.sql.views.view import view_name
 from tests.log.arbitrary_events import as_json, events
 
 INT64 = range(-(2**63), 2**63)

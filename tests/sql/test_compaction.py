@@ -5,21 +5,22 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from esper_otel.sql import connect, stage
+from esper_otel.sql import connect
 from esper_otel.sql.compact import compact
+from esper_otel.sql.staging import stage
 from tests.sql.made_logs import again_and_again, line
 from tests.tools import python_environment
+from tests.waiting import wait_for
 
 SLOW = """
 import sys
 from pathlib import Path
-from esper_otel.sql import stage
+from esper_otel.sql.staging import stage
 from esper_otel.sql.compact import compact
 stage.PIECE_LINES = stage.BATCH_LINES = 500
 compact(Path(sys.argv[1]))
@@ -40,9 +41,7 @@ def test_a_killed_compaction_is_resumed(tmp_path: Path) -> None:
     expected = counts(tmp_path)
     manifest = tmp_path / "parquet" / "manifest.json"
     with subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], env=python_environment()) as process:
-        deadline = time.monotonic() + 30
-        while not manifest.exists() and time.monotonic() < deadline:
-            time.sleep(0.005)
+        wait_for(manifest.exists, "the first part", every_s=0.005)
         process.send_signal(signal.SIGKILL)
     partly = stage.parts.load(manifest.parent)
 
@@ -117,7 +116,7 @@ def test_a_directory_with_other_files_is_not_written_to(tmp_path: Path) -> None:
     other.mkdir()
     (other / "thesis.txt").write_text("2026")
 
-    with pytest.raises(FileExistsError, match="holds other files"):
+    with pytest.raises(FileExistsError, match="contains other files"):
         compact(tmp_path, other)
     assert ["thesis.txt"] == [path.name for path in other.iterdir()]
 

@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Path:
     ],
 )
 def test_what_is_not_one_statement_that_reads_is_refused(run: Path, query: str) -> None:
-    with connect(run, views=["runs"]) as connection, pytest.raises(QueryError, match="one statement that reads"):
+    with connect(run, views=["runs"]) as connection, pytest.raises(QueryError, match="one read-only statement"):
         select(connection, query.format(run))
 
     assert {"events.jsonl"} == {path.name for path in run.iterdir()}
@@ -71,7 +71,10 @@ def test_every_way_to_read_is_allowed(run: Path, query: str) -> None:
 
 
 def test_an_unknown_view_is_answered_with_near_names(run: Path) -> None:
-    with connect(run) as connection, pytest.raises(QueryError, match=r"no view 'ppo_update'; near names: ppo_updates"):
+    with (
+        connect(run) as connection,
+        pytest.raises(QueryError, match=r"no view 'ppo_update'; similar names: ppo_updates"),
+    ):
         select(connection, "SELECT * FROM ppo_update")
 
 
@@ -89,17 +92,17 @@ def test_every_column_has_a_meaning_and_no_view_has_one_twice() -> None:
         assert all(column.description for column in view.columns), view.name
 
 
-def test_temporary_files_go_with_the_connection(run: Path) -> None:
-    def scratch() -> set[Path]:
-        return set(Path(tempfile.gettempdir()).glob("esper-otel-sql-*"))
+def test_temporary_files_go_with_the_connection(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
 
-    before = scratch()
     connection = connect(run)
-    assert 1 == len(scratch() - before)
+    assert 1 == len(list(scratch.iterdir()))
     del connection
     gc.collect()
 
-    assert set() == scratch() - before
+    assert [] == list(scratch.iterdir())
 
 
 def test_only_the_views_that_are_wanted_are_made(run: Path) -> None:
@@ -150,3 +153,35 @@ def test_a_value_that_duckdb_does_not_count_does_not_take_more_memory_than_allow
 def test_no_log_is_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no event log in .*looked for events\.jsonl"):
         connect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("query", "instead"),
+    [
+        ("SELECT filename FROM raw_events", "run_dir"),
+        ("SELECT json_extract(data, '$.detail') FROM anomalies", "raw_events.data"),
+        ("SELECT epoch FROM anomalies", "inner_epoch"),
+        ("SELECT epoch FROM morphology_causal_log", "inner_epoch"),
+    ],
+)
+def test_a_saved_query_on_a_column_that_only_esper_lite_has_is_told_what_to_ask_for(
+    run: Path, query: str, instead: str
+) -> None:
+    with connect(run) as connection, pytest.raises(QueryError, match=rf"which esper-lite's view has: .*{instead}"):
+        select(connection, query)
+
+
+def test_saved_queries_read_positional_lists_and_directories_as_in_esper_lite(tmp_path: Path) -> None:
+    data = {"op_q_values": [0.5, "NaN", 0.25, 0.0, -1.0, 2.0], "op_valid_mask": [True, False, True, True, True, True]}
+    phases = {"batch_idx": 0, "phases": {"train": {"wall_ms": 1.0}}}
+    lines = [line("PPO_UPDATE_COMPLETED", data, 1), line("PHASE_PROFILE_COMPLETED", phases, 2)]
+    (tmp_path / "events.jsonl").write_bytes(b"".join(lines))
+
+    with connect(tmp_path) as connection:
+        values = "op_q_values, op_q_values[1], json_extract(op_q_values, '$[2]')::DOUBLE, op_valid_mask"
+        query = f"SELECT {values} FROM ppo_updates"
+        assert [([0.5, None, 0.25, 0.0, -1.0, 2.0], 0.5, 0.25, data["op_valid_mask"])] == select(
+            connection, query
+        ).fetchall()
+        assert [(tmp_path.name,)] == select(connection, "SELECT run_dir FROM phase_occupancy").fetchall()
+        assert [] == select(connection, "SELECT run_dir FROM reward_calibration").fetchall()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from esper_otel.sql import VIEWS, connect, stage
+from esper_otel.sql import VIEWS, connect
+from esper_otel.sql.staging import stage
 from tests.sql import checksums
 from tests.sql.made_logs import again_and_again, batch, line, unpacked
 

@@ -77,10 +77,10 @@ def test_no_rows_are_an_empty_list(log: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("SELECT * FROM tamiyo_update",), "there is no view 'tamiyo_update'; near names: tamiyo_updates"),
+        (("SELECT * FROM tamiyo_update",), "there is no view 'tamiyo_update'; similar names: tamiyo_updates"),
         (("SELEC 1",), 'syntax error at or near "SELEC"'),
         (("SELECT policy_los FROM tamiyo_updates",), "policy_loss"),
-        (("DROP VIEW runs",), "one statement that reads"),
+        (("DROP VIEW runs",), "one read-only statement"),
         (("SELECT 1", "--memory-limit", "much"), "Memory must have a number"),
     ],
 )
@@ -109,10 +109,10 @@ def test_the_views_are_listed_with_columns_and_meanings() -> None:
     assert {
         "name": "policy_loss",
         "type": "DOUBLE",
-        "description": "Clipped surrogate loss, mean over the update.",
+        "description": "Clipped surrogate loss, mean over mini-batches.",
     } == loss
     assert "policy_loss" in run("views", "tamiyo_updates")[1]
-    assert "near names: rollbacks" in run("views", "rollback")[2]
+    assert "similar names: rollbacks" in run("views", "rollback")[2]
 
 
 def test_compact_says_what_it_wrote(log: str) -> None:

@@ -17,6 +17,9 @@ from tests.sql.plain_python import ENVELOPE
 OURS = {"run_id", "run_dir"}
 """Columns that say where the log lay."""
 
+LISTS = {"op_q_values", "op_valid_mask"}
+"""Maps of ours that are lists in esper-lite's view."""
+
 OF_LINES = {"raw_events", "rejected_lines", "rejected_fields"}
 """Views of lines, which the modes write differently on purpose."""
 
@@ -65,6 +68,9 @@ def test_an_old_name_has_the_rows_of_the_new_one(recorded: Recorded) -> None:
     for old, new in deprecated.items():
         rows, columns = checksums.of_view(recorded.connection, str(new))
         old_rows, old_columns = checksums.of_view(recorded.connection, old)
+        for name in LISTS & set(columns):
+            count, total, others = columns[name]
+            columns[name] = (count, total, {text: n for text, n in others.items() if not text.startswith("key ")})
         assert (rows, columns) == (old_rows, {name: old_columns[name] for name in columns})
 
 

@@ -18,8 +18,8 @@ from deploy.stack.programs import programs
 from deploy.stack.running import running
 from deploy.stack.scraping import Way
 from tests.alerts.promtool import promtool
-from tests.relay.processes import wait_for
 from tests.tools import ROOT, python_environment, tool
+from tests.waiting import PATIENCE_S, wait_for
 
 SMALL = frozenset({"collector", "tempo", "loki", "grafana"})
 
@@ -59,7 +59,8 @@ def test_a_program_that_is_needed_and_missing_is_named_with_how_to_get_it(
     for name in ("prometheus", "prometheus-alertmanager"):
         tool(name)
 
-    with pytest.raises(StackError, match=rf"is not on the PATH: get it with 'make tools'.* or say --{missing} PATH"):
+    expected = rf"is not on the PATH: install it with 'make tools'.* or use --{missing} PATH"
+    with pytest.raises(StackError, match=expected):
         layout(asked(tmp_path, way=way, without=frozenset({missing})))
 
 
@@ -161,11 +162,11 @@ def test_the_command_says_where_to_look_and_stops_everything_when_it_is_told_to(
     said = tmp_path / "said"
     with said.open("w") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, env=python_environment()) as stack:
         try:
-            wait_for(lambda: "left out" in said.read_text(), "the start of the stack")
+            wait_for(lambda: "  not started " in said.read_text() or stack.poll() is not None, "the start of the stack")
             children = Path(f"/proc/{stack.pid}/task/{stack.pid}/children").read_text().split()
         finally:
             stack.send_signal(number)
-        assert 0 == stack.wait(20)
+        assert 0 == stack.wait(PATIENCE_S)
 
     assert 3 == len(children)
     assert [] == [pid for pid in children if Path(f"/proc/{pid}").exists()]

@@ -21,14 +21,13 @@ from deploy.stack.running import running
 from deploy.stack.scraping import Way
 from tests.alerts.alerting import Webhook, webhook
 from tests.prometheus.real_prometheus import Prometheus
-from tests.relay.processes import process, wait_for
+from tests.relay.processes import process
 from tests.tools import tool
+from tests.waiting import wait_for
 
 RUN = "chaos-run"
 EXPLODED = "TamiyoGradNormExploded"
 INTERVAL_S = 1.0
-ARRIVES_S = 90.0
-"""The recipe takes half a minute on an idle core; its gradient explodes in the second half of it."""
 
 ON_ONE_EVENT = [
     "TolariaHostLossNonFinite",
@@ -100,7 +99,7 @@ def stack_of(
 
 def arrived(watched: Watched, name: str) -> dict[str, Any]:
     """The alert ``name`` as it came to the webhook."""
-    alert: dict[str, Any] = wait_for(lambda: watched.hook.alert(name), f"the arrival of {name}", ARRIVES_S)
+    alert: dict[str, Any] = wait_for(lambda: watched.hook.alert(name), f"the arrival of {name}")
     return alert
 
 

@@ -15,9 +15,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from esper_otel.events import EVENT_TYPES
 from esper_otel.events.anomalies import Anomaly
 from tests.otlp_receiver import OtlpReceiver, attributes
-from tests.relay.processes import announced_url, environment, lines_of, manifest, samples, scrape, types_in, wait_for
+from tests.relay.processes import announced_url, environment, lines_of, manifest, samples, scrape, types_in
+from tests.waiting import PATIENCE_S, wait_for
+from trainer.interventions import KINDS, Intervention
 from trainer.recipes import RECIPES
-from trainer.simic.chaos import KINDS, Intervention
+from trainer.simic.chaos import CARRIED_OUT
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,9 +67,9 @@ class Outcome(msgspec.Struct):
 def chaos(tmp_path_factory) -> Iterator[Outcome]:
     directory = tmp_path_factory.mktemp("chaos")
     with OtlpReceiver() as receiver:
-        env = environment(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint, ESPER_OTEL_LINGER="60")
+        env = environment(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint, ESPER_OTEL_LINGER="300")
         command = [sys.executable, "-m", "trainer", "--recipe", "chaos", "--telemetry-dir", str(directory)]
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=150)
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stderr
         run = (directory / "latest").resolve()
         url = announced_url(run)
@@ -130,10 +132,11 @@ def test_the_update_on_a_nan_is_skipped_and_says_which_parameters_were_hit(chaos
 
 
 def test_the_host_with_a_nan_weight_names_the_layer_and_is_rolled_back(chaos):
-    (rollback,) = chaos.payloads("TOLARIA_ROLLBACK")
+    rollbacks = chaos.payloads("TOLARIA_ROLLBACK")
+    (rollback,) = [rollback for rollback in rollbacks if rollback["panic_reason"] == "governor_nan"]
     bad = [epoch for epoch in chaos.payloads("TOLARIA_EPOCH_COMPLETED") if epoch.get("grad_nan_layers")]
 
-    assert (0, 8, "governor_nan") == (rollback["env_id"], rollback["inner_epoch"], rollback["panic_reason"])
+    assert (0, 8) == (rollback["env_id"], rollback["inner_epoch"])
     assert {(0, 8)} == {(epoch["env_id"], epoch["inner_epoch"]) for epoch in bad}
 
 
@@ -178,5 +181,41 @@ def test_an_intervention_that_nobody_carries_out_is_refused():
         Intervention(kind="earthquake", rounds=(1,))
 
 
-def test_the_recipe_uses_every_kind_of_intervention():
-    assert set(KINDS) == {intervention.kind for intervention in RECIPES["chaos"].interventions}
+def test_the_recipe_uses_every_kind_of_intervention_and_each_is_carried_out():
+    assert set(KINDS) == {intervention.kind for intervention in RECIPES["chaos"].interventions} == set(CARRIED_OUT)
+
+
+ARITHMETIC = {
+    "without vector instructions": (
+        {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+        ("--threads", "1", "--seed", "1"),
+    ),
+    "short vectors, two threads, sparse rewards": (
+        # Threads that wait for each other sleep: on a machine whose cores are busy they would burn what they wait for.
+        {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_WAIT_POLICY": "PASSIVE"},
+        ("--threads", "2", "--seed", "60", "--reward-mode", "sparse"),
+    ),
+}
+"""Two other ways to round, each with another seed and half the environments: two other trajectories."""
+
+
+@pytest.mark.parametrize("how", ARITHMETIC)
+def test_every_anomaly_and_trend_is_forced_whatever_the_seed_and_the_arithmetic_are(tmp_path, how):
+    variables, options = ARITHMETIC[how]
+    command = [sys.executable, "-m", "trainer", "--recipe", "chaos", "--envs", "1", *options, "--no-progress"]
+    done = subprocess.run(
+        [*command, "--telemetry-dir", str(tmp_path)],
+        cwd=ROOT,
+        env=environment(ESPER_OTEL_RELAY="0", **variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+
+    lines = lines_of((tmp_path / "latest").resolve())
+    suspected = {line["data"]["pattern"] for line in lines if line["event_type"] == "REWARD_HACKING_SUSPECTED"}
+    anomalies = {line["data"]["anomaly_type"] for line in lines if line["event_type"] == "GRADIENT_ANOMALY"}
+    assert set() == set(FOUND) - {line["event_type"] for line in lines}
+    assert {"attribution_ratio", "ransomware_signature"} == suspected
+    assert {"gradient_explosion", "entropy_collapse_op"} <= anomalies

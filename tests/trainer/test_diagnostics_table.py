@@ -1,17 +1,10 @@
 """The table that proves the plan's fields: every one has an event in the contract and a test of its formula."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("field_table", ROOT / "scripts" / "field_table.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-field_table = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(field_table)
+from tests.trainer import field_table
 
 FIELDS = [name for names in field_table.PLAN.values() for name in names]
 

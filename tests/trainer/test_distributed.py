@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from trainer.distributed.process_group import joined
 from trainer.options import parse
 
@@ -23,7 +24,7 @@ def ranks(tmp_path_factory) -> list[dict]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=PATIENCE_S,
     )
     assert child.returncode == 0, child.stderr
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
@@ -75,7 +76,7 @@ def test_ranks_play_different_episodes(ranks):
 
 
 def test_ranks_that_hold_different_weights_say_so(ranks):
-    assert str(on_both(ranks, "disagree")).startswith("the ranks hold different policies: rank 0 ")
+    assert str(on_both(ranks, "disagree")).startswith("the ranks have different policies: rank 0 ")
 
 
 def test_a_rank_that_lost_its_peer_says_so(ranks):

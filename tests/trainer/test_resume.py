@@ -102,7 +102,7 @@ def test_the_newest_whole_checkpoint_of_a_directory_is_taken(uninterrupted, tmp_
 
 
 def test_a_directory_without_checkpoints_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="is no checkpoint and holds none"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint and contains none"):
         find(tmp_path)
 
 
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_several_processes_asks_for_as_many(uninterrupted):
 
 
 def test_a_checkpoint_at_the_end_of_its_run_asks_for_more_rounds(uninterrupted):
-    with pytest.raises(CheckpointError, match="round 4 of 4: give more --rounds"):
+    with pytest.raises(CheckpointError, match="round 4 of 4: increase --rounds"):
         check_fits(find(uninterrupted[1]), 1, [SMALL])
 
 

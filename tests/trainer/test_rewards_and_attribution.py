@@ -123,11 +123,11 @@ def test_a_seed_that_never_changes_anything_has_the_value_0():
     assert {k: v.mean for k, v in shapley_values(matrix_of(values, ("a", "b"))).items()} == {"a": 10.0, "b": 0.0}
 
 
-def test_seeds_that_only_work_together_share_equally():
+def test_seeds_that_only_work_together_share_equally_and_depend_on_each_other():
     values = {frozenset(): 50.0, frozenset("a"): 50.0, frozenset("b"): 50.0, frozenset("ab"): 60.0}
     result = shapley_values(matrix_of(values, ("a", "b")))
 
-    assert {k: (v.mean, v.std) for k, v in result.items()} == {"a": (5.0, 5.0), "b": (5.0, 5.0)}
+    assert {k: (v.mean, v.interaction_spread) for k, v in result.items()} == {"a": (5.0, 5.0), "b": (5.0, 5.0)}
 
 
 def test_the_matrix_of_three_slots_holds_all_eight_subsets_each_really_evaluated():

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from esper_otel.events import EVENT_TYPES
 from tests.healthy_run import HEALTHY_EVENTS
+from tests.waiting import PATIENCE_S, wait_for
 from trainer.__main__ import final_weights, main
 from trainer.options import parse
 from trainer.recipes import RECIPES
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def trainer(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ESPER_OTEL_RELAY": "0"}
     command = [sys.executable, "-m", "trainer", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def trained_here(**changes) -> str:
@@ -171,10 +171,8 @@ def test_compiled_hosts_train_on_the_cpu():
 
 def send_after_a_round(folder: Path, sent: signal.Signals) -> None:
     """Send this process ``sent`` when the run below ``folder`` has finished a round."""
-    deadline = time.monotonic() + 60
     log = folder / "latest" / "events.jsonl"
-    while time.monotonic() < deadline and not (log.exists() and "BATCH_COMPLETED" in log.read_text()):
-        time.sleep(0.05)
+    wait_for(lambda: log.exists() and "BATCH_COMPLETED" in log.read_text(), "the first round")
     os.kill(os.getpid(), sent)
 
 

@@ -10,8 +10,8 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
 
+from esper_otel.esper_lite.dialect.spelling import spelling_of
 from esper_otel.events import Event
-from esper_otel.upstream.spelling import spelling_of
 
 TEXT: Final = st.text(st.characters(codec="utf-8"), max_size=12)
 

@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from esper_otel.esper_lite.dialect.legacy import LegacyWriter
 from esper_otel.events import Event
 from esper_otel.log.codec import decode
 from esper_otel.log.duplicates import Duplicates
 from esper_otel.log.encode import SCHEMA_VERSION, Envelope, LineEncoder
 from esper_otel.log.envelope import Record
-from esper_otel.upstream.legacy import LegacyWriter
 from tests.recorded import recording
 
 

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esper_otel.esper_lite.dialect.adapt import Adapted, adapt
+from esper_otel.esper_lite.dialect.recipes import RECIPES
 from esper_otel.events import (
     EVENT_TYPES,
     ActionDistribution,
@@ -39,8 +41,6 @@ from esper_otel.events import (
     UpdateSkipped,
 )
 from esper_otel.log.envelope import Record
-from esper_otel.upstream.adapt import Adapted, adapt
-from esper_otel.upstream.recipes import RECIPES
 from tests.upstream.log_lines import foreign, ours
 
 SNAPSHOT = "ANALYTICS_SNAPSHOT"

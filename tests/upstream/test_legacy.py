@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from esper_otel.esper_lite.dialect.adapt import adapt
+from esper_otel.esper_lite.dialect.legacy import LegacyWriter
 from esper_otel.events import (
     EVENT_TYPES,
     AllocatorStats,
@@ -32,8 +34,6 @@ from esper_otel.log.duplicates import Duplicates
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
 from esper_otel.log.writer import Writer
-from esper_otel.upstream.adapt import adapt
-from esper_otel.upstream.legacy import LegacyWriter
 from tests.upstream.any_event import comparable, events
 from tests.upstream.log_lines import Log, payloads, recorded
 

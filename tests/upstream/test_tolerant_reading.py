@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
+from esper_otel.esper_lite.dialect.convert import reader_of
+from esper_otel.esper_lite.dialect.respell import spelled
+from esper_otel.esper_lite.dialect.spelling import spelling_of
+from esper_otel.esper_lite.dialect.values import Findings
 from esper_otel.events.declare import note
-from esper_otel.upstream.convert import reader_of
-from esper_otel.upstream.respell import spelled
-from esper_otel.upstream.spelling import spelling_of
-from esper_otel.upstream.values import Findings
 
 
 class Mood(StrEnum):

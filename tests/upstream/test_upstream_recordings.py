@@ -14,9 +14,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from esper_otel.esper_lite.dialect.adapt import adapt
+from esper_otel.esper_lite.dialect.entropies import over_steps_with_a_choice
+from esper_otel.esper_lite.dialect.legacy import LegacyWriter
 from esper_otel.events import Decision, Event, PolicyUpdate, RewardComputed
-from esper_otel.upstream.adapt import adapt
-from esper_otel.upstream.legacy import LegacyWriter
 from tests.recorded import RECORDINGS
 from tests.upstream.log_lines import payloads, recorded
 
@@ -121,3 +122,16 @@ def say(written: dict[str, Any], name: str, value: Any) -> Any:
     """What is written under ``name``; a seed's gradients may be absent where 0 and False were recorded."""
     unmeasured = name in ("grad_ratio", "has_vanishing", "has_exploding") and not value
     return written.get(name, value) if unmeasured else written[name]
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_the_metric_of_a_heads_entropy_is_over_the_steps_that_gave_it_a_choice(name: str) -> None:
+    checked = 0
+    for record, payload in payloads(recorded(name)):
+        for event in map(over_steps_with_a_choice, adapt(record).events):
+            for head, entropy in ((event.head_entropy if isinstance(event, PolicyUpdate) else None) or {}).items():
+                choice = payload[f"head_{head}_learnable_fraction"]
+                assert choice > 0
+                assert payload[f"head_{head}_entropy"] == pytest.approx(entropy * choice, rel=1e-4)
+                checked += 1
+    assert checked > 10

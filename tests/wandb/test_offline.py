@@ -15,8 +15,8 @@ import pytest
 
 from tests.recorded import RECORDINGS, recording
 from tests.recordings.emit_recording import emitted
-from tests.relay.processes import wait_for
 from tests.tools import python_environment
+from tests.waiting import PATIENCE_S, wait_for
 from tests.wandb.offline_runs import OfflineRun, offline_runs
 
 SECRET = "correct-horse-battery-staple-0123456789abcd"
@@ -37,7 +37,7 @@ def relay(run: Path, *options: str, wandb: str = "offline", **environment: str) 
         env=python_environment(ESPER_OTEL_WANDB=wandb, **environment),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
     )
 
 

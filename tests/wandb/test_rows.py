@@ -9,9 +9,9 @@ import pytest
 
 from esper_otel.events import BatchCompleted, EpisodeOutcome, EpochCompleted, InfrastructureSnapshot, PolicyUpdate
 from esper_otel.events.declare import Event
-from esper_otel.relay.limits import AttributeLimits
-from esper_otel.relay.wandb_columns import COLUMNS, row_of
-from esper_otel.relay.wandb_rows import GroupRows
+from esper_otel.relay.metrics.attribute_limits import AttributeLimits
+from esper_otel.relay.wandb.columns import COLUMNS, row_of
+from esper_otel.relay.wandb.rows import GroupRows
 
 RECOMMENDED = (
     *("tamiyo/policy_loss", "tamiyo/value_loss", "tamiyo/entropy", "tamiyo/kl_divergence", "tamiyo/pre_clip_grad_norm"),
@@ -124,3 +124,15 @@ def test_a_restart_anywhere_gives_the_same_rows_with_the_same_numbers(cut: int) 
 
     assert repr(expected) == repr(found)
     assert list(range(len(expected))) == [step for step, _ in found]
+
+
+def test_a_row_has_the_time_of_the_last_event_in_it() -> None:
+    group = GroupRows(AttributeLimits())
+    made = group.feed(PolicyUpdate(entropy=1.0), 100.0)
+    made += group.feed(EpochCompleted(env_id=0, inner_epoch=1, val_accuracy=1.0), 101.0)
+    made += group.feed(EpochCompleted(env_id=1, inner_epoch=1, val_accuracy=3.0), 102.5)
+    group = GroupRows(AttributeLimits(), json.loads(json.dumps(group.state)))
+    made += group.feed(EpochCompleted(env_id=0, inner_epoch=2, val_accuracy=2.0), 110.0)
+    made += group.finish()
+
+    assert [100.0, 102.5, 110.0] == [row["_timestamp"] for _, row in made]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from esper_otel.relay.wandb_lines import WandbLines
+from esper_otel.relay.position import LogPosition
+from esper_otel.relay.wandb.lines import is_shown
 
 
 def line(seq: int) -> bytes:
@@ -13,19 +14,19 @@ def line(seq: int) -> bytes:
     return json.dumps({**head, "data": {"batch": seq}, "run_id": "run", "rank": 0, "seq": seq}).encode() + b"\n"
 
 
-def numbers(lines: WandbLines) -> list[int | None]:
+def numbers(lines: LogPosition) -> list[int | None]:
     return [item.record.seq for item in lines.read(100) or [] if item.record is not None]
 
 
 def test_rows_of_new_lines_are_made_where_lost_ones_were(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     log.write_bytes(b"".join(map(line, (1, 2, 3, 4))))
-    before = WandbLines(tmp_path, follow=True, stored=None)
+    before = LogPosition(tmp_path, follow=True, wanted=is_shown)
     assert [1, 2, 3, 4] == numbers(before)
     stored = json.loads(json.dumps(before.state))
     before.close()
     log.write_bytes(b"".join(map(line, (1, 2, 10**15, 10**15 + 1, 10**15 + 2))))
-    after = WandbLines(tmp_path, follow=True, stored=stored)
+    after = LogPosition(tmp_path, follow=True, stored=stored, wanted=is_shown)
 
     assert [10**15, 10**15 + 1, 10**15 + 2] == numbers(after)
     after.close()

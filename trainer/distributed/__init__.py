@@ -1,1 +1,1 @@
-"""Many processes that train one policy: who is there, and what they agree on."""
+"""Many processes that train one policy: their ranks, and the values that they share."""

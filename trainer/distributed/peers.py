@@ -1,4 +1,4 @@
-"""The processes that train one policy together, and the few things that they have to agree on.
+"""The processes that train one policy together, and the few things that they must agree on.
 
 Every rank plays its own environments and keeps its own copy of the policy. The copies stay equal because all of them
 begin with the same weights and take the same steps: gradients are averaged before they are clipped, and every decision
@@ -19,7 +19,7 @@ from torch import nn
 
 
 class Peers(Protocol):
-    """What a rank may ask of the others. Every rank has to ask the same things in the same order.
+    """Operations over all ranks. Every rank has to call the same ones in the same order.
 
     Attributes:
         rank: this process, from 0.
@@ -47,7 +47,7 @@ class Peers(Protocol):
         ...
 
     def check_equal(self, digest: str, what: str) -> None:
-        """Make sure that all ranks hold the same ``what``. Waits for them.
+        """Check that all ranks have the same ``what``. Waits for them.
 
         Raises:
             PeersDifferError: they do not.
@@ -71,16 +71,16 @@ class Alone:
     world_size = 1
 
     def average_gradients(self, parameters: Sequence[nn.Parameter], loss: torch.Tensor) -> torch.Tensor:
-        """The loss."""
+        """Return the loss."""
         return loss
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
-        """The rows."""
+        """Return the rows."""
         return rows
 
     def mean(self, value: float) -> float:
-        """The value."""
+        """Return the value."""
         return value
 
     def check_equal(self, digest: str, what: str) -> None:
-        """Nothing to compare with."""
+        """Compare with nothing."""

@@ -1,4 +1,4 @@
-"""Ranks that torch.distributed connects: gloo between CPUs, NCCL between GPUs."""
+"""Ranks connected by torch.distributed: gloo between CPUs, NCCL between GPUs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from trainer.distributed.peers import Alone, PeerLostError, Peers, PeersDifferError
 
 PATIENCE: Final = timedelta(minutes=5)
-"""How long a rank waits for the slowest one: rounds of different ranks differ by seconds, a compilation by a minute."""
+"""Longest wait for the slowest rank: rounds of different ranks differ by seconds, a compilation by a minute."""
 
 
 class Ranks:
@@ -63,7 +63,7 @@ class Ranks:
         digests = [bytes(row.tolist()).hex() for row in self.gather(own[None])]
         if len(set(digests)) > 1:
             listed = ", ".join(f"rank {rank} {found[:12]}" for rank, found in enumerate(digests))
-            raise PeersDifferError(f"the ranks hold different {what}: {listed}")
+            raise PeersDifferError(f"the ranks have different {what}: {listed}")
 
     def _sum(self, values: torch.Tensor) -> None:
         with self._told_of_loss():
@@ -80,10 +80,10 @@ class Ranks:
 
 @contextmanager
 def joined(device: torch.device, environment: Mapping[str, str] | None = None) -> Iterator[Peers]:
-    """The peers that torchrun's variables tell of, for as long as the block lasts; alone without them.
+    """The peers given by torchrun's variables, while the block lasts; a single process without them.
 
     Raises:
-        PeerLostError: the others did not come.
+        PeerLostError: the other ranks did not join.
     """
     env = os.environ if environment is None else environment
     world_size = int(env.get("WORLD_SIZE") or 1)

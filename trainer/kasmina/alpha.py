@@ -1,4 +1,4 @@
-"""Blend weights: how fast, how far and along which curve a seed is mixed into its host."""
+"""Blend weights: speed, target and curve with which a seed is mixed into its host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AlphaCurve(StrEnum):
 
 
 class AlphaAlgorithm(StrEnum):
-    """How a seed's output meets the host's features."""
+    """Algorithm that combines a seed's output with the host's features."""
 
     ADD = "ADD"
     MULTIPLY = "MULTIPLY"
@@ -27,7 +27,7 @@ class AlphaAlgorithm(StrEnum):
 
 
 class AlphaTarget(Enum):
-    """Blend weight that a ramp ends at."""
+    """Blend weight at the end of a ramp."""
 
     HALF = 0.5
     SEVENTY = 0.7
@@ -71,7 +71,7 @@ class Style(Enum):
 
     @property
     def algorithm(self) -> AlphaAlgorithm:
-        """Algorithm that mixes the seed's output in."""
+        """Algorithm that mixes in the seed's output."""
         return self.value[2]
 
 
@@ -80,7 +80,7 @@ _STEEPNESS: Final = {AlphaCurve.SIGMOID_GENTLE: 6.0, AlphaCurve.SIGMOID: 12.0, A
 
 
 def shape(curve: AlphaCurve, progress: float) -> float:
-    """Share of the way travelled at ``progress`` in [0, 1]: exactly 0 at 0, exactly 1 at 1, never falling."""
+    """Share of the ramp covered at ``progress`` in [0, 1]: exactly 0 at 0, exactly 1 at 1, never falling."""
     t = min(max(progress, 0.0), 1.0)
     if curve is AlphaCurve.LINEAR:
         return t
@@ -111,5 +111,5 @@ class AlphaSchedule:
         return self.start + (self.target - self.start) * shape(self.curve, step / self.steps)
 
     def is_done(self, step: int) -> bool:
-        """Whether the ramp has arrived after ``step`` epochs."""
+        """Return True if the ramp has ended after ``step`` epochs."""
         return step >= self.steps

@@ -1,4 +1,4 @@
-"""Seed blueprints: what can be grown. Each maps features [N, C, H, W] to a change of the same shape.
+"""Seed blueprints: the modules that can be grown. Each maps features [N, C, H, W] to a change of the same shape.
 
 The last layer of every blueprint starts at zero, so a seed that has not learned changes nothing.
 """

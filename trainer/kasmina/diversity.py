@@ -1,4 +1,4 @@
-"""How different the seeds of one host are from each other."""
+"""Diversity of the seeds of one host."""
 
 from __future__ import annotations
 

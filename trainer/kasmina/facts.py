@@ -1,4 +1,4 @@
-"""What happened to a seed, as plain facts; :mod:`trainer.simic.emission` turns them into events."""
+"""Changes of a seed as plain facts; :mod:`trainer.simic.emission` turns them into events."""
 
 from __future__ import annotations
 

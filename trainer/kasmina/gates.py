@@ -10,7 +10,7 @@ from typing import Final
 from trainer.kasmina.stages import Stage
 
 MIN_TRAINING_EPOCHS: Final = 2
-"""A seed's last layer starts at zero: in the first epoch only that layer has a gradient worth the name."""
+"""A seed's last layer starts at zero: in the first epoch only that layer has a significant gradient."""
 
 MIN_HOLDING_EPOCHS: Final = 1
 """One whole epoch at the final blend weight, so that the contribution was measured at it."""
@@ -21,7 +21,7 @@ MIN_CONTRIBUTION: Final = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a gate may look at. None means not measured, and no check passes on it.
+    """Evidence for a gate. None means not measured, and no check passes on it.
 
     Attributes:
         stage: stage that the slot is in.
@@ -50,7 +50,7 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Outcome of a gate: the names of the checks that held and of those that failed."""
+    """Outcome of a gate: the names of the passed and failed checks."""
 
     gate: str
     target_stage: Stage
@@ -59,7 +59,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether every check held."""
+        """True if every check passed."""
         return not self.checks_failed
 
 

@@ -1,4 +1,4 @@
-"""The life cycle of one slot: the operations a policy may ask for and what happens by itself between epochs."""
+"""The life cycle of one slot: the operations of the policy and the automatic changes between epochs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EMBARGO_EPOCHS: Final = 2
 
 @dataclass(kw_only=True)
 class SeedRecord:
-    """What is known of the seed in a slot. Accuracies are percentages, contributions percentage points."""
+    """State of the seed in a slot. Accuracies are percentages, contributions percentage points."""
 
     seed_id: str
     blueprint_id: str
@@ -98,7 +98,7 @@ class Lifecycle:
         )
 
     def advance(self, val_loss: float, provenance: Provenance) -> bool:
-        """Take a germinated seed into training, or a trained one into blending, if its gate lets it."""
+        """Move a germinated seed to training, or a trained one to blending, if its gate allows it."""
         gate = {Stage.GERMINATED: "G1", Stage.TRAINING: "G2"}[self.stage]
         if not self._pass(gate, val_loss, provenance):
             return False
@@ -112,7 +112,7 @@ class Lifecycle:
     def set_alpha_target(
         self, target: AlphaTarget, speed: AlphaSpeed, curve: AlphaCurve, provenance: Provenance
     ) -> bool:
-        """Move a held seed to another blend weight; False when it is there already."""
+        """Move a held seed to another blend weight; False if it is already there."""
         record = self._living()
         if self.stage is not Stage.HOLDING or target.value == self.slot.alpha:
             return False
@@ -174,7 +174,7 @@ class Lifecycle:
         self.embargo_left = EMBARGO_EPOCHS
 
     def before_epoch(self) -> float:
-        """Take the ramp one epoch further; returns the change of the blend weight."""
+        """Advance the ramp by one epoch and return the change of the blend weight."""
         record = self.record
         if record is None or record.schedule is None:
             return 0.0
@@ -186,7 +186,7 @@ class Lifecycle:
         return self.slot.alpha - before
 
     def after_epoch(self, accuracy: float, val_loss: float) -> None:
-        """Count the epoch and do what happens by itself: arrive at holding, leave after fading, serve the embargo."""
+        """Count the epoch and make the automatic changes: arrive at holding, leave after fading, end the embargo."""
         if self.record is not None:
             self.record.accuracy = accuracy
             self.record.age += self.stage in GROWING
@@ -266,7 +266,7 @@ class Lifecycle:
 
     def _living(self) -> SeedRecord:
         if self.record is None:
-            raise LookupError(f"slot {self.slot.slot_id} holds no seed (stage {self.stage}); germinate one first")
+            raise LookupError(f"slot {self.slot.slot_id} contains no seed (stage {self.stage}); germinate one first")
         return self.record
 
     def _about(self, provenance: Provenance | None) -> dict[str, Any]:

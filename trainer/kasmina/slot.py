@@ -1,4 +1,4 @@
-"""A slot of the host: where a seed meets the host's features, isolated until it is blended in."""
+"""A slot of the host: the place where a seed receives the host's features, isolated until it is blended in."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class Slot(nn.Module):
         self.incubated: torch.Tensor | None = None
 
     def plant(self, blueprint_id: str, algorithm: AlphaAlgorithm, rng_seed: int) -> Seed:
-        """Put a new seed in, initialised from ``rng_seed``, on the device of nothing yet: the caller moves it."""
+        """Put in a new seed, initialised from ``rng_seed``; the caller moves it to its device."""
         with seeded_init(rng_seed):
             self.seed = Seed(blueprint_id, self.channels, algorithm)
         return self.seed
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Host features [N, C, H, W] as the rest of the host shall see them.
+        """Host features [N, C, H, W] as the rest of the host receives them.
 
         A seed in TRAINING leaves no trace here: its input is set aside, detached, for :meth:`Host.rehearse`.
         """

@@ -1,4 +1,4 @@
-"""Stages of a seed's life and the transitions between them that are legal."""
+"""Stages of a seed's life and the legal transitions between them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Stage(StrEnum):
-    """Where a slot's seed stands. A slot without a seed is DORMANT."""
+    """Stage of a slot's seed. A slot without a seed is DORMANT."""
 
     DORMANT = "DORMANT"
     GERMINATED = "GERMINATED"
@@ -43,11 +43,11 @@ TRAINABLE: Final = frozenset({Stage.TRAINING, Stage.BLENDING, Stage.HOLDING, Sta
 
 
 class IllegalTransitionError(ValueError):
-    """A stage change that the life cycle does not know."""
+    """A stage change outside the life cycle."""
 
 
 def check_transition(current: Stage, target: Stage) -> None:
-    """Refuse a stage change that is not in :data:`TRANSITIONS`.
+    """Reject a stage change that is not in :data:`TRANSITIONS`.
 
     Raises:
         IllegalTransitionError: naming both stages and the legal targets.

@@ -28,7 +28,7 @@ _NUMBERS: Final = "numbers"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be used; the message says which and why."""
+    """A checkpoint cannot be used; the message names it and the reason."""
 
 
 def save_arm(path: Path, training: Training) -> CheckpointFile:
@@ -57,7 +57,7 @@ def save_arm(path: Path, training: Training) -> CheckpointFile:
 
 
 def load_arm(path: Path, training: Training) -> CheckpointFile:
-    """Put ``training``, which was built from the same recipe, where it was when ``path`` was written.
+    """Restore ``training``, which was built from the same recipe, to its state at the writing of ``path``.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another policy.

@@ -1,4 +1,4 @@
-"""Who earned the accuracy: hosts evaluated with subsets of their seeds, and Shapley values from those."""
+"""Credit for accuracy: hosts evaluated with subsets of their seeds, and Shapley values from those."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True)
 class Shapley:
-    """Shapley value of a slot in percentage points; exact, from ``n_samples`` marginal contributions."""
+    """Shapley value of a slot in percentage points; exact, from ``n_samples`` marginal contributions.
+
+    ``interaction_spread`` is the standard deviation of those contributions under the value's weights: how much a
+    slot's worth depends on which others are on. It is no error of the value, and 0 for a slot that is alone.
+    """
 
     mean: float
-    std: float
+    interaction_spread: float
     n_samples: int
 
 
@@ -58,10 +62,10 @@ def counterfactual_matrix(slot_ids: tuple[str, ...], accuracy_of: Callable[[dict
 def shapley_values(matrix: Matrix) -> dict[str, Shapley]:
     """Exact Shapley values (Shapley 1953): phi_i = sum over S without i of |S|! (n-|S|-1)! / n! (v(S+i) - v(S)).
 
-    They add up to v(all) - v(none). ``std`` is the spread of the marginal contributions under the same weights.
+    They add up to v(all) - v(none).
 
     Raises:
-        ValueError: the matrix does not hold every subset.
+        ValueError: the matrix lacks a subset.
     """
     n = len(matrix.slot_ids)
     if len(matrix.accuracies) != 2**n:
@@ -83,4 +87,4 @@ def _shapley_of(slot_id: str, matrix: Matrix) -> Shapley:
     ]
     mean = math.fsum(weight * gain for weight, gain in weighted)
     variance = math.fsum(weight * (gain - mean) ** 2 for weight, gain in weighted)
-    return Shapley(mean=mean, std=math.sqrt(variance), n_samples=len(weighted))
+    return Shapley(mean=mean, interaction_spread=math.sqrt(variance), n_samples=len(weighted))

@@ -1,155 +1,133 @@
-"""Interventions that really break a run, at given rounds: what the detectors, the governor and the screens are for.
+"""Interventions that break a run at given rounds, so that detectors, governor and screens have something to find.
 
-Nothing here emits anything. Each intervention does to weights, data or settings what a real fault does; what follows
-is found by the same code that watches every run. All of it follows from the recipe, so a run can be repeated.
+Nothing here emits anything. Each intervention does to weights, data or memory what a real fault does; the code that
+watches every run finds what follows. Each forces its effect: the change is so large, or so exact, that the detector's
+limit is passed whatever the seed, the processor's arithmetic and the policy's choices are. Its docstring says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 
+from trainer.interventions import Intervention, Kind
+from trainer.kasmina.alpha import AlphaTarget, Style, Tempo
+from trainer.kasmina.facts import Provenance
+from trainer.kasmina.gates import MIN_TRAINING_EPOCHS
 from trainer.kasmina.slot import Slot
-from trainer.kasmina.stages import Stage
-from trainer.seeding import derive_seed, generator
+from trainer.seeding import derive_seed
+from trainer.tamiyo.actions import Op
+from trainer.tamiyo.policy import Policy
+from trainer.tamiyo.rollout import Rollout
+from trainer.tolaria.environment import Environment
+from trainer.tolaria.governor import Governor
 
-if TYPE_CHECKING:
-    from trainer.simic.loop import Training
-    from trainer.tamiyo.rollout import Batch
-    from trainer.tolaria.environment import Environment
+GIB: Final = 2**30
 
+HALVINGS: Final = 40
+"""Steps of the search for a bias: 100 / 2**40 is less than a float can resolve beside a logit."""
 
-@dataclass(frozen=True, kw_only=True)
-class Intervention:
-    """One fault.
-
-    Attributes:
-        kind: what is done, one of :data:`KINDS`.
-        rounds: rounds in which it is done, from 1.
-        epoch: epoch within the episode at which a host is hit, from 1; unused by faults of the policy.
-        strength: factor, spread or share, as the kind has it.
-        margin: percentage points above the accuracy at germination that a worn host is held down to; may be negative.
-        env_id: environment whose host is hit; None hits all of them.
-    """
-
-    kind: str
-    rounds: tuple[int, ...]
-    epoch: int = 0
-    strength: float = 1.0
-    margin: float = 0.0
-    env_id: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a kind that nobody carries out."""
-        if self.kind not in KINDS:
-            raise ValueError(f"intervention {self.kind!r} is not one of {', '.join(KINDS)}")
+MOST_BIAS: Final = 100.0
+"""A class whose logit is ahead by this is the answer to every image."""
 
 
-class Script:
-    """Carries out a recipe's interventions when their time comes."""
+class Chaos:
+    """Carries out a recipe's interventions at their times."""
 
-    def __init__(self, interventions: tuple[Intervention, ...] = ()) -> None:
-        self.interventions = interventions
+    def __init__(self, interventions: Sequence[Intervention]) -> None:
+        self.interventions = tuple(interventions)
         self._ballast: list[torch.Tensor] = []
+        self._sound_bias: dict[int, torch.Tensor] = {}
 
-    def round_begins(self, training: Training, batch_idx: int) -> None:
-        """Change what holds for a whole round; :meth:`round_ends` puts it back."""
-        self._ppo_settings = training.ppo.settings
-        for fault in self._due(batch_idx, _FOR_THE_ROUND):
-            _FOR_THE_ROUND[fault.kind](training, fault, self._ballast)
+    def round_begins(self, batch_idx: int, policy: Policy) -> None:
+        """Change the policy, or take memory, before a round. Both last to the end of the run."""
+        for fault in self._due(batch_idx, _ON_THE_POLICY):
+            _ON_THE_POLICY[fault.kind](policy, fault, self._ballast)
 
-    def epoch_begins(self, training: Training, batch_idx: int, epoch: int) -> None:
+    def epoch_begins(self, batch_idx: int, epoch: int, envs: Sequence[Environment]) -> None:
         """Hit hosts before an epoch."""
         for fault in self._due(batch_idx, _ON_A_HOST):
-            for env in training.envs:
+            for env in envs:
                 if fault.env_id in (None, env.env_id):
-                    _ON_A_HOST[fault.kind](env, fault, epoch, training.recipe.seed)
+                    _ON_A_HOST[fault.kind](env, fault, epoch, self._sound_bias)
 
-    def distort(self, batch_idx: int, batch: Batch) -> Batch:
-        """The batch as the policy gets to learn from it."""
-        for fault in self._due(batch_idx, _ON_THE_BATCH):
-            batch = _ON_THE_BATCH[fault.kind](batch, fault)
-        return batch
+    def distort(self, batch_idx: int, rollout: Rollout) -> None:
+        """Change the rollout that the policy is about to learn from."""
+        for fault in self._due(batch_idx, _ON_THE_ROLLOUT):
+            _ON_THE_ROLLOUT[fault.kind](rollout, fault)
 
-    def round_ends(self, training: Training, batch_idx: int) -> None:
-        """Put back what was changed for the round; damage to weights stays."""
-        if self._due(batch_idx, _FOR_THE_ROUND):
-            training.ppo.settings = self._ppo_settings
-            _set_lr(training, self._ppo_settings.lr)
-
-    def _due(self, batch_idx: int, kinds: Mapping[str, object]) -> list[Intervention]:
+    def _due(self, batch_idx: int, kinds: Mapping[Kind, object]) -> list[Intervention]:
         return [fault for fault in self.interventions if batch_idx in fault.rounds and fault.kind in kinds]
 
 
-def _set_lr(training: Training, lr: float) -> None:
-    for group in training.ppo.optimizer.param_groups:
-        group["lr"] = lr
+@torch.no_grad()
+def _stuck_policy(policy: Policy, fault: Intervention, ballast: list[torch.Tensor]) -> None:
+    """The policy always waits: its operation no longer depends on what it sees, and WAIT is ``strength`` nats ahead.
+
+    Waiting is always allowed, so the entropy of the operation is below the number of operations times
+    ``strength * exp(-strength)``; a few hundred steps of Adam move a logit by a few nats, far less than ``strength``.
+    """
+    head = policy.heads["op"]
+    head.get_parameter("weight").zero_()
+    head.get_parameter("bias").zero_()
+    head.get_parameter("bias")[Op.WAIT] = fault.strength
 
 
-def _lr_spike(training: Training, fault: Intervention, ballast: list[torch.Tensor]) -> None:
-    """The policy's learning rate is ``strength`` times too large."""
-    _set_lr(training, training.ppo.settings.lr * fault.strength)
+def _memory_leak(policy: Policy, fault: Intervention, ballast: list[torch.Tensor]) -> None:
+    """``strength`` GiB of the process's memory are taken and not given back: more than its budget allows."""
+    ballast.append(torch.ones(int(fault.strength * GIB / torch.float32.itemsize), dtype=torch.float32))
 
 
-def _entropy_sign(training: Training, fault: Intervention, ballast: list[torch.Tensor]) -> None:
-    """The entropy bonus has the wrong sign and ``strength`` times its weight, and nothing stops at the KL limit."""
-    s = training.ppo.settings
-    wrong = -fault.strength * s.entropy_coef
-    training.ppo.settings = replace(s, entropy_coef=wrong, entropy_coef_end=wrong, target_kl=float("inf"))
+def _poisoned_reward(rollout: Rollout, fault: Intervention) -> None:
+    """The first reward is NaN: the advantages are normalised together, so every loss of the batch is NaN."""
+    rollout.rewards[0] = torch.full_like(rollout.rewards[0], math.nan)
 
 
-def _memory_leak(training: Training, fault: Intervention, ballast: list[torch.Tensor]) -> None:
-    """``strength`` GiB of memory are taken and never given back while the run lasts."""
-    ballast.append(torch.ones(int(fault.strength * 2**28), dtype=torch.float32, device=training.device))
+def _offset_rewards(rollout: Rollout, fault: Intervention) -> None:
+    """Every reward is ``strength`` too large: each return and each error of the critic is larger by at least that.
+
+    The gradient of the critic's last bias is the mean error times its coefficient, so it alone passes the limit of the
+    gradient's norm; half the mean squared error passes that of the value loss.
+    """
+    rollout.rewards[:] = [rewards + fault.strength for rewards in rollout.rewards]
 
 
-def _scaled_rewards(batch: Batch, fault: Intervention) -> Batch:
-    """Rewards in the wrong unit: returns and errors are ``strength`` times what the critic has learned."""
-    return replace(
-        batch,
-        rewards=batch.rewards * fault.strength,
-        returns=batch.returns * fault.strength,
-        td_errors=batch.td_errors * fault.strength,
-    )
+def _stale_log_probs(rollout: Rollout, fault: Intervention) -> None:
+    """The noted log-probabilities of operations are wrong: too small by the factor ``strength``, next step too large.
 
-
-def _poisoned_reward(batch: Batch, fault: Intervention) -> Batch:
-    """One reward is NaN, and with it what was computed from it."""
-    bad = torch.zeros_like(batch.advantages, dtype=torch.bool)
-    bad[0] = True
-    nan = torch.full_like(batch.advantages, float("nan"))
-    return replace(
-        batch,
-        advantages=torch.where(bad, nan, batch.advantages),
-        returns=torch.where(bad, nan, batch.returns),
-    )
+    The first mini-batch is learned from by the policy that acted, so its ratios are ``strength`` and its inverse, up
+    to rounding; the few small steps of the same update cannot make up for a hundredfold.
+    """
+    for step, drawn in enumerate(rollout.drawn):
+        shift = math.log(fault.strength) * (-1.0 if step % 2 == 0 else 1.0)
+        op = drawn.choices["op"][:, None]
+        noted = drawn.log_probs["op"].scatter_add(-1, op, torch.full_like(op, shift, dtype=torch.float32))
+        rollout.drawn[step] = replace(drawn, log_probs=drawn.log_probs | {"op": noted})
 
 
 @torch.no_grad()
-def _nan_weights(env: Environment, fault: Intervention, epoch: int, seed: int) -> None:
-    """A bit flip: one weight of the host is NaN."""
+def _nan_weights(env: Environment, fault: Intervention, epoch: int, sound_bias: dict[int, torch.Tensor]) -> None:
+    """A bit flip: one weight of the host is NaN, and with it every logit and the loss."""
     if epoch == fault.epoch:
-        env.host.head.weight[0, 0] = float("nan")
+        env.host.head.weight[0, 0] = math.nan
 
 
 @torch.no_grad()
-def _wiped_head(env: Environment, fault: Intervention, epoch: int, seed: int) -> None:
-    """The host forgets: its classifier is zero, and its optimiser no longer moves. The seeds cannot make up for it."""
-    if epoch == fault.epoch:
+def _wiped_head(env: Environment, fault: Intervention, epoch: int, sound_bias: dict[int, torch.Tensor]) -> None:
+    """The host forgets in the last epoch: its classifier is zero and does not learn again.
+
+    All logits are equal, so accuracy is exactly the share of the first class, in every run and round. The governor is
+    new, too: without a memory of losses it has nothing to restore and nothing to judge by.
+    """
+    if epoch == env.settings.episode_length:
         env.host.head.weight.zero_()
         env.host.head.bias.zero_()
-        for group in env.trainer.optimizers.host.param_groups:
-            group["lr"] = 0.0
-
-
-@torch.no_grad()
-def _noisy_weights(env: Environment, fault: Intervention, epoch: int, seed: int) -> None:
-    """Noise on every weight of the host, ``strength`` times the spread of the tensor."""
-    if epoch == fault.epoch:
-        _shake(env, fault.strength, seed)
+        env.governor = Governor()
+        _freeze(env)
 
 
 @dataclass(frozen=True)
@@ -161,48 +139,77 @@ class _Severed:
 
 
 @torch.no_grad()
-def _hostage(env: Environment, fault: Intervention, epoch: int, seed: int) -> None:
-    """The host leans on its seeds: switching one off also cuts the host's own path past it, so each seems vital.
+def _hostage(env: Environment, fault: Intervention, epoch: int, sound_bias: dict[int, torch.Tensor]) -> None:
+    """The host leans on useless seeds: switching one off also cuts the host's own path, so each seems vital.
 
-    While one is blended in, the host stops learning and wears out until it is not better than ``margin`` allows. It is
-    taken for stable from the start, so that seeds come early enough to be judged.
+    Every slot gets a seed without parameters in the first epoch, and the host learns no more: what it is worth with
+    them is what it is worth without. As soon as they may be blended in, the host becomes ``margin`` percentage points
+    better or worse than it was at germination, by a bias of its classifier that is searched for; without its path it
+    has one answer for all images. A seed is judged one epoch after a ramp of three; by then the policy, which may prune
+    from the fifth epoch on and one seed at a time, has reached two of the three slots at most.
     """
+    head = env.host.head
     if epoch == 1:
-        env.stability.is_stable = True
-        env.accuracy_at_stability = env.val_accuracy
-        for slot in env.host.slot_list:
-            slot.forward = _Severed(slot)  # type: ignore[method-assign]  # the fault
-    records = [life.record for life in env.lives.values() if life.stage in (Stage.BLENDING, Stage.HOLDING)]
-    if not records:
-        return
+        _freeze(env)
+        sound_bias[env.env_id] = head.bias.clone()
+        if fault.margin > 0.0:
+            _lean(env, env.val_accuracy - fault.margin)
+        env.val_loss, env.val_accuracy = env.trainer.measure()
+        for slot_id, life in env.lives.items():
+            life.slot.forward = _Severed(life.slot)  # type: ignore[method-assign]  # the fault
+            life.germinate(
+                env.next_seed_id(),
+                "noop",
+                Style.LINEAR_ADD,
+                Tempo.FAST,
+                AlphaTarget.FULL,
+                env.val_accuracy,
+                _provenance(env, slot_id),
+            )
+            life.advance(env.val_loss, _provenance(env, slot_id))
+    elif epoch == 1 + MIN_TRAINING_EPOCHS:
+        head.bias.copy_(sound_bias.pop(env.env_id))
+        if fault.margin < 0.0:
+            _lean(env, env.val_accuracy + fault.margin)
+        for slot_id, life in env.lives.items():
+            life.advance(env.val_loss, _provenance(env, slot_id))
+
+
+def _lean(env: Environment, target: float) -> None:
+    """Favour the first class by the least bias that brings validation accuracy down to ``target`` percent."""
+    bias = env.host.head.bias
+    sound, low, high = bias[0].clone(), 0.0, MOST_BIAS
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2.0
+        bias[0] = sound + middle
+        low, high = (middle, high) if env.trainer.measure()[1] > target else (low, middle)
+    bias[0] = sound + high
+
+
+def _freeze(env: Environment) -> None:
     for group in env.trainer.optimizers.host.param_groups:
         group["lr"] = 0.0
-    limit = min(record.accuracy_at_germination for record in records if record is not None) + fault.margin
-    if env.val_accuracy > limit:
-        _shake(env, fault.strength, seed)
 
 
-def _shake(env: Environment, strength: float, seed: int) -> None:
-    stream = generator(derive_seed(seed, "chaos", env.episode_idx, env.inner_epoch))
-    for parameter in env.host.own_parameters():
-        noise = torch.randn(parameter.shape, generator=stream).to(parameter.device)
-        parameter.add_(strength * parameter.std(unbiased=False) * noise)
+def _provenance(env: Environment, slot_id: str) -> Provenance:
+    action_id = f"chaos-ep{env.episode_idx}-env{env.env_id}-{slot_id}"
+    seed = derive_seed(env.base_seed, "chaos", env.episode_idx, slot_id)
+    return Provenance(action_id=action_id, rng_stream=f"simic.chaos.env{env.env_id}", rng_seed=seed)
 
 
-_FOR_THE_ROUND: Final[dict[str, Callable[[Training, Intervention, list[torch.Tensor]], None]]] = {
-    "lr_spike": _lr_spike,
-    "entropy_sign": _entropy_sign,
+_ON_THE_POLICY: Final[dict[Kind, Callable[[Policy, Intervention, list[torch.Tensor]], None]]] = {
+    "stuck_policy": _stuck_policy,
     "memory_leak": _memory_leak,
 }
-_ON_THE_BATCH: Final[dict[str, Callable[[Batch, Intervention], Batch]]] = {
-    "scaled_rewards": _scaled_rewards,
+_ON_THE_ROLLOUT: Final[dict[Kind, Callable[[Rollout, Intervention], None]]] = {
     "poisoned_reward": _poisoned_reward,
+    "offset_rewards": _offset_rewards,
+    "stale_log_probs": _stale_log_probs,
 }
-_ON_A_HOST: Final[dict[str, Callable[[Environment, Intervention, int, int], None]]] = {
+_ON_A_HOST: Final[dict[Kind, Callable[[Environment, Intervention, int, dict[int, torch.Tensor]], None]]] = {
     "nan_weights": _nan_weights,
     "wiped_head": _wiped_head,
-    "noisy_weights": _noisy_weights,
     "hostage": _hostage,
 }
-KINDS: Final = (*_FOR_THE_ROUND, *_ON_THE_BATCH, *_ON_A_HOST)
-"""Every fault, by name."""
+CARRIED_OUT: Final = (*_ON_THE_POLICY, *_ON_THE_ROLLOUT, *_ON_A_HOST)
+"""The kinds that are carried out here: every one there is."""

@@ -1,6 +1,6 @@
 """Checkpoints: the state of a run between two rounds, in plain arrays and JSON, never pickled.
 
-A checkpoint is a directory. ``checkpoint.json`` says what was trained and is written last, so that a directory with
+A checkpoint is a directory. ``checkpoint.json`` describes the training and is written last, so that a directory with
 it is whole; beside it lies one NumPy archive for every rank and arm: policy, optimiser, random streams and a few
 numbers. Hosts are not in it: they are built anew for every episode, from the seed. A run that goes on from a checkpoint
 takes the same steps as one that was never interrupted, on the CPU to the last bit.
@@ -35,7 +35,7 @@ class ArmEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``checkpoint.json`` holds: rounds done, ranks, arms."""
+    """Content of ``checkpoint.json``: rounds done, ranks, arms."""
 
     format: int
     rounds_done: int
@@ -45,7 +45,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint that was found whole."""
+    """A checkpoint found complete."""
 
     folder: Path
     index: Index
@@ -56,7 +56,7 @@ class Checkpoint:
 
 
 def archive_path(folder: Path, group_id: str | None, rank: int) -> Path:
-    """Where one arm of one rank lies within a checkpoint."""
+    """Path of one arm of one rank within a checkpoint."""
     return folder / ".".join([f"rank{rank}", *([group_id] if group_id else []), "npz"])
 
 
@@ -70,14 +70,14 @@ def find(path: Path) -> Checkpoint:
     if not (path / INDEX).is_file():
         whole = sorted(index.parent for index in path.glob(f"round-*/{INDEX}"))
         if not whole:
-            raise CheckpointError(f"{path} is no checkpoint and holds none (a checkpoint has a {INDEX})")
+            raise CheckpointError(f"{path} is not a checkpoint and contains none (a checkpoint has a {INDEX})")
         folder = whole[-1]
     try:
         index = msgspec.json.decode((folder / INDEX).read_bytes(), type=Index)
     except (OSError, msgspec.DecodeError) as error:
         raise CheckpointError(f"{folder / INDEX}: {error}") from error
     if index.format != FORMAT:
-        raise CheckpointError(f"{folder / INDEX}: format {index.format} is not {FORMAT}, the one that is read here")
+        raise CheckpointError(f"{folder / INDEX}: format {index.format} is not {FORMAT}, the supported one")
     return Checkpoint(folder=folder, index=index)
 
 
@@ -107,11 +107,11 @@ class Keeper:
         self.every = every
 
     def is_due(self, training: Training) -> bool:
-        """Whether a checkpoint belongs after the rounds that were done."""
+        """Return True if a checkpoint is due after the rounds that were done."""
         return training.rounds_done % self.every == 0 or training.is_done
 
     def save(self, trainings: Mapping[str | None, Training]) -> Path:
-        """Write a checkpoint of all arms and tell their observers; returns its directory. All ranks must call it.
+        """Write a checkpoint of all arms, notify their observers, and return its directory. All ranks must call it.
 
         Raises:
             CheckpointError: it cannot be written.
@@ -134,7 +134,7 @@ class Keeper:
 
 
 def check_fits(checkpoint: Checkpoint, world_size: int, recipes: Sequence[Recipe]) -> None:
-    """Make sure that this run can go on from ``checkpoint``.
+    """Check that this run can resume from ``checkpoint``.
 
     Raises:
         CheckpointError: it cannot; the message says what to do.
@@ -148,5 +148,5 @@ def check_fits(checkpoint: Checkpoint, world_size: int, recipes: Sequence[Recipe
     if index.rounds_done >= recipes[0].rounds:
         raise CheckpointError(
             f"{checkpoint.folder} is the end of the run, round {index.rounds_done} of {recipes[0].rounds}: "
-            "give more --rounds to go on"
+            "increase --rounds to continue"
         )

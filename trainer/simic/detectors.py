@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from trainer.tamiyo.diagnostics import GRAD_NORM_ALARM
+
 RATIO_EXPLOSION: Final = 5.0
 """A step whose probability grew fivefold is outside anything the clipped objective was meant for."""
 
@@ -25,8 +27,7 @@ KL_SPIKE: Final = 0.2
 KL_EXTREME: Final = 0.5
 """Nats; the policy is another one (esper-lite's limit)."""
 
-GRAD_NORM_LIMIT: Final = 10.0
-"""Ten times the usual clipping limit."""
+GRAD_NORM_LIMIT: Final = GRAD_NORM_ALARM
 
 DRIFT_LIMIT: Final = 1.5
 """Relative distance of a batch's gradient norm from its running mean: norms of PPO double between healthy batches."""
@@ -76,7 +77,7 @@ ENTROPY_LIMITS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Anomaly:
-    """What a detector found: ``kind`` is the precise name, ``value`` crossed ``threshold``.
+    """Finding of a detector: ``kind`` is the precise name, ``value`` crossed ``threshold``.
 
     ``evidence`` holds the event's fields ``gradient_stats``, ``stability`` or ``ratio_diagnostic``, where they apply.
     """
@@ -132,7 +133,7 @@ def value_anomalies(value_loss: float, bellman_error: float) -> list[Anomaly]:
 
 
 def gradient_anomalies(pre_clip_grad_norm: float, kl: float) -> list[Anomaly]:
-    """Gradients or KL that look wrong."""
+    """Abnormal gradients or KL."""
     found = _beyond("gradient_explosion", "pre_clip_grad_norm", pre_clip_grad_norm, GRAD_NORM_LIMIT)
     # KL_EXTREME is the worse spike, not a second one.
     if kl > KL_EXTREME:
@@ -191,7 +192,7 @@ def nonfinite_anomalies(values: Mapping[str, float]) -> list[Anomaly]:
 
 
 def trend(now: float, before: float | None) -> Trend | None:
-    """Direction of the rolling accuracy in percent against one batch earlier; None when neither flat nor clear."""
+    """Direction of the rolling accuracy in percent against one batch earlier; None if neither flat nor clear."""
     if before is None:
         return None
     delta = now - before
@@ -211,7 +212,7 @@ def performance_drop(current: float, rolling: float | None) -> float | None:
 
 
 def reward_hacking(contribution: float | None, improvement: float) -> RewardHack | None:
-    """Whether a seed's credit is out of proportion to what accuracy did since it came; percentage points."""
+    """Credit of a seed that is out of proportion to the change of accuracy since it came; percentage points."""
     if contribution is None or contribution < RANSOM_CONTRIBUTION:
         return None
     if improvement < RANSOM_DEGRADATION:

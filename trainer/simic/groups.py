@@ -1,7 +1,7 @@
 """A/B runs: several arms that differ in their reward alone, trained in turn, a round each.
 
-In turn and not one after the other: both arms then meet the same machine at the same time of day, their curves lie
-over each other on every dashboard, and a run that is stopped early has compared what it has trained. Both begin with
+In turn and not one after the other: both arms then use the same machine at the same time of day, their curves
+overlap on every dashboard, and a run that is stopped early still compares both. Both begin with
 the same policy, hosts and data, because both follow from one seed. Each arm's events carry its group; what concerns the
 process (its end, heartbeats) belongs to none.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from trainer.distributed.peers import Peers
 from trainer.recipes import Recipe
 from trainer.simic.archive import load_arm
+from trainer.simic.chaos import Chaos
 from trainer.simic.checkpoint import Checkpoint, Keeper, check_fits
 from trainer.simic.loop import Training
 from trainer.simic.observer import Observer, RoundEnd
@@ -43,19 +44,22 @@ class Arms:
 
     def __init__(self, arms: Sequence[Arm], observer_of: Callable[[str | None], Observer], peers: Peers) -> None:
         self.trainings: dict[str | None, Training] = {
-            arm.group_id: Training(arm.recipe, observer_of(arm.group_id), peers=peers) for arm in arms
+            arm.group_id: Training(
+                arm.recipe, observer_of(arm.group_id), peers=peers, script=Chaos(arm.recipe.interventions)
+            )
+            for arm in arms
         }
 
     @property
     def rounds_done(self) -> int:
-        """Rounds that every arm has done."""
+        """Number of rounds that every arm has done."""
         return min(training.rounds_done for training in self.trainings.values())
 
     def begin(self, checkpoint: Checkpoint | None = None) -> None:
         """Announce every arm, from ``checkpoint`` if there is one.
 
         Raises:
-            CheckpointError: the run cannot go on from it.
+            CheckpointError: the run cannot resume from it.
         """
         if checkpoint is not None:
             some = next(iter(self.trainings.values()))

@@ -15,13 +15,14 @@ from trainer.recipes import Recipe
 from trainer.seeding import derive_seed, generator, seeded_init
 from trainer.simic import detectors
 from trainer.simic.attribution import Matrix, Shapley, counterfactual_matrix, shapley_values
-from trainer.simic.chaos import Script
+from trainer.simic.features import features
 from trainer.simic.observer import CheckpointFile, EpisodeEnd, Observer, RoundEnd, Silent, Start, Step
 from trainer.simic.rewards import RewardInputs, SlotView, compute_reward
+from trainer.simic.script import Script, Undisturbed
 from trainer.simic.tally import RoundTally
 from trainer.simic.watch import UpdateWatch
 from trainer.tamiyo.actions import HEADS, Action
-from trainer.tamiyo.observation import features, observation_health
+from trainer.tamiyo.observation import observation_health
 from trainer.tamiyo.policy import Drawn, Masks, Policy
 from trainer.tamiyo.ppo import PPO
 from trainer.tamiyo.readback import read
@@ -59,6 +60,7 @@ class Training:
         observer: Observer | None = None,
         choose: Chooser = sample,
         peers: Peers | None = None,
+        script: Script | None = None,
     ) -> None:
         self.recipe = recipe
         self.peers: Peers = peers or Alone()
@@ -81,19 +83,19 @@ class Training:
         self.ppo = PPO(self.policy, recipe.ppo, recipe.seed, self.peers)
         self.stream = generator(derive_seed(recipe.seed, "actions", self.peers.rank), self.device)
         self.watch = UpdateWatch()
-        self.script = Script(recipe.interventions)
+        self.script: Script = script or Undisturbed()
         self.accuracies: deque[float] = deque(maxlen=ROLLING_ROUNDS)
         self.rounds_done = 0
         self.history: list[RoundEnd] = []
 
     def run(self, after_round: Callable[[RoundEnd], None] = lambda end: None) -> None:
-        """Train the rounds that are left; ``after_round`` is called after each."""
+        """Train the remaining rounds; ``after_round`` is called after each."""
         self.begin()
         while not self.is_done:
             after_round(self.advance())
 
     def begin(self, resumed_from: CheckpointFile | None = None) -> None:
-        """Announce the run; ``resumed_from`` is where its state was taken from, if it was."""
+        """Announce the run; ``resumed_from`` is the checkpoint of its state, if any."""
         self._reset_envs()
         if resumed_from is not None:
             self.observer.checkpoint_loaded(resumed_from)
@@ -111,7 +113,7 @@ class Training:
         )
 
     def advance(self) -> RoundEnd:
-        """Train one round. All ranks hold the same policy afterwards, and that is checked."""
+        """Train one round. Afterwards all ranks have the same policy, which is checked."""
         end = self.round(learn=True)
         self.rounds_done = end.batch
         self.history.append(end)
@@ -121,7 +123,7 @@ class Training:
 
     @property
     def is_done(self) -> bool:
-        """Whether all rounds were trained."""
+        """True if all rounds were trained."""
         return self.rounds_done >= self.recipe.rounds
 
     def _reset_envs(self) -> None:
@@ -135,17 +137,18 @@ class Training:
         start = time.perf_counter()
         batch_idx = self.rounds_done + 1
         self._reset_envs()
-        self.script.round_begins(self, batch_idx)
+        self.script.round_begins(batch_idx, self.policy)
         rollout, tally = Rollout(), RoundTally.empty()
         rewards: list[list[float]] = [[] for _ in self.envs]
         for epoch in range(1, self.recipe.environment.episode_length + 1):
-            self.script.epoch_begins(self, batch_idx, epoch)
+            self.script.epoch_begins(batch_idx, epoch, self.envs)
             self._epoch(batch_idx, epoch, rollout, tally, rewards)
         for env, earned in zip(self.envs, rewards, strict=True):
             self.observer.episode_finished(batch_idx, self._finish_episode(env, earned, tally))
         rollout_s = time.perf_counter() - start
         clock = PhaseClock()
-        batch = self.script.distort(batch_idx, rollout.finish(self.recipe.ppo.gamma, self.recipe.ppo.gae_lambda))
+        self.script.distort(batch_idx, rollout)
+        batch = rollout.finish(self.recipe.ppo.gamma, self.recipe.ppo.gae_lambda)
         with clock.phase("ppo_update"):
             progress = self.rounds_done / max(1, self.recipe.rounds - 1)
             depth = self.recipe.tiers.at(batch_idx)
@@ -153,7 +156,6 @@ class Training:
             if learn:
                 # Only now: within the updates old and new policy have to see the same inputs.
                 self.policy.norm.absorb(self.peers.gather(batch.observations))
-        self.script.round_ends(self, batch_idx)
         before = detectors.rolling_mean(self.accuracies)
         accuracy = detectors.rolling_mean(env.val_accuracy for env in self.envs) or 0.0
         self.accuracies.append(accuracy)

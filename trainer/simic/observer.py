@@ -1,4 +1,4 @@
-"""What the loop tells whoever watches. The loop does the same whether anyone does: watching draws nothing at random."""
+"""Interface between the loop and its observers. Observers do not change the loop: they draw no random numbers."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ class RoundEnd:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A run, or one arm of it, that is about to train. The recipe's numbers are those of all ranks together.
+    """A run, or one arm of it, about to train. The recipe's numbers are those of all ranks together.
 
     Attributes:
-        recipe: what is trained.
+        recipe: the recipe.
         host_params: trainable parameters of the bare host.
         slot_ids: slots in order.
         rank: this process among ``world_size``.
         local_rank: this process on its machine.
         world_size: processes of the run.
         start_episode: episodes that were finished before, 0 in a fresh run.
-        resume_path: checkpoint that the run goes on from; None in a fresh run.
+        resume_path: checkpoint that the run resumes from; None in a fresh run.
     """
 
     recipe: Recipe
@@ -110,10 +110,10 @@ class CheckpointFile:
 
 
 class Observer(Protocol):
-    """Watches a run."""
+    """Observer of a run."""
 
     def checkpoint_loaded(self, file: CheckpointFile) -> None:
-        """Training will go on from a checkpoint; comes before the start."""
+        """Training will resume from a checkpoint; called before the start."""
 
     def run_started(self, start: Start) -> None:
         """Training begins."""
@@ -135,25 +135,25 @@ class Observer(Protocol):
 
 
 class Silent:
-    """Watches nothing."""
+    """Observer that does nothing."""
 
     def checkpoint_loaded(self, file: CheckpointFile) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def run_started(self, start: Start) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def step_finished(self, batch: int, step: Step) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def epoch_finished(self, batch: int, epoch: int, phases: dict[str, PhaseTime], health: dict[str, float]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def episode_finished(self, batch: int, end: EpisodeEnd) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def round_finished(self, end: RoundEnd) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def checkpoint_saved(self, file: CheckpointFile) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -30,7 +30,7 @@ ATTRIBUTION_SCALE: Final = 0.02
 """Reward per step and percentage point of measured contribution, bounded by :data:`ATTRIBUTION_BOUND`."""
 
 ATTRIBUTION_BOUND: Final = 20.0
-"""A host that leans on a seed makes its contribution look larger than what it added."""
+"""A host that depends on a seed makes its contribution look larger than its benefit."""
 
 RENT_SCALE: Final = 0.02
 """Rent per step times ln(1 + seed parameters / host parameters): size costs, but ten times the size not ten times."""
@@ -46,11 +46,11 @@ class SlotView:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardInputs:
-    """Everything that a reward may depend on.
+    """Inputs of a reward.
 
     Attributes:
-        op: operation chosen.
-        succeeded: it was carried out.
+        op: chosen operation.
+        succeeded: the operation was carried out.
         rolled_back: the governor restored the host in this step.
         alpha_shock: sum of squared changes of blend weights.
         growth_ratio: seed parameters over host parameters.
@@ -88,7 +88,7 @@ class Reward:
 
     @property
     def shaped_ratio(self) -> float | None:
-        """Size of all parts but the terminal ones over the size of all parts; None when there is no reward."""
+        """Size of all parts except the terminal ones over the size of all parts; None without a reward."""
         size = sum(abs(value) for value in self.components.values())
         terminal = sum(abs(self.components.get(name, 0.0)) for name in ("terminal_bonus", "fossilize_terminal_bonus"))
         return None if size == 0.0 else (size - terminal) / size

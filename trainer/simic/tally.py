@@ -1,4 +1,4 @@
-"""What a round counts while it runs."""
+"""Sums and counts of a round in progress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RoundTally:
 
     @classmethod
     def empty(cls) -> RoundTally:
-        """A round that has not begun."""
+        """Tally of a round that has not begun."""
         zeros: Counter[str] = Counter({op.name: 0 for op in Op})
         return cls(ops=zeros.copy(), successes=zeros.copy(), reward_sums=Counter(), phases={}, mask_hits=Counter())
 

@@ -1,4 +1,4 @@
-"""Runs the detectors over the updates of each batch and keeps the little memory that they need."""
+"""The detectors over the updates of each batch, with their memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class UpdateWatch:
     streaks: dict[str, int] = field(default_factory=dict)
 
     def inspect(self, report: LearnReport) -> tuple[Anomaly, ...]:
-        """Everything wrong with the updates of one batch; each kind at most once, by its worst update."""
+        """All anomalies in the updates of one batch; each kind at most once, by its worst update."""
         self.batches += 1
         found: list[Anomaly] = []
         if report.skipped is not None:

@@ -1,1 +1,1 @@
-"""Tamiyo: the policy that decides what grows, and how it learns."""
+"""Tamiyo: the policy that decides about growth, and its learning."""

@@ -1,4 +1,4 @@
-"""The factored action: eight heads, what each can choose, and which of them matter for which operation."""
+"""The factored action: eight heads, their choices, and the heads that matter for each operation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BLUEPRINT_IDS: Final = tuple(BLUEPRINTS)
 
 
 def choices(slot_ids: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Names of what each head can choose, in the order of its logits."""
+    """Names of the choices of each head, in the order of its logits."""
     return {
         "op": tuple(op.name for op in Op),
         "slot": slot_ids,
@@ -78,9 +78,9 @@ class Action:
         return cls(op=Op(indices["op"]), **{head: indices[head] for head in ARGUMENTS})
 
     def index(self, head: str) -> int:
-        """What ``head`` chose."""
+        """Choice of ``head``."""
         return int(getattr(self, head))
 
     def matters(self, head: str) -> bool:
-        """Whether ``head`` has an effect under this operation."""
+        """Return True if ``head`` has an effect under this operation."""
         return head in CAUSAL[self.op]

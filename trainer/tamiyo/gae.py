@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Advantages:
-    """Advantages, discounted returns and TD errors, each [T, N]."""
+    """Advantages A, lambda-returns A + V and TD errors, each [T, N]."""
 
     advantage: torch.Tensor
     returns: torch.Tensor

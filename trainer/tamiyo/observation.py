@@ -1,21 +1,17 @@
-"""What the policy sees of an environment, and how it is normalised."""
+"""The layout of observations, their normalisation and their health."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 from torch import nn
 
 from trainer.kasmina.stages import Stage
 from trainer.tamiyo.actions import BLUEPRINT_IDS
-
-if TYPE_CHECKING:
-    from trainer.kasmina.lifecycle import Lifecycle
-    from trainer.tolaria.environment import Environment
 
 HOST_FEATURES: Final = 6
 CONTEXT_FEATURES: Final = 6
@@ -27,12 +23,10 @@ CLIP: Final = 5.0
 NEAR_CLIP: Final = 0.9 * CLIP
 OUTLIER: Final = 3.0
 
-_STAGES: Final = tuple(Stage)
-
 
 @dataclass(frozen=True)
 class Layout:
-    """Where host, context and slot features lie in an observation of ``n_slots`` slots."""
+    """Positions of host, context and slot features in an observation of ``n_slots`` slots."""
 
     n_slots: int
 
@@ -50,47 +44,6 @@ class Layout:
             "context": slice(HOST_FEATURES, first),
             "slot": slice(first, self.size),
         }
-
-
-def features(env: Environment) -> list[float]:
-    """Raw observation of one environment, finite numbers of order one."""
-    host = [
-        env.val_accuracy / 100.0,
-        env.val_loss,
-        env.last_train_loss,
-        env.last_delta / 10.0,
-        (env.best_accuracy - env.val_accuracy) / 10.0,
-        (env.val_accuracy - env.initial_accuracy) / 50.0,
-    ]
-    context = [
-        env.inner_epoch / env.settings.episode_length,
-        float(env.stability.is_stable),
-        float(env.cooldown > 0),
-        env.growing_count / len(env.lives),
-        len(env.fossilized) / len(env.lives),
-        env.host.seed_parameter_count / env.settings.param_budget,
-    ]
-    return host + context + [value for life in env.lives.values() for value in _slot_features(life)]
-
-
-def _slot_features(life: Lifecycle) -> list[float]:
-    stage = [float(life.stage is stage) for stage in _STAGES]
-    record = life.record
-    if record is None or life.slot.seed is None:
-        return stage + [0.0] * (len(BLUEPRINT_IDS) + 8)
-    blueprint = [float(record.blueprint_id == name) for name in BLUEPRINT_IDS]
-    return [
-        *stage,
-        *blueprint,
-        life.slot.alpha,
-        record.alpha_target,
-        record.epochs_in_stage / 5.0,
-        record.improvement / 20.0,
-        (record.contribution or 0.0) / 20.0,
-        (record.contribution_velocity or 0.0) / 10.0,
-        min(record.grad_ratio or 0.0, 10.0) / 10.0,
-        float(record.is_leaving),
-    ]
 
 
 def fingerprint(observation: Sequence[float]) -> str:
@@ -118,7 +71,7 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def absorb(self, observations: torch.Tensor) -> None:
-        """Take in a rollout's raw observations [N, D]."""
+        """Absorb a rollout's raw observations [N, D]."""
         n = float(observations.shape[0])
         mean, variance = observations.mean(0), observations.var(0, unbiased=False)
         total = self.count + n

@@ -23,7 +23,7 @@ ten epochs: were PRUNE as likely as the rest, few would live that long, and ther
 
 @dataclass(frozen=True, kw_only=True)
 class Masks:
-    """What is allowed. ``slot_ops`` [.., n_slots, 6] says which operation is valid on which slot."""
+    """Allowed actions. ``slot_ops`` [.., n_slots, 6] marks the operations that are valid on each slot."""
 
     slot_ops: torch.Tensor
 
@@ -72,7 +72,7 @@ class Policy(nn.Module):
         return estimate
 
     def causal(self, op: torch.Tensor) -> torch.Tensor:
-        """Which heads [N, 8] matter under the operations ``op`` [N]."""
+        """Mask [N, 8] of the heads that matter under the operations ``op`` [N]."""
         return self.causal_table[op]
 
     def log_probs(self, observations: torch.Tensor, masks: Masks, op: torch.Tensor) -> dict[str, torch.Tensor]:

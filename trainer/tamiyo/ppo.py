@@ -1,7 +1,7 @@
 """Proximal policy optimisation: K updates over one rollout, each measured as a whole.
 
 Reading order: :meth:`PPO.learn` runs the updates of a batch, :meth:`PPO._update` one pass over the rollout in
-mini-batches, :meth:`PPO._minibatch` one gradient step, :mod:`trainer.tamiyo.reports` what the pass looked like. The
+mini-batches, :meth:`PPO._minibatch` one gradient step, :mod:`trainer.tamiyo.reports` the report of a pass. The
 device is read once per update, when its pass is over.
 """
 
@@ -17,19 +17,29 @@ from torch import nn
 from trainer.distributed.peers import Alone, Peers
 from trainer.gradient_flow import Layers
 from trainer.seeding import derive_seed, generator
-from trainer.tamiyo import diagnostics
+from trainer.tamiyo import diagnostics, head_diagnostics
 from trainer.tamiyo.actions import HEADS
 from trainer.tamiyo.gradients import gradient_groups, parameter_norms
 from trainer.tamiyo.policy import Masks, Policy
 from trainer.tamiyo.readback import Scalars, by_map, read_with
-from trainer.tamiyo.reports import LearnReport, Pass, SkipReport, UpdateReport, details, essentials, first_bad, moved
+from trainer.tamiyo.reports import (
+    LearnReport,
+    Pass,
+    SkipReport,
+    UpdateReport,
+    details,
+    essentials,
+    first_bad,
+    is_measured,
+    moved,
+)
 from trainer.tamiyo.rollout import Batch, chosen_log_probs
 from trainer.tiers import Depth
 
 
 @dataclass(frozen=True, kw_only=True)
 class PPOSettings:
-    """How the policy learns.
+    """Settings of the policy's learning.
 
     Attributes:
         lr: learning rate of Adam.
@@ -64,7 +74,8 @@ class PPO:
     """Owns the policy's optimiser. Draws mini-batches from its own random stream.
 
     With peers every rank learns from its own rollout and takes the same steps: gradients and losses are averaged over
-    ranks, advantages normalised over all of them. Every other number of a report is of this rank's rollout.
+    ranks, advantages normalised over all of them. What a report says of advantages is of this rank's share of those;
+    every other number is of this rank's rollout.
     """
 
     def __init__(self, policy: Policy, settings: PPOSettings, seed: int, peers: Peers | None = None) -> None:
@@ -81,13 +92,16 @@ class PPO:
     def learn(self, batch: Batch, progress: float, depth: Depth | None = None) -> LearnReport:
         """Run the updates of one batch.
 
-        ``progress`` in [0, 1] is the share of the run that is done, ``depth`` how closely to look; None looks closely.
+        ``progress`` in [0, 1] is the share of the run that is done, ``depth`` level of diagnostics; None collects all.
         """
         s, depth = self.settings, depth or Depth()
         entropy_coef = s.entropy_coef + (s.entropy_coef_end - s.entropy_coef) * min(max(progress, 0.0), 1.0)
-        fixed = self._batch_statistics(batch) if depth.low else {}
-        everyone = diagnostics.normalize_advantages(self.peers.gather(batch.advantages))
-        advantages = everyone.view(self.peers.world_size, -1)[self.peers.rank]
+        everyone = self.peers.gather(batch.advantages)
+        advantages = diagnostics.normalize_advantages(everyone).view(self.peers.world_size, -1)[self.peers.rank]
+        fixed: Scalars = {}
+        if depth.low:
+            fixed = self._batch_statistics(batch, advantages)
+            fixed["advantage_std_floored"] = diagnostics.is_floored(everyone)
         updates: list[UpdateReport] = []
         skipped = None
         for index in range(1, s.updates + 1):
@@ -127,7 +141,7 @@ class PPO:
             ppo_update_idx=index,
             started_ns=started_ns,
             update_time_s=time.perf_counter() - start,
-            values={name: value for name, value in values.items() if "." not in name},
+            values={name: value for name, value in values.items() if is_measured(name, value)},
             maps=by_map(values),
             flow=self.layers.flow(arrays["flow"]) if "flow" in arrays else None,
             stopped_early=self.peers.mean(values["kl_divergence"]) > self.settings.target_kl,
@@ -153,7 +167,7 @@ class PPO:
         ratio = ((chosen_log_probs(log_probs, choices) - old) * causal).sum(-1).exp()
         policy_loss = clipped_surrogate(ratio, advantages[rows], s.clip)
         value_loss = critic_loss(values, batch.values[rows], batch.returns[rows], s.value_clip)
-        per_head = torch.stack([diagnostics.entropy_of(log_probs[head]) for head in HEADS], -1)
+        per_head = torch.stack([head_diagnostics.entropy_of(log_probs[head]) for head in HEADS], -1)
         entropy = (per_head * causal).sum(-1).mean()
         loss = policy_loss + s.value_coef * value_loss - entropy_coef * entropy
         self.optimizer.zero_grad()
@@ -170,7 +184,6 @@ class PPO:
         self.optimizer.step()
         done.gate.append(torch.stack([loss.detach(), pre_clip]))
         done.rows.append(rows)
-        done.values.append(values.detach())
         done.losses.append(torch.stack([policy_loss, value_loss, entropy, -entropy_coef * entropy]).detach())
         for head in HEADS:
             done.log_probs[head].append(log_probs[head].detach())
@@ -185,13 +198,17 @@ class PPO:
             report["policy_update_magnitude"] = moved(weights, [p.detach() for p in self.parameters])
         return report
 
-    def _batch_statistics(self, batch: Batch) -> Scalars:
+    @torch.no_grad()
+    def _batch_statistics(self, batch: Batch, advantages: torch.Tensor) -> Scalars:
+        """Constants of all updates of a batch: the rollout, and the policy and critic that played it."""
         causal = self.policy.causal(batch.choices["op"])
         return (
-            diagnostics.return_statistics(batch.returns)
+            diagnostics.value_quality(batch.values, batch.returns)
+            | diagnostics.return_statistics(batch.returns)
             | diagnostics.td_statistics(batch.td_errors)
-            | diagnostics.advantage_statistics(batch.advantages, batch.masks.op.sum(-1) > 1)
-            | diagnostics.policy_quality(batch.log_probs, batch.choices, causal, self.policy.choices)
+            | diagnostics.advantage_statistics(advantages)
+            | diagnostics.raw_advantage_statistics(batch.advantages, batch.masks.op.sum(-1) > 1)
+            | head_diagnostics.policy_quality(batch.log_probs, batch.choices, causal, self.policy.choices)
         )
 
     def _skipped(self, index: int, bad: tuple[int, float, float], norms: list[float]) -> SkipReport:

@@ -1,4 +1,4 @@
-"""The one place where numbers leave the device while a run trains, many at a time: every function here waits for it."""
+"""The only place where numbers leave the device during training, many at a time: every function here waits for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an update looked like: tensors of one pass over the rollout, gathered while it runs, made into numbers once."""
+"""Report of an update: tensors of one pass over the rollout, gathered while it runs, converted to numbers once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from trainer.gradient_flow import GradientFlow
-from trainer.tamiyo import diagnostics
+from trainer.tamiyo import diagnostics, head_diagnostics
 from trainer.tamiyo.actions import HEADS
 from trainer.tamiyo.gradients import group_norms
 from trainer.tamiyo.readback import Scalars
@@ -19,7 +19,7 @@ from trainer.tamiyo.rollout import Batch, chosen_log_probs
 class UpdateReport:
     """One update as numbers on the host: ``values`` by field name, ``maps`` by field name and key.
 
-    ``flow`` is the state of the gradients of the first mini-batch; None where it was not looked at.
+    ``flow`` is the state of the gradients of the first mini-batch; None if it was not measured.
     """
 
     ppo_update_idx: int
@@ -48,7 +48,7 @@ class SkipReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LearnReport:
-    """What the updates of one batch did."""
+    """Result of the updates of one batch."""
 
     updates: tuple[UpdateReport, ...]
     skipped: SkipReport | None
@@ -58,14 +58,13 @@ class LearnReport:
 
 @dataclass
 class Pass:
-    """What one pass over the rollout leaves for the report, mini-batch by mini-batch; nothing is read before its end.
+    """Material of one pass over the rollout for the report, mini-batch by mini-batch; nothing is read before its end.
 
     ``gate`` holds loss and gradient norm before clipping of each mini-batch, ``norms`` those of each parameter.
     """
 
     rows: list[torch.Tensor] = field(default_factory=list)
     log_probs: dict[str, list[torch.Tensor]] = field(default_factory=lambda: {head: [] for head in HEADS})
-    values: list[torch.Tensor] = field(default_factory=list)
     losses: list[torch.Tensor] = field(default_factory=list)
     gate: list[torch.Tensor] = field(default_factory=list)
     after: list[torch.Tensor] = field(default_factory=list)
@@ -73,7 +72,7 @@ class Pass:
     flow: torch.Tensor | None = None
 
     def arrays(self) -> dict[str, torch.Tensor]:
-        """What is read entry by entry."""
+        """Arrays to read entry by entry."""
         arrays = {"gate": torch.stack(self.gate)}
         if self.norms:
             arrays["norms"] = torch.stack(self.norms)
@@ -88,6 +87,11 @@ def first_bad(gate: list[float]) -> tuple[int, float, float] | None:
     return None if index is None else (index, *pairs[index])
 
 
+def is_measured(name: str, value: float) -> bool:
+    """Return True if ``value`` is a number of the update: no entry of a map, no share of steps that did not happen."""
+    return "." not in name and not (name in head_diagnostics.OF_CHOICES and math.isnan(value))
+
+
 def moved(before: list[torch.Tensor], after: list[torch.Tensor]) -> torch.Tensor:
     """L2 norm of the change from ``before`` to ``after``."""
     return torch.stack(torch._foreach_norm(torch._foreach_sub(after, before))).square().sum().sqrt()
@@ -95,7 +99,7 @@ def moved(before: list[torch.Tensor], after: list[torch.Tensor]) -> torch.Tensor
 
 @torch.no_grad()
 def essentials(batch: Batch, done: Pass, causal: torch.Tensor) -> Scalars:
-    """What training itself needs to know of an update: losses, norms and the KL that stops a batch early."""
+    """Figures of an update that training itself needs: losses, norms and the KL that stops a batch early."""
     losses = torch.stack(done.losses).mean(0)
     return {
         "policy_loss": losses[0],
@@ -111,7 +115,7 @@ def essentials(batch: Batch, done: Pass, causal: torch.Tensor) -> Scalars:
 def details(
     batch: Batch, done: Pass, causal: torch.Tensor, clip: float, max_norm: float, groups: dict[str, list[int]]
 ) -> Scalars:
-    """The low tier of an update, from tensors that the pass left. Formulas: :mod:`trainer.tamiyo.diagnostics`."""
+    """The low tier of an update, from the tensors of its pass. Formulas: :mod:`trainer.tamiyo.diagnostics`."""
     rows = torch.cat(done.rows)
     choices = {head: batch.choices[head][rows] for head in HEADS}
     old = {head: batch.log_probs[head][rows] for head in HEADS}
@@ -122,9 +126,8 @@ def details(
     return (
         trust
         | diagnostics.gradient_norms(before, torch.stack(done.after), max_norm)
-        | diagnostics.value_quality(torch.cat(done.values), batch.returns[rows])
-        | diagnostics.per_head(new, old, choices, causal, clip)
-        | diagnostics.numerics(joint, before.max(), max_norm, trust["kl_divergence"])
+        | head_diagnostics.per_head(new, old, choices, causal, clip)
+        | diagnostics.numerics(joint, before.max(), trust["kl_divergence"])
         | group_norms(torch.stack(done.norms), groups)
     )
 

@@ -1,4 +1,4 @@
-"""The rollout buffer: what happened to the policy in one batch of episodes."""
+"""The rollout buffer: the policy's experience in one batch of episodes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Batch:
 
     Attributes:
         observations: raw observations [N, D].
-        masks: what was allowed.
+        masks: allowed actions.
         choices: chosen index by head [N].
         log_probs: log-probabilities of all choices at the time, by head [N, choices].
         values: value estimates at the time [N].
         rewards: rewards [N].
         advantages: advantages, not normalised [N].
-        returns: discounted returns [N].
+        returns: lambda-returns A + V, the critic's targets [N].
         td_errors: temporal-difference errors [N].
     """
 
@@ -38,7 +38,7 @@ class Batch:
     td_errors: torch.Tensor
 
     def __len__(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return self.values.shape[0]
 
     def chosen_log_probs(self) -> torch.Tensor:
@@ -61,7 +61,7 @@ class Rollout:
     rewards: list[torch.Tensor] = field(default_factory=list)
 
     def add(self, observations: torch.Tensor, masks: Masks, drawn: Drawn, rewards: torch.Tensor) -> None:
-        """Add one step: observations [N, D], what was allowed, what was drawn, rewards [N]."""
+        """Add one step: observations [N, D], allowed actions, drawn actions, rewards [N]."""
         self.observations.append(observations)
         self.slot_ops.append(masks.slot_ops)
         self.drawn.append(drawn)

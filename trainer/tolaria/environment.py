@@ -25,10 +25,10 @@ from trainer.tolaria.training import EpochNumbers, EpochTrainer, HostSettings
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentSettings:
-    """What an environment is.
+    """Settings of an environment.
 
     Attributes:
-        host: how its host is built and learns.
+        host: settings of its host.
         episode_length: epochs (steps) in an episode.
         param_budget: parameters that all seeds together may have.
     """
@@ -44,19 +44,19 @@ class StepOutcome:
 
     Attributes:
         inner_epoch: number of the epoch within the episode, from 1.
-        action: what the policy chose.
+        action: the policy's choice.
         provenance: ids and random stream of the action.
-        ruling: the governor's word on it.
+        ruling: the governor's verdict.
         succeeded: the operation was carried out.
-        numbers: what the epoch measured.
+        numbers: measurements of the epoch.
         accuracy_delta: change of validation accuracy over the epoch, percentage points.
         alpha_shock: sum over slots of the squared change of the blend weight.
-        facts: what happened to seeds, in order.
-        panic: why the governor rolled the host back, None in a healthy step.
+        facts: changes of seeds, in order.
+        panic: reason of the governor's rollback, None in a healthy step.
         became_stable: the host became stable at this epoch.
         started_ns: Unix time in ns at which the epoch began.
         duration_s: wall time of the step.
-        phases: where the time went.
+        phases: time by phase.
         stages_before: stage of every slot when the action was chosen.
     """
 
@@ -131,16 +131,21 @@ class Environment:
 
     @property
     def can_germinate(self) -> bool:
-        """Whether the host takes new seeds now."""
+        """True if the host accepts new seeds now."""
         return self.stability.is_stable
 
     @property
+    def is_within_budget(self) -> bool:
+        """True if the parameters of all planted seeds are below the budget."""
+        return self.host.seed_parameter_count < self.settings.param_budget
+
+    @property
     def is_done(self) -> bool:
-        """Whether the episode has run its length."""
+        """True if the episode is over."""
         return self.inner_epoch >= self.settings.episode_length
 
     def slot_ops(self) -> list[tuple[bool, ...]]:
-        """Which operations are valid on each slot: n_slots rows in the order of :class:`Op`."""
+        """Mask of the operations that are valid on each slot: n_slots rows in the order of :class:`Op`."""
         return [valid_ops(life, self.can_germinate) for life in self.lives.values()]
 
     def next_seed_id(self) -> str:

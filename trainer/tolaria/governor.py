@@ -1,4 +1,4 @@
-"""The governor: keeps the last good state of a host and puts it back when the host collapses."""
+"""The governor: keeps the last good state of a host and restores it when the host collapses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PANICS_FOR_DIVERGENCE: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Panic:
-    """Why the governor acts. ``reason`` is governor_nan, governor_lobotomy or governor_divergence; losses in nats."""
+    """Reason for a rollback. ``reason`` is governor_nan, governor_lobotomy or governor_divergence; losses in nats."""
 
     reason: str
     loss: float
@@ -59,7 +59,7 @@ class Snapshot:
 
 
 def take_snapshot(host: Host, lives: dict[str, Lifecycle]) -> Snapshot:
-    """Copy the host's weights, its seeds and where each stands."""
+    """Copy the host's weights, its seeds and their stages."""
     return Snapshot(
         weights={name: tensor.detach().clone() for name, tensor in host.state_dict().items()},
         slots={
@@ -76,7 +76,7 @@ def take_snapshot(host: Host, lives: dict[str, Lifecycle]) -> Snapshot:
 
 
 def restore(snapshot: Snapshot, host: Host, lives: dict[str, Lifecycle]) -> None:
-    """Put everything back, bit for bit. The snapshot stays usable."""
+    """Restore everything, bit for bit. The snapshot stays usable."""
     for slot_id, state in snapshot.slots.items():
         life = lives[slot_id]
         life.slot.seed = copy.deepcopy(state.seed)

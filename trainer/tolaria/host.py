@@ -33,7 +33,7 @@ class Block(nn.Module):
 class Host(nn.Module):
     """``n_slots`` blocks of one thin convolution each, with a slot ``r0c<i>`` behind every block.
 
-    It is weak on purpose: on its own it stays well below what the data allow, so that growth can pay.
+    It is weak on purpose: alone it stays well below the accuracy that the data allow, so that growth can pay.
     Only group normalisation is used, so training and evaluation run the same graph.
     """
 
@@ -98,7 +98,7 @@ class Host(nn.Module):
 
     @torch.no_grad()
     def seed_changes(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """What each planted seed would change at full weight [N, C, H, W], in the host as it is, slot by slot."""
+        """Change of each planted seed at full weight [N, C, H, W], in the current host, slot by slot."""
         changes: list[torch.Tensor] = []
         features = images
         for block, slot in zip(self.blocks, self.slot_list, strict=True):

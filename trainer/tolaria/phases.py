@@ -1,4 +1,4 @@
-"""Where the time of an epoch goes: time by phase on the device's clock, and the CPU time that dispatching it took.
+"""Time of an epoch by phase on the device's clock, and the CPU time of its dispatch.
 
 On an accelerator a phase is timed by events on the stream, read when the device has passed them; nothing waits. On the
 CPU it is the host's clock.
@@ -26,16 +26,16 @@ class PhaseTime:
 
 
 class PhaseClock:
-    """Adds up phases until they are taken."""
+    """Sums up phases until they are taken."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        """``device``: where the timed work runs."""
+        """``device``: device of the timed work."""
         self._timer = PhaseTimer(device)
         self._cpu_s: dict[str, float] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time the block under ``name``; also when it raises."""
+        """Time the block under ``name``, even if it raises."""
         cpu = time.thread_time()
         try:
             with self._timer.phase(name):
@@ -44,7 +44,7 @@ class PhaseClock:
             self._cpu_s[name] = self._cpu_s.get(name, 0.0) + time.thread_time() - cpu
 
     def take(self) -> dict[str, PhaseTime]:
-        """What the device completed since the last call; the rest comes with a later one."""
+        """Phases completed since the last call; the rest comes with a later one."""
         return {
             name: PhaseTime(wall_s=summary.sum_s, cpu_s=self._cpu_s.pop(name, 0.0), count=summary.count)
             for name, summary in summarise(self._timer.harvest()).items()

@@ -1,4 +1,4 @@
-"""When a host counts as stable: only then may the first seed germinate, so that growth is not credited with warm-up."""
+"""Stability of a host: only a stable one may germinate its first seed, so that growth gets no credit for warm-up."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ COMPARED: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class HostSettings:
-    """How the host learns.
+    """Settings of a host and its learning.
 
     Attributes:
         channels: width of the host.
@@ -38,7 +38,7 @@ class HostSettings:
         warmup_epochs: epochs that a host has learned before an episode begins.
         max_grad_norm: clipping limit of the host's and every seed's gradient.
         amp: mixed precision by autocast and a gradient scaler.
-        loss_scale: where the gradient scaler starts.
+        loss_scale: initial scale of the gradient scaler.
         loss_scale_growth_interval: steps without overflow after which it doubles. torch's default of 2,000 is more
             than an episode has steps: the scaler would never move.
         compile: compile the host's blocks with inductor.
@@ -59,7 +59,7 @@ class HostSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochNumbers:
-    """What one epoch measured. Losses in nats, accuracies in percent, norms L2 of the last mini-batch before clipping.
+    """One epoch in numbers: losses in nats, accuracies in percent, L2 norms of the last mini-batch before clipping.
 
     ``val_accuracy_without`` holds the accuracy with one blended slot switched off, by slot; ``host_lr`` the learning
     rate of the host's last step. ``flow`` are the host's gradients of the last mini-batch, ``similarity`` how alike the
@@ -89,7 +89,7 @@ class HostOptimizers:
 
     @classmethod
     def fresh(cls, host: Host, settings: HostSettings, device: torch.device) -> HostOptimizers:
-        """Optimisers without a past for ``host``; the seeds get theirs when they start to learn."""
+        """Fresh optimisers for ``host``; the seeds get theirs when they start to learn."""
         return cls(
             host=_adam(host.own_parameters(), settings.lr),
             seeds={},
@@ -168,7 +168,7 @@ class EpochTrainer:
         )
 
     def accuracy_of(self, enabled: dict[str, bool]) -> float:
-        """Validation accuracy in percent with the slots switched as ``enabled`` says. Waits for the device."""
+        """Validation accuracy in percent with the slots switched by ``enabled``. Waits for the device."""
         return read_rows(self._validate(enabled)[None])[0][1]
 
     def measure(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Weights as evidence: a digest that two runs can be compared by, and a plain archive without pickles."""
+"""Weights as evidence: a digest for comparing two runs, and a plain archive without pickles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The observer that emits: one method per thing that happens, each a few events."""
+"""The observer that emits events: one method for each callback of the loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Emitter:
         self._scaling = ScalerTally()
 
     def checkpoint_loaded(self, file: CheckpointFile) -> None:
-        """Say where the run goes on from."""
+        """Remember the checkpoint from which the run resumes."""
         self._emit(
             CheckpointLoaded(
                 path=file.path,
@@ -55,13 +55,13 @@ class Emitter:
         self._emit_all(step_events.occasional(step, self._recipe))
 
     def epoch_finished(self, batch: int, epoch: int, phases: dict[str, PhaseTime], health: dict[str, float]) -> None:
-        """Emit where the time of an epoch went and, now and then, the health of the observations."""
+        """Emit the times of an epoch and, at intervals, the health of the observations."""
         self._emit(round_events.phase_profile(batch, epoch, phases))
         if health:
             self._emit(policy_events.observation_stats(epoch, health, self._env_ids))
 
     def episode_finished(self, batch: int, end: EpisodeEnd) -> None:
-        """Emit the outcome of an episode and who earned it."""
+        """Emit the outcome of an episode and its attribution."""
         self._emit_all(round_events.attribution(batch, end))
         self._emit(round_events.episode_outcome(end, self._recipe.reward_mode))
 
@@ -81,7 +81,7 @@ class Emitter:
             self._emit_all(self._window.take(end.batch))
 
     def checkpoint_saved(self, file: CheckpointFile) -> None:
-        """Say what was written."""
+        """Emit the checkpoint."""
         self._emit(
             CheckpointSaved(path=file.path, episodes_completed=file.episodes_completed, size_bytes=file.size_bytes)
         )

@@ -1,4 +1,4 @@
-"""The infrastructure snapshot: time, memory and compiler state over the last rounds, as far as the machine tells."""
+"""The infrastructure snapshot: time, memory and compiler state over the last rounds, as far as they can be measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIMED: Final = {
 
 
 class Window:
-    """Adds rounds up until a snapshot is taken. ``device`` is where hosts and policy live."""
+    """Sums up rounds until a snapshot is taken. ``device`` is that of hosts and policy."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -37,9 +37,9 @@ class Window:
         self._rounds += 1
 
     def take(self, batch: int) -> list[Event]:
-        """The snapshot of the rounds since the last one, and what the sensors have to tell besides.
+        """The snapshot of the rounds since the last one, with the sensors' readings.
 
-        Fields that the machine cannot tell are absent.
+        Fields that cannot be measured are absent.
         """
         means = {
             field: self._phases[name].wall_s / self._phases[name].count * 1e3

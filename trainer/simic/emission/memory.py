@@ -1,4 +1,4 @@
-"""Memory that is in use against memory that may be used: of the process, and of the GPU where there is one."""
+"""Memory in use against the limit: of the process, and of the GPU if there is one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _budget_bytes(recipe: Recipe) -> int | None:
 
 @cache
 def _machine_bytes() -> int | None:
-    """What the container allows, or what the machine has; None where neither is told."""
+    """Memory limit of the container, or memory of the machine; None if both are unknown."""
     for path in _CGROUP_LIMITS:
         text = path.read_text().strip() if path.exists() else ""
         if text.isdecimal() and int(text) < 2**60:  # beyond stands for no limit

@@ -30,7 +30,7 @@ FLAGS: Final = frozenset({"ev_low_return_variance", "advantage_std_floored"})
 
 
 def updates(end: RoundEnd, recipe: Recipe, scaling: ScalerTally) -> Iterator[tuple[PolicyUpdate, int]]:
-    """One event per policy update of a round, with the time in ns at which it was over."""
+    """One event per policy update of a round, with the time in ns of its end."""
     flags = [update.values.get("ev_low_return_variance") for update in end.learn.updates]
     low_variance = None if None in flags else sum(map(bool, flags))
     for update in end.learn.updates:
@@ -91,7 +91,7 @@ def _maps(update: UpdateReport) -> dict[str, Any]:
     maps: dict[str, Any] = {name: _measured(values) for name, values in update.maps.items()}
     if not maps:
         return {}
-    maps["op_distribution"] = {Op(int(index)).name: share for index, share in maps["op_distribution"].items()}
+    maps["op_distribution"] = {Op(int(index)).name: share for index, share in maps["op_distribution"].items()} or None
     norms, learnable = maps["head_grad_norm"], maps["head_learnable_fraction"]
     maps["head_gradient_state"] = {
         head: _gradient_state(norms.get(head), learnable.get(head, 1.0)) for head in (*HEADS, "value")

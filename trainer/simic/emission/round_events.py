@@ -102,7 +102,7 @@ def training_started(start: Start) -> Event:
 
 
 def phase_profile(batch: int, epoch: int, phases: dict[str, PhaseTime]) -> Event:
-    """Where the time went, summed over environments."""
+    """Event with the time by phase, summed over environments."""
     timings = {
         name: PhaseTiming(
             wall_ms=spent.wall_s * 1e3,
@@ -137,7 +137,12 @@ def attribution(batch: int, end: EpisodeEnd) -> list[Event]:
     ]
     if end.shapley:
         values = {
-            slot_id: ShapleyValue(mean=value.mean, std=value.std, n_samples=value.n_samples)
+            slot_id: ShapleyValue(
+                mean=value.mean,
+                std=0.0,  # Every subset was evaluated: nothing was estimated.
+                interaction_spread=value.interaction_spread,
+                n_samples=value.n_samples,
+            )
             for slot_id, value in end.shapley.items()
         }
         events.append(ShapleyComputed(**where, batch=batch, num_slots=len(values), shapley_values=values))
@@ -145,7 +150,7 @@ def attribution(batch: int, end: EpisodeEnd) -> list[Event]:
 
 
 def episode_outcome(end: EpisodeEnd, reward_mode: str) -> Event:
-    """How an episode ended. ``stability_score`` is 1 / (1 + variance of its last ten rewards)."""
+    """Outcome of an episode. ``stability_score`` is 1 / (1 + variance of its last ten rewards)."""
     env = end.env
     recent = end.rewards[-10:]
     mean = sum(recent) / len(recent)

@@ -1,4 +1,4 @@
-"""What the hosts' loss scalers did in a round, for the policy updates that follow it (plan, Appendix D.5)."""
+"""Activity of the hosts' loss scalers in a round, for the policy updates that follow it (plan, Appendix D.5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from esper_otel.events import AmpState
 
 @dataclass
 class ScalerTally:
-    """Adds up readings of all hosts' scalers. Without mixed precision there are none, and no field either."""
+    """Sums up readings of all hosts' scalers. Without mixed precision there are none, and no field either."""
 
     loss_scale: float | None = None
     changes: int = 0

@@ -1,4 +1,4 @@
-"""Kasmina's events: what happened to seeds, and the causal chain behind it."""
+"""Kasmina's events: changes of seeds, and the causal chain behind them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of one environment step: the decision, the epoch, the reward, and what happens only now and then."""
+"""Events of one environment step: the decision, the epoch, the reward, and rare events."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from trainer.tolaria.stability import STABLE_EPOCHS
 
 
 def decision(step: Step) -> Event:
-    """What the policy chose and how sure it was."""
+    """The policy's choice and its confidence."""
     outcome, env = step.outcome, step.env
     action = outcome.action
     names = choices(env.slot_ids)
@@ -86,7 +86,7 @@ def _state_text(life: Lifecycle) -> str:
 
 
 def epoch_completed(step: Step) -> Event:
-    """One host epoch, with what each slot held at its end."""
+    """One host epoch, with the state of each slot at its end."""
     outcome, env = step.outcome, step.env
     numbers, phases = outcome.numbers, outcome.phases
 
@@ -189,7 +189,7 @@ def contributing(env: Environment) -> int:
 
 
 def occasional(step: Step, recipe: Recipe) -> list[Event]:
-    """What does not happen at every step: a stable host, a rollback, suspicious credit, diversity."""
+    """Rare events of a step: a stable host, a rollback, suspicious credit, diversity."""
     env, outcome = step.env, step.outcome
     where: dict[str, Any] = {"env_id": env.env_id, "episode_idx": env.episode_idx}
     events: list[Event] = []

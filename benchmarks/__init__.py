@@ -1,0 +1,1 @@
+"""Benchmarks against every alternative: ``python -m benchmarks``."""

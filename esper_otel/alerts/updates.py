@@ -1,0 +1,97 @@
+"""Alerts about the updates of any training loop."""
+
+from typing import Final
+
+from esper_otel.alerts.alert import Alert, on_count, text
+from esper_otel.alerts.promql import ARM, limit, metric, series, share, threshold
+
+_MODEL: Final = (*ARM, "model")
+_UPDATES: Final = metric("tolaria.updates")
+_NORM_QUERY: Final = "histogram_quantile(0.99, sum by (le, model) (rate(tolaria_update_pre_clip_grad_norm_bucket[5m])))"
+_LARGEST: Final = text("""
+    SELECT timestamp, model, optimizer, "update", loss, pre_clip_grad_norm, grad_norm_excess
+    FROM tolaria_training_update ORDER BY grad_norm_excess DESC NULLS LAST LIMIT 20
+""")
+
+ALERTS: Final = (
+    on_count(
+        "TolariaGradNormExploded",
+        "tolaria.update.grad_norm_violations",
+        labels={"severity": "critical"},
+        sample={"severity": "critical", "model": "Net"},
+        by=_MODEL,
+        domain="tolaria",
+        severity="critical",
+        concern="update_norm",
+        summary=text(f"""
+            {{{{ $value | printf "%.0f" }}}} update(s) of {{{{ $labels.model }}}} in {{{{ $labels.instance }}}} with a
+            gradient norm more than {limit("tolaria.update.grad_norm_violations", "critical_above")} times the
+            largest of late
+        """),
+        reason=text(f"""
+            {threshold("tolaria.update.grad_norm_violations").reason} One such update is enough: clipping keeps only its
+            direction, and that direction is noise.
+        """),
+        meaning="At least one update's gradient norm before clipping was above 3 and far above every norm before it.",
+        look=(metric("tolaria.update.max_pre_clip_grad_norm"), _NORM_QUERY, metric("tolaria.update.loss")),
+        sql=_LARGEST,
+        act=text("""
+            Find the update in the log and look at the batch before it: outliers, an empty mask, a division by a small
+            number. If it repeats, lower the learning rate or warm it up; a network whose loss is a large sum has large
+            norms by nature: divide the loss by its number of terms.
+        """),
+    ),
+    Alert(
+        name="TolariaGradNormHigh",
+        domain="tolaria",
+        severity="warning",
+        concern="update_norm",
+        expr=share(metric("tolaria.update.grad_norm_violations"), _UPDATES, above=0.05, least=20),
+        hold="10m",
+        summary=text(f"""
+            {{{{ $value | humanizePercentage }}}} of the updates of {{{{ $labels.instance }}}} in 30 min had a gradient
+            norm more than {limit("tolaria.update.grad_norm_violations", "warning_above")} times the largest of late
+        """),
+        reason=text(f"""
+            {threshold("tolaria.update.grad_norm_violations").reason} A share of 5 % over half an hour is 60 times
+            that of any healthy program.
+        """),
+        meaning="Large gradients are no longer single outliers.",
+        look=(_NORM_QUERY, metric("tolaria.update.lr"), metric("tolaria.update.loss")),
+        sql=_LARGEST,
+        act="Compare with the loss: does it grow, lower the learning rate; does it not, the loss is a sum: average it.",
+        fires={
+            series("tolaria.updates"): "0+4x400",
+            series("tolaria.update.grad_norm_violations", severity="warning"): "0x40 1+1x360",
+        },
+        quiet={
+            series("tolaria.updates"): "0+4x400",
+            series("tolaria.update.grad_norm_violations", severity="warning"): "0x80 3x320",
+        },
+    ),
+    on_count(
+        "TolariaNonFiniteUpdate",
+        "tolaria.nonfinite_updates",
+        labels={},
+        sample={"kind": "nan", "model": "Net"},
+        by=_MODEL,
+        domain="tolaria",
+        severity="critical",
+        concern="update_nonfinite",
+        summary=text("""
+            {{ $value | printf "%.0f" }} update(s) of {{ $labels.model }} in {{ $labels.instance }} had a NaN or
+            infinite gradient norm
+        """),
+        reason="An optimizer that steps with a NaN gradient destroys the weights; one such step is enough.",
+        meaning="The optimizer stepped although a gradient was NaN or infinite.",
+        look=(metric("tolaria.nonfinite_updates"), metric("tolaria.nonfinite_losses"), metric("tolaria.update.loss")),
+        sql=text("""
+            SELECT timestamp, model, optimizer, "update", loss, pre_clip_grad_norm FROM tolaria_training_update
+            WHERE NOT isfinite(pre_clip_grad_norm) ORDER BY timestamp LIMIT 20
+        """),
+        act=text("""
+            Stop the run: the weights are damaged. Resume from the last checkpoint before the first such update, and
+            skip updates whose norm is not finite.
+        """),
+    ),
+)

@@ -1,0 +1,61 @@
+"""One line for the user of a command: the directory of the run, and where its metrics are."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Final
+
+from esper_otel.runtime.endings import before_end
+from esper_otel.runtime.run import Telemetry
+from esper_otel.runtime.watch import relay_entry
+from esper_otel.text.terminal import printable, write_line_within
+
+ANNOUNCE: Final = "ESPER_OTEL_ANNOUNCE"
+"""Variable that ``esper-otel run`` sets: a command prints where its output is, a library prints nothing."""
+
+LONGEST_WAIT_S: Final = 15.0
+"""Time for the relay to open its endpoint; a second is usual."""
+
+_LOOK_EVERY_S: Final = 0.1
+_WRITE_S: Final = 0.5
+
+
+def announce(telemetry: Telemetry) -> None:
+    """Print the line once the relay serves metrics; where none does, after a while or when the run ends."""
+    if os.environ.get(ANNOUNCE) == "1" and (telemetry.relay_pid is not None or telemetry.rank == 0):
+        _Line(telemetry)
+
+
+class _Line:
+    """The line of one run, printed once."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._process = os.getpid()
+        self._is_printed = threading.Lock()
+        self._take_back = before_end(self._print)
+        try:
+            threading.Thread(target=self._wait, name="esper-otel-announce", daemon=True).start()
+        except RuntimeError:  # no thread can be started: it is printed when the run ends
+            return
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + LONGEST_WAIT_S
+        while self._telemetry.relay_pid is not None and self._url() is None and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY_S)
+        self._print()
+
+    def _print(self) -> None:
+        if os.getpid() != self._process or not self._is_printed.acquire(blocking=False):
+            return
+        self._take_back()
+        url = self._url()
+        metrics = f", its metrics at {url}" if url else ""
+        write_line_within(printable(f"esper-otel: this run is in {self._telemetry.run_dir}{metrics}"), _WRITE_S)
+
+    def _url(self) -> str | None:
+        pid = self._telemetry.relay_pid
+        url = relay_entry(self._telemetry.run_dir, pid).get("prometheus_url") if pid is not None else None
+        return url if isinstance(url, str) else None

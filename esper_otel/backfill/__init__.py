@@ -1,0 +1,1 @@
+"""Backfill of finished runs into Prometheus, with their original timestamps."""

@@ -1,0 +1,90 @@
+"""The console script: answers help and version at once, and imports only the packages of the command it runs."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+import textwrap
+from typing import Final
+
+from esper_otel import __version__
+from esper_otel.cli.table import ABOUT, COMMANDS
+from esper_otel.log import posix
+from esper_otel.text.extras import missing
+from esper_otel.text.terminal import printable
+
+PROGRAM: Final = "esper-otel"
+_OPTIONS: Final = {
+    "--version": "Print the version and exit.",
+    "--install-completion": "Install completion for the current shell.",
+    "--show-completion": "Print completion for the current shell, to copy it or customize the installation.",
+    "--help": "Show this message and exit. 'esper-otel COMMAND --help' describes a command.",
+}
+_COMPLETION_VARIABLE: Final = f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE"
+"""Set by a shell that asks for completions, under the name that Typer derives."""
+
+
+def main() -> None:
+    """Run the command that ``sys.argv`` names."""
+    _make_output_safe()
+    arguments = sys.argv[1:]
+    if _COMPLETION_VARIABLE not in os.environ:
+        if arguments in ([], ["--help"]):
+            print(help_text(shutil.get_terminal_size().columns))
+            raise SystemExit(0 if arguments else 2)
+        if arguments == ["--version"]:
+            print(f"{PROGRAM} {__version__}")
+            raise SystemExit(0)
+    if not posix.is_supported():
+        print(f"{PROGRAM}: {posix.NO_READING}", file=sys.stderr)
+        raise SystemExit(2)
+    _run(arguments[0] if arguments else "")
+
+
+def _make_output_safe() -> None:
+    """Print characters that the output's encoding lacks by their code points, and tables where COLUMNS is 0."""
+    if not os.environ.get("COLUMNS", "").strip(" 0"):
+        os.environ.pop("COLUMNS", None)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def help_text(columns: int) -> str:
+    """Text of ``esper-otel --help`` on a terminal of that width."""
+    width = max(40, min(columns, 100))
+    commands = {name: command.summary for name, command in COMMANDS.items()}
+    parts = [
+        f"Usage: {PROGRAM} [OPTIONS] COMMAND [ARGS]...",
+        f"  {ABOUT}",
+        "Options:\n" + _columns(_OPTIONS, width),
+        "Commands:\n" + _columns(commands, width),
+    ]
+    return "\n\n".join(parts)
+
+
+def _columns(rows: dict[str, str], width: int) -> str:
+    first = max(len(name) for name in rows) + 4
+    return "\n".join(
+        textwrap.fill(text, width, initial_indent=f"  {name}".ljust(first), subsequent_indent=" " * first)
+        for name, text in rows.items()
+    )
+
+
+def _run(name: str) -> None:
+    """Run the command ``name``, or let Typer answer completions and report that there is none of that name."""
+    command = COMMANDS.get(name)
+    try:
+        from esper_otel.cli.commands import app_of, installed
+
+        app = app_of([name] if command else installed())
+        app(prog_name=PROGRAM)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "esper_otel":
+            raise
+        text = missing(package, command.extra if command else "cli")
+        print(f"{PROGRAM}{f' {name}' if command else ''}: {printable(text)}", file=sys.stderr)
+        raise SystemExit(2) from None

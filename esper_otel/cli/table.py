@@ -1,0 +1,77 @@
+"""The commands: functions, required extras and summaries. Importing this module loads none of the commands."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        function: ``module:name`` of the function, or of the group of further commands.
+        extra: the extra of the package that installs what it needs.
+        summary: the first paragraph of the function's docstring; ``esper-otel --help`` imports no command to show it.
+    """
+
+    function: str
+    extra: str
+    summary: str
+
+
+ABOUT: Final = "Telemetry for reinforcement-learning and other PyTorch training: event log, OpenTelemetry, SQL, report."
+
+COMMANDS: Final = {
+    "run": Command(
+        "esper_otel.automatic.command:run",
+        "cli",
+        "Run a training program and record it, without a line in it: 'esper-otel run train.py --lr 0.1'.",
+    ),
+    "relay": Command(
+        "esper_otel.relay.command:relay",
+        "relay",
+        "Project the event log of a run to OpenTelemetry: Prometheus endpoint, spans, metrics and log events by OTLP.",
+    ),
+    "backfill": Command(
+        "esper_otel.backfill.command:backfill",
+        "relay",
+        "Write a finished run as OpenMetrics text with its original times, for 'promtool tsdb create-blocks-from'.",
+    ),
+    "sql": Command(
+        "esper_otel.sql.command:sql",
+        "sql",
+        "Query one run or several over the views that 'esper-otel views' lists. Read-only.",
+    ),
+    "views": Command("esper_otel.sql.command:views", "sql", "List the views, or the columns of one of them."),
+    "compact": Command(
+        "esper_otel.sql.command:compact",
+        "sql",
+        "Write a run as Parquet, which the views read without parsing. Keeps the log; run it again to add new events.",
+    ),
+    "report": Command(
+        "esper_otel.report.command:report",
+        "report",
+        "Write the charts of one run as a self-contained HTML page: one file, no server, no network.",
+    ),
+    "mcp": Command(
+        "esper_otel.mcp_server.command:mcp",
+        "mcp",
+        "Serve runs to an AI assistant over MCP on standard input and output. Read-only.",
+    ),
+    "doctor": Command(
+        "esper_otel.doctor.command:doctor",
+        "relay",
+        "Check disk, latest run, its relay, ports, OTLP endpoints and GPU.",
+    ),
+    "signals": Command(
+        "esper_otel.cli.signals:signals",
+        "cli",
+        "Print the catalogue of signals: every metric with its names, unit, tier, attributes and source.",
+    ),
+    "export": Command(
+        "esper_otel.cli.export:export",
+        "cli",
+        "Write the dashboards, rules, provisioning, collector and Compose files to a directory.",
+    ),
+    "dashboards": Command("esper_otel.cli.dashboards:dashboards", "cli", "The Grafana dashboards of this repository."),
+}

@@ -1,0 +1,1 @@
+"""Checks of everything that must work before a run can be seen."""

@@ -1,0 +1,1 @@
+"""Encoding of events and their attributes as OTLP protobuf bytes."""

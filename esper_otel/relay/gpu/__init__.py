@@ -1,0 +1,1 @@
+"""NVML sampling of the GPUs that a run uses."""

@@ -1,0 +1,1 @@
+"""The scrape endpoint in Prometheus' text format."""

@@ -1,0 +1,74 @@
+"""The Prometheus endpoint: an address on the loopback interface unless the environment names another."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from esper_otel.relay.prometheus.server import ScrapeServer
+from esper_otel.relay.prometheus.targets import WILDCARDS, address_of
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 9464
+PORTS_TRIED: Final = 100
+
+
+def address_from_env() -> tuple[str, int]:
+    """Host and port of OTEL_EXPORTER_PROMETHEUS_HOST and _PORT, or 127.0.0.1:9464.
+
+    Raises:
+        ValueError: the port is not a number from 0 to 65535.
+    """
+    host = os.environ.get("OTEL_EXPORTER_PROMETHEUS_HOST", "").strip() or DEFAULT_HOST
+    text = os.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT", "").strip() or str(DEFAULT_PORT)
+    if not text.isdecimal() or int(text) > 65_535:
+        raise ValueError(f"OTEL_EXPORTER_PROMETHEUS_PORT={text!r}: expected a port from 0 to 65535")
+    return host, int(text)
+
+
+class Endpoint:
+    """The HTTP server of one relay."""
+
+    def __init__(self, registry: CollectorRegistry, host: str, port: int, run: str = "") -> None:
+        """Serve ``registry`` on ``port``, or on the next free port above it; port 0 takes any.
+
+        A request that names another run than ``run`` (``?run=…``) is refused.
+
+        Raises:
+            OSError: no port of those tried is free, or the host is not an address of this machine.
+        """
+        self._server = _serve(registry, host, port, run)
+        self.host = host if host in WILDCARDS else self._server.host  # of a name, what is listened on
+        self.port = int(self._server.server_port)
+
+    @property
+    def url(self) -> str:
+        """URL to scrape from this host."""
+        host = {"::": "::1"}.get(self.host, "127.0.0.1") if self.host in WILDCARDS else self.host
+        return f"http://{address_of(host, self.port)}/metrics"
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.stop()
+
+
+def _serve(registry: CollectorRegistry, host: str, port: int, run: str) -> ScrapeServer:
+    last_error: OSError | None = None
+    for candidate in range(port, min(port + PORTS_TRIED, 65_536)) if port else (0,):
+        try:
+            return ScrapeServer(registry, host, candidate, run)
+        except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                expected = (
+                    f"no address of this machine ({error.strerror}); 127.0.0.1 is this machine alone, 0.0.0.0 all"
+                )
+                raise OSError(f"OTEL_EXPORTER_PROMETHEUS_HOST={host}: {expected}") from error
+            last_error = error
+    raise OSError(
+        f"no free port for the Prometheus endpoint on {host} from {port} on ({last_error}); "
+        "set OTEL_EXPORTER_PROMETHEUS_PORT (0 takes any)"
+    )

@@ -1,0 +1,1 @@
+"""Staging of logs for DuckDB: rows from lines, Parquet parts, worker processes."""

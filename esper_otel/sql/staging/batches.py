@@ -1,0 +1,83 @@
+"""The lines of one run in batches, each event once and with its arm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from esper_otel.esper_lite.dialect.arms import Arms
+from esper_otel.log.duplicates import Duplicates
+from esper_otel.log.envelope import BadLine, Record
+from esper_otel.log.reader import LogReader
+from esper_otel.sql.runs import Run
+from esper_otel.sql.staging.facts import Observed
+from esper_otel.sql.staging.parts import Manifest
+from esper_otel.sql.staging.rows import Batch, line_types
+
+BATCH_LINES: Final = 2000
+_INT64: Final = 2**63
+
+
+class Batches:
+    """Reads on behind what a manifest says was read.
+
+    Attributes:
+        observed: what was found in them.
+        lines: lines read so far.
+        longest: bytes of the longest payload among them.
+    """
+
+    def __init__(self, run: Run, manifest: Manifest, wanted: frozenset[str]) -> None:
+        """Make batches of ``run`` for the tables ``wanted``."""
+        self._run = run
+        self._wanted = wanted
+        self._duplicates = Duplicates(manifest.duplicates)
+        self._arms = Arms(manifest.arms)
+        self._line_types = line_types(wanted)
+        self.observed = Observed(manifest.lost)
+        self.lines = 0
+        self.longest = 0
+
+    def note_in(self, manifest: Manifest) -> None:
+        """Keep in ``manifest`` what is to be known for going on."""
+        manifest.duplicates = self._duplicates.state
+        manifest.arms = self._arms.state
+        manifest.lost = dict(self.observed.lost)
+
+    def read(self, reader: LogReader, max_batches: int | None = None) -> Iterator[Batch]:
+        """The batches that are there now."""
+        count = 0
+        while (max_batches is None or count < max_batches) and (items := reader.read(BATCH_LINES)):
+            count += 1
+            self.lines += len(items)
+            yield self._batch(items)
+
+    def _batch(self, items: list[Record | BadLine]) -> Batch:
+        batch = Batch(self._run.run_ids, self._run.run_dirs, [], [], [], self._wanted)
+        for item in items:
+            self.observed.add(item)
+            if isinstance(item, BadLine):
+                batch.bad.append(item)
+                continue
+            record = _within_64_bit(item)
+            if self._duplicates.is_repeated(item):
+                batch.repeated.append(record)
+                continue
+            record = self._arms.attributed(record)
+            if self._line_types is None or item.event_type in self._line_types:
+                batch.records.append(record)
+                self.longest = max(self.longest, len(item.data))
+        return batch
+
+
+def _within_64_bit(record: Record) -> Record:
+    """``record`` without envelope numbers that no column holds."""
+    if all(-_INT64 <= (number or 0) < _INT64 for number in (record.epoch, record.seq, record.rank)):
+        return record
+    fits = {
+        name: number if number is None or -_INT64 <= number < _INT64 else None
+        for name, number in (("epoch", record.epoch), ("seq", record.seq))
+    }
+    return msgspec.structs.replace(record, rank=record.rank if -_INT64 <= record.rank < _INT64 else 0, **fits)

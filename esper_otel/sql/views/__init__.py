@@ -1,0 +1,1 @@
+"""Definitions of the SQL views: columns, types, names, calibration."""

@@ -1,0 +1,1 @@
+"""Text that leaves the process: secrets removed, control characters escaped."""

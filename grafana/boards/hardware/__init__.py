@@ -1,0 +1,1 @@
+"""Infrastructure: health of the GPUs, device time and software, details."""

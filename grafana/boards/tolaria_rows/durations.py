@@ -1,0 +1,81 @@
+"""Tolaria: training time by phase."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.layout.board import Row
+from grafana.panels.kinds import quantiles_panel, timeseries_panel
+from grafana.queries.promql import last, mean, quantile, rate
+
+_NO_TIMES: Final = "the log has no such times, or the phases are not timed, as without diagnostics"
+
+TIME: Final = Row(
+    "Where does the time go?",
+    (
+        timeseries_panel(
+            "throughput",
+            "Throughput",
+            "Steady. A slow fall is a leak, a sudden one a stall.",
+            ("epochs", rate("tolaria.epochs")),
+            ("steps", last("tolaria.steps_rate", agg="sum")),
+            unit="cps",
+            empty="the log has no epochs and no throughput",
+        ),
+        timeseries_panel(
+            "phases",
+            "Time of a round's phases, mean",
+            "Training takes most of it, the update and the counterfactuals little.",
+            mean("tolaria.phase.duration", "phase"),
+            stacked=True,
+            empty=_NO_TIMES,
+        ),
+        timeseries_panel(
+            "cpu_share",
+            "Share of Python by phase",
+            "Under 100 % in the phases that compute: near it, the phase waits for the interpreter.",
+            last("tolaria.phase.cpu_fraction", "phase"),
+            empty=_NO_TIMES,
+        ),
+        timeseries_panel(
+            "cpu_time",
+            "Processor time by phase",
+            "The phases share one thread: together they stay below one second a second.",
+            rate("tolaria.phase.cpu_time", "phase"),
+            stacked=True,
+            empty=_NO_TIMES,
+        ),
+        timeseries_panel(
+            "passes",
+            "Time of an epoch's parts, mean",
+            "Forward and backward take most of it, the transfer of data next to nothing.",
+            ("data transfer", mean("tolaria.data_transfer.duration")),
+            ("forward", mean("tolaria.forward.duration")),
+            ("backward", mean("tolaria.backward.duration")),
+            ("optimizer step", mean("tolaria.optimizer_step.duration")),
+            stacked=True,
+            empty=_NO_TIMES,
+        ),
+        quantiles_panel(
+            "durations",
+            "Epochs and rounds",
+            "Flat; the slowest epochs take little longer than the median.",
+            ("epoch p50", quantile(0.5, "tolaria.epoch.duration")),
+            ("epoch p99", quantile(0.99, "tolaria.epoch.duration")),
+            ("round p50", quantile(0.5, "tolaria.batch.duration")),
+            empty=_NO_TIMES,
+        ),
+        timeseries_panel(
+            "waiting",
+            "Waiting for data",
+            "Next to nothing: an accelerator that waits for its input is idle.",
+            ("share of the update", last("tamiyo.dataloader_wait_fraction")),
+            ("wait in a step", last("tolaria.dataloader_wait.mean_duration")),
+            ("step", last("tolaria.step.mean_duration")),
+            second={"share of the update": "percentunit"},
+            unit="s",
+            limits=None,
+            empty="the trainer reports no waiting",
+        ),
+    ),
+)

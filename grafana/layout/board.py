@@ -1,0 +1,171 @@
+"""A dashboard: rows of panels with a question above each, laid out on Grafana's grid of 24 columns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import msgspec
+from grafana_foundation_sdk.builders import dashboard as sdk
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as models
+
+from esper_otel.alerts.alert import Alert
+from grafana.layout.annotations import annotation_queries
+from grafana.layout.variables import comparison_variables, event_log_variables, runs_variable, variables
+from grafana.lint import everything_on
+from grafana.panels.panel import Panel, describe, panel_id
+from grafana.queries.facts import alerts_on, asked_by
+from grafana.queries.promql import Prom
+
+SCHEMA: Final = 42
+COLUMNS: Final = 24
+TAG: Final = "esper"
+REFRESH: Final = "15s"
+VERSION: Final = "12.3.0"
+"""Grafana whose options these are."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """Panels under a question; a closed row runs no queries until it is opened."""
+
+    question: str
+    panels: tuple[Panel, ...]
+    is_open: bool = True
+
+
+OF_LOGS_AND_TRACES: Final = "What do log events and traces say? (needs Loki and Tempo)"
+"""Row of the panels that do not ask Prometheus; closed, so that nothing asks for them where they are not."""
+
+
+class Board(msgspec.Struct, frozen=True, kw_only=True):
+    """One dashboard.
+
+    Attributes:
+        domain: its domain; its uid is ``esper-<domain>``, which alerts of the domain link to.
+        title: name.
+        description: the questions that it answers.
+        rows: its panels.
+        has_event_log: whether it has the variables of the event log.
+        compares: whether it has a variable for several runs.
+    """
+
+    domain: str
+    title: str
+    description: str
+    rows: tuple[Row, ...]
+    has_event_log: bool = False
+    compares: bool = False
+
+    @property
+    def uid(self) -> str:
+        """Identity in Grafana."""
+        return f"esper-{self.domain}"
+
+    @property
+    def panels(self) -> tuple[Panel, ...]:
+        """All its panels, in order."""
+        return tuple(panel for row in self.rows for panel in row.panels)
+
+    def panel(self, key: str) -> Panel:
+        """The panel called ``key``.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for panel in self.panels:
+            if panel.key == key:
+                return panel
+        raise KeyError(f"dashboard {self.uid} has no panel {key!r}")
+
+    def alerts(self, panel: Panel) -> tuple[Alert, ...]:
+        """Alerts that link to this dashboard and query the panel's signals."""
+        asked = (query.what.text for query in panel.queries if isinstance(query.what, Prom))
+        return alerts_on(frozenset().union(panel.signals, *map(asked_by, asked)), self.domain)
+
+
+def build(board: Board, runbook_url: str) -> dict[str, Any]:
+    """The dashboard as Grafana's JSON."""
+    built = (
+        sdk.Dashboard(board.title)
+        .uid(board.uid)
+        .description(board.description)
+        .tags([TAG])
+        .readonly()
+        .time("now-1h", "now")
+        .refresh(REFRESH)
+        .timezone("browser")
+        .tooltip(models.DashboardCursorSync.CROSSHAIR)
+        .variables(_variables(board))
+        .annotations(annotation_queries())
+        .links([_others()])
+    )
+    top = 0
+    for row in _rows(board):
+        header = _row(board, row, top)
+        top += 1
+        if row.is_open:
+            built.with_row(header)
+            top = _place(built, board, row, top, runbook_url)
+        else:
+            _place(header.collapsed(True), board, row, top, runbook_url)
+            built.with_row(header)
+    found: dict[str, Any] = json.loads(json.dumps(built.build(), cls=JSONEncoder))
+    found["schemaVersion"] = SCHEMA
+    for panel in everything_on(found):
+        if panel["type"] == "xychart":
+            # Without a version Grafana takes the options for those of an old one.
+            panel["pluginVersion"] = VERSION
+    for link in found["links"]:
+        # The SDK's only placement is a menu that has to be opened first.
+        del link["placement"]
+    return found
+
+
+def _rows(board: Board) -> list[Row]:
+    """The rows, with all that needs Loki or Tempo in one of its own at the end."""
+    apart = tuple(panel for panel in board.panels if not _asks_prometheus(panel))
+    kept = [msgspec.structs.replace(row, panels=tuple(filter(_asks_prometheus, row.panels))) for row in board.rows]
+    last = [Row(OF_LOGS_AND_TRACES, apart, is_open=False)] if apart else []
+    return [*(row for row in kept if row.panels), *last]
+
+
+def _asks_prometheus(panel: Panel) -> bool:
+    return any(isinstance(query.what, Prom) for query in panel.queries)
+
+
+def _variables(board: Board) -> list[Any]:
+    added = [
+        *(event_log_variables() if board.has_event_log else []),
+        *([runs_variable(), *comparison_variables()] if board.compares else []),
+    ]
+    return [*variables(_queries(board)), *added]
+
+
+def _queries(board: Board) -> str:
+    return "\n".join(query.what.text for panel in board.panels for query in panel.queries)
+
+
+def _row(board: Board, row: Row, top: int) -> Any:
+    place = models.GridPos(x=0, y=top, w=COLUMNS, h=1)
+    return sdk.Row(row.question).id(panel_id(board.uid, f"row {row.question}")).grid_pos(place)
+
+
+def _place(holder: Any, board: Board, row: Row, top: int, runbook_url: str) -> int:
+    """Put the panels of a row into ``holder``, left to right, line by line, and return the next free line."""
+    left, line_height = 0, 0
+    for panel in row.panels:
+        if left + panel.width > COLUMNS:
+            left, top, line_height = 0, top + line_height, 0
+        place = models.GridPos(x=left, y=top, w=panel.width, h=panel.height)
+        alerts = tuple(alert.name for alert in board.alerts(panel))
+        finished = panel.builder.title(panel.title).description(describe(panel, alerts, runbook_url))
+        holder.with_panel(finished.id(panel_id(board.uid, panel.key)).grid_pos(place))
+        left, line_height = left + panel.width, max(line_height, panel.height)
+    return top + line_height
+
+
+def _others() -> Any:
+    """Links to the other dashboards, which keep time, run and environment."""
+    link = sdk.DashboardLink("Dashboards").type(models.DashboardLinkType.DASHBOARDS).tags([TAG])
+    return link.as_dropdown(True).include_vars(True).keep_time(True).target_blank(False)

@@ -1,0 +1,1 @@
+"""Panels of every kind, without their place on a dashboard."""

@@ -1,0 +1,1 @@
+"""Queries from the registry: Prometheus, Loki and Tempo."""

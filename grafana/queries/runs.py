@@ -1,0 +1,140 @@
+"""Facts of whole runs for tables with a row for each: by job and instance, of every run that Prometheus still has."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from esper_otel.alerts.promql import RUN, aggregated, metric
+from esper_otel.signals.names import prometheus_label
+from esper_otel.signals.own import CONFIGURED
+from grafana.queries import truth
+from grafana.queries.facts import unit_of
+from grafana.queries.promql import Prom, raw, state
+
+EVERY: Final = {"job": "~$job", "instance": "~.+"}
+CHOSEN: Final = {"job": "~$job", "instance": "~$runs"}
+"""Runs that the variable of the comparison names."""
+
+AFTER_S: Final = 120
+"""How long after the last event the time of a run ends: by then a killed one counts as vanished."""
+
+NEWEST: Final = 12
+"""Runs that the comparison offers; all of them are drawn until some are chosen."""
+
+POINT: Final = "point"
+"""Variable with the number of rounds that a point of a spread holds."""
+
+REVISION: Final = prometheus_label("vcs.ref.head.revision")
+_EVENT: Final = "esper.relay.last_record.timestamp"
+
+
+def began(which: dict[str, str]) -> str:
+    """Unix time of the first event that was scraped, which is seconds after the first event."""
+    return aggregated("min", truth.whole_run("min_over_time", metric(_EVENT, **which)), RUN)
+
+
+def ended(which: dict[str, str]) -> str:
+    """Unix time of the last event."""
+    return aggregated("max", truth.whole_run("last_over_time", metric(_EVENT, **which)), RUN)
+
+
+def newest_first(which: dict[str, str], count: int = 0) -> str:
+    """Names of runs as the query of a variable, the one that began last first."""
+    found = f"topk({count}, {began(which)})" if count else began(which)
+    return f"query_result(sort_desc({found}))"
+
+
+def start(which: dict[str, str]) -> Prom:
+    """Start, Unix ms."""
+    return raw(f"floor(1000 * {began(which)})", labels=RUN, unit="dateTimeAsIso", signals=(_EVENT,))
+
+
+def duration(which: dict[str, str]) -> Prom:
+    """Time from the first to the last event."""
+    return raw(f"{ended(which)} - {began(which)}", labels=RUN, unit="s", signals=(_EVENT,))
+
+
+def until(which: dict[str, str]) -> Prom:
+    """End of the time that shows the run, Unix ms; 0 while it lives."""
+    end = f"floor(1000 * ({ended(which)} + {AFTER_S}))"
+    return raw(f"{end} * (1 - {lives(which).text})", labels=RUN, unit="none", signals=(_EVENT,))
+
+
+def lives(which: dict[str, str]) -> Prom:
+    """1 while the run is running or stalled, else 0."""
+    now = f"({state(**which).text})"
+    return raw(f"({now} > bool 0) * ({now} < bool 3)", labels=RUN, unit="none", signals=("esper.run.status",))
+
+
+def final(name: str, which: dict[str, str], agg: str = "avg", *by: str) -> Prom:
+    """Value of a signal: now, or the last one of a run that is over."""
+    labels = (*RUN, *by)
+    return raw(
+        aggregated(agg, truth.value(metric(name, **which)), labels), labels=labels, unit=unit_of(name), signals=(name,)
+    )
+
+
+def best(name: str, which: dict[str, str], *by: str) -> Prom:
+    """Largest value of a signal in the whole run."""
+    labels = (*RUN, *by)
+    largest = truth.whole_run("max_over_time", metric(name, **which))
+    return raw(aggregated("max", largest, labels), labels=labels, unit=unit_of(name), signals=(name,))
+
+
+def lowest_entropy(which: dict[str, str], *by: str) -> Prom:
+    """Entropy of the head that has least, of its maximum in the steps with a choice."""
+    return msgspec.structs.replace(final("tamiyo.head_entropy", which, "min", *by), unit="percentunit")
+
+
+def smoothed(name: str, which: dict[str, str], *by: str) -> Prom:
+    """Value of a signal at every step, smoothed."""
+    labels = (*RUN, *by)
+    text = aggregated("avg", truth.smoothed(metric(name, **which)), labels)
+    return raw(text, labels=labels, unit=unit_of(name), signals=(name,))
+
+
+def in_steps(rounds: Prom) -> Prom:
+    """Rounds, several to a point: two runs are seldom scraped in the same one."""
+    return msgspec.structs.replace(rounds, text=f"floor({rounds.text} / ${POINT}) * ${POINT}")
+
+
+def with_configuration(expression: Prom, which: dict[str, str], label: str) -> Prom:
+    """``expression`` with what the run began with, apart from its random seed, as one ``label``."""
+    said = ", ".join(f'"{name}"' for name in CONFIGURED if name != "seed")
+    info = truth.value(metric("esper.run.info", **which))
+    known = f'max by (job, instance, group_id, {label}) (label_join({info}, "{label}", " · ", {said}))'
+    text = f"{expression.text} * on (job, instance, group_id) group_left ({label}) {known}"
+    signals = (*expression.signals, "esper.run.info")
+    return raw(text, labels=(*expression.labels, label), unit=expression.unit, signals=signals)
+
+
+def began_with(which: dict[str, str]) -> Prom:
+    """1, labelled with what the run began with: of an A/B run, with what one of its arms did."""
+    info = aggregated("max", truth.value(metric("esper.run.info", **which)), (*RUN, *CONFIGURED))
+    return raw(_one(info), labels=(*RUN, *CONFIGURED), unit="none", signals=("esper.run.info",))
+
+
+def commit(which: dict[str, str]) -> Prom:
+    """1, labelled with the first eight digits of the commit that is trained."""
+    chosen = ", ".join(f'{label}=~"{value.removeprefix("~")}"' for label, value in which.items())
+    told = truth.value(f'target_info{{{chosen}, {REVISION}!=""}}')
+    short = f'label_replace({told}, "commit", "$1", "{REVISION}", "(.{{8}}).*")'
+    return raw(_one(f"max by (job, instance, commit) ({short})"), labels=(*RUN, "commit"), unit="none")
+
+
+def _one(text: str) -> str:
+    return f"topk by (job, instance) (1, {text})"
+
+
+def firing(which: dict[str, str]) -> Prom:
+    """Number of alerts that fire."""
+    chosen = ", ".join(f'{label}=~"{value.removeprefix("~")}"' for label, value in which.items())
+    return raw(f'count by (job, instance) (ALERTS{{alertstate="firing", {chosen}}})', labels=RUN, unit="none")
+
+
+def behind(expression: Prom) -> Prom:
+    """Difference to the largest result of the same query."""
+    text = f"({expression.text}) - scalar(max({expression.text}))"
+    return raw(text, labels=expression.labels, unit=expression.unit, signals=expression.signals)

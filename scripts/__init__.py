@@ -1,0 +1,1 @@
+"""Programs of this repository: generated files, tables and screenshots."""

@@ -1,0 +1,81 @@
+"""Grafana's own server and front end over a Prometheus of a test, looked at with a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from deploy.stack.layout import Layout
+from deploy.stack.program import Ports, Settings
+from deploy.stack.running import running
+from deploy.stack.stores import PASSWORD_FILE, grafana
+from tests.grafana.drawn import panel
+from tests.prometheus.real_prometheus import Prometheus
+from tests.tools import tool
+
+ALL = {"var-job": "$__all", "var-group_id": "$__all", "var-rank": "$__all", "var-env_id": "$__all"}
+CONTENT = "[data-testid='data-testid panel content']"
+LARGEST_TEXT = """content => {
+    const size = one => parseFloat(getComputedStyle(one).fontSize);
+    const texts = [...content.querySelectorAll('span')].filter(one => one.innerText && !one.querySelector('span'));
+    const text = texts.sort((one, other) => size(other) - size(one))[0];
+    const box = content.querySelector('[style*="background"]');
+    const behind = box ? getComputedStyle(box) : null;
+    return {
+        text: text.innerText,
+        colour: getComputedStyle(text).color,
+        background: behind ? `${behind.backgroundImage} ${behind.backgroundColor}` : '',
+    };
+}"""
+"""The number of a panel as it is drawn: its words, their colour, the colours behind them."""
+
+
+class Grafana(msgspec.Struct):
+    """A running Grafana, a browser that is logged in, and the file with what Grafana says."""
+
+    url: str
+    context: BrowserContext
+    log: Path
+
+    def solo(self, uid: str, title: str, run: str, size: tuple[int, int] = (900, 400)) -> Page:
+        """One panel alone on a page, drawn."""
+        shown = {**ALL, "var-instance": run, "from": "now-1h", "to": "now", "theme": "dark", "timezone": "utc"}
+        page = self.context.new_page()
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.goto(f"{self.url}/d-solo/{uid}?{urlencode({**shown, 'panelId': panel(uid, title)['id']})}")
+        page.wait_for_selector(CONTENT)
+        return page
+
+    def number(self, uid: str, title: str, run: str) -> dict[str, str]:
+        """Text, colour and background of the number on a panel."""
+        page = self.solo(uid, title, run)
+        try:
+            page.wait_for_selector(f"{CONTENT} span")
+            found: dict[str, str] = page.eval_on_selector(CONTENT, LARGEST_TEXT)
+            return found
+        finally:
+            page.close()
+
+
+@contextmanager
+def grafana_on(prometheus: Prometheus, directory: Path) -> Iterator[Grafana]:
+    """Grafana with the repository's dashboards and ``prometheus`` as their data source."""
+    program = tool("grafana")
+    port = urlsplit(prometheus._url).port
+    assert port is not None
+    settings = Settings(telemetry_dir=directory, data_dir=directory / "grafana")
+    ports = {"prometheus": port, "grafana": Ports(standard=False).take(3000)}
+    at = Layout(settings=settings, executables={"grafana": program}, ports=ports)
+    with running([grafana(at)], directory / "logs"), sync_playwright() as playwright:
+        browser: Browser = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 900, "height": 400}, timezone_id="UTC", locale="en-GB")
+        password = at.data(PASSWORD_FILE).read_text(encoding="utf-8").strip()
+        answer = context.request.post(f"{at.url('grafana')}/login", data={"user": "admin", "password": password})
+        assert answer.ok, answer.text()
+        yield Grafana(at.url("grafana"), context, directory / "logs" / "grafana.log")
+        browser.close()
