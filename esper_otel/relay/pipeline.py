@@ -47,7 +47,13 @@ class Account(Protocol):
 
 
 class Exporter(Account, Protocol):
-    """A sender of batches of one signal."""
+    """A sender of batches of one signal.
+
+    Attributes:
+        retry_after_s: time that the receiver asked to be left alone at the last attempt, in s; 0 where it did not.
+    """
+
+    retry_after_s: float
 
     def export(self, batch: Any, timeout_s: float | None = None) -> bool: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102

@@ -71,8 +71,8 @@ def endless(connection: socket.socket, well: threading.Event) -> None:
 
 BEHAVIOURS: Final[dict[str, Behaviour]] = {
     "hanging": hang,
-    "429 with Retry-After": answering("429 Too Many Requests", more="Retry-After: 60\r\n"),
-    "503 with Retry-After": answering("503 Service Unavailable", more="Retry-After: 60\r\n"),
+    "429 with Retry-After": answering("429 Too Many Requests", more="Retry-After: 3\r\n"),
+    "503 with Retry-After": answering("503 Service Unavailable", more="Retry-After: 3\r\n"),
     "401, until somebody corrects the token": answering("401 Unauthorized"),
     "500 with a page": answering("500 Internal Server Error", LOGIN_PAGE, "text/html"),
     "200 with the login page of a network": answering("200 OK", LOGIN_PAGE, "text/html; charset=utf-8"),

@@ -38,14 +38,11 @@ QUICK = {"429 with Retry-After", "200 with the login page of a network", "random
 RELAY_MB = 300.0
 """A relay of a short run has 100 MB."""
 
-HOLDS = (
-    "training is as ever; the scrape goes on; afterwards every event arrives, repeated ones under the same id; said "
-    "once for each signal"
-)
+HOLDS = "training is as ever; the scrape goes on; afterwards every event arrives once; said once for each signal"
 
 
 def export_to(port: int, **more: str) -> dict[str, str]:
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_EXPORTER_OTLP_TIMEOUT": "3", **more}
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_EXPORTER_OTLP_TIMEOUT": "10", **more}
 
 
 def judge(trainer: Trainer, endpoint: BadEndpoint, receiver: OtlpReceiver, weights: Weights, figures: Figures) -> None:
@@ -63,11 +60,7 @@ def judge(trainer: Trainer, endpoint: BadEndpoint, receiver: OtlpReceiver, weigh
     wait_for(lambda: {*ids_in(trainer.run)} == {*delivered(receiver)}, "the delivery of every event")
     figures.add(recovered_s=time.monotonic() - healed)
     wait_for(lambda: is_gone(trainer.run), "the end of the relay")
-    times = delivered(receiver)
-    # What the endpoint took in the moment of its recovery, and did not answer in time, is sent again under the same id.
-    assert {1, 2} >= {*times.values()}, relay_said(trainer.run)
-    if repeated := sum(count - 1 for count in times.values()):
-        figures.counted = {"log events sent a second time, under the same esper.event.id": repeated}
+    assert {1} == {*delivered(receiver).values()}, relay_said(trainer.run)
     waits = Counter(re.findall(r"(\w+) wait for the endpoint", relay_said(trainer.run)))
     assert {1} == {*waits.values()}, relay_said(trainer.run)
     assert "Traceback" not in relay_said(trainer.run)

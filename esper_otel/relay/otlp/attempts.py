@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from opentelemetry.sdk.metrics.export import MetricsData
 
+from esper_otel.relay.otlp.http import NotNow
 from esper_otel.text.redaction import redacted_text
 
 REFUSED_HTTP: Final = frozenset({400, 413, 422})
@@ -46,6 +47,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     reason: str
     refused: bool
+    retry_after_s: float = 0.0
 
 
 class AttemptLog:
@@ -73,6 +75,8 @@ class AttemptLog:
 
     def failure(self) -> Failure:
         """The outcome of the last attempt, given that it failed."""
+        if isinstance(self.error, NotNow):
+            return Failure(str(self.error), refused=False, retry_after_s=self.error.retry_after_s)
         status = next(iter((self.error_attrs or {}).values()), None)
         if isinstance(status, int):
             return Failure(f"HTTP status {status}", status in REFUSED_HTTP)
@@ -95,6 +99,7 @@ class SignalExporter:
         failed: items of attempts that did not succeed; the same item counts once per attempt.
         refused: items that the receiver will never accept (or said it dropped); they are gone.
         last_error: the last failure in words, empty while there was none.
+        retry_after_s: time that the receiver asked to be left alone at the last attempt, in s; 0 where it did not.
         exporter: the official exporter (its metric preferences are read by the metrics pipeline).
     """
 
@@ -106,6 +111,7 @@ class SignalExporter:
         self.failed = 0
         self.refused = 0
         self.last_error = ""
+        self.retry_after_s = 0.0
         self.exporter = exporter
         self._hint = hint
         self._items = 0
@@ -177,6 +183,7 @@ class SignalExporter:
 
     def _deliver(self, batch: Sequence[Any] | MetricsData) -> bool:
         items = self._items = _item_count(batch)
+        self.retry_after_s = 0.0
         if items == 0:
             return True
         failure = self._attempt_once(batch)
@@ -184,6 +191,7 @@ class SignalExporter:
             self.exported += items
             return True
         self.failed += items
+        self.retry_after_s = failure.retry_after_s
         reason = redacted_text(failure.reason)  # libraries put headers and whole addresses into their messages
         self.last_error = f"{self.endpoint}: {reason}{'' if failure.refused else self._hint_for(reason)}"
         if not failure.refused:

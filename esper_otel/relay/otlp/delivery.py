@@ -47,6 +47,9 @@ LONGEST_CALL_S: Final = 15.0
 FIRST_RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 15.0
 
+LONGEST_RETRY_AFTER_S: Final = 300.0
+"""Longest wait that a receiver's ``Retry-After`` is granted: one with a wrong clock may name a date in years."""
+
 
 class Delivery(Following):
     """Follows the log and delivers one signal.
@@ -200,7 +203,7 @@ class Delivery(Following):
             if not said:
                 say(f"{exporter.signal} wait for the endpoint: {exporter.last_error}")
                 said = True
-            self._stop.wait(pause_s)
+            self._stop.wait(max(pause_s, min(exporter.retry_after_s, LONGEST_RETRY_AFTER_S)))
             pause_s = min(2 * pause_s, LONGEST_RETRY_S)
         if said:
             say(f"{exporter.signal} are being delivered again")
