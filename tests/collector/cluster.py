@@ -42,10 +42,13 @@ class Cluster(msgspec.Struct, frozen=True):
     gateways: list[Collector]
     backend: OtlpReceiver
     tls: Path
+    open_clients: ExitStack
 
     def client(self, agent: int, token: str = RELAY_TOKEN) -> Client:
-        """Somebody who sends to an agent."""
-        return Client(self.agents[agent].url("HTTP", "https"), str(self.tls / "ca.crt"), token)
+        """Somebody who sends to an agent; closed with the cluster at the latest."""
+        client = Client(self.agents[agent].url("HTTP", "https"), str(self.tls / "ca.crt"), token)
+        self.open_clients.callback(client.close)
+        return client
 
     def of_gateways(self, name: str, **labels: str) -> float:
         """A value of the gateways' own telemetry, summed."""
@@ -112,7 +115,7 @@ def cluster(
             )
             for n in range(2)
         ]
-        yield Cluster(agents, gateways, backend, tls)
+        yield Cluster(agents, gateways, backend, tls, running.enter_context(ExitStack()))
 
 
 def _agent_overlay(gateway_ports: list[int]) -> dict[str, Any]:
@@ -237,8 +240,6 @@ class Stream:
         """Stop sending, after what is being sent was taken."""
         self._stop.set()
         self._thread.join()
-        for client in self._clients:
-            client.close()
         if self.error is not None:
             raise self.error
 

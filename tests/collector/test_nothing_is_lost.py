@@ -68,7 +68,6 @@ def test_of_a_killed_gateway_only_the_spans_of_open_rounds_are_lost_and_that_man
         for number in rounds:
             client.send("traces", round_spans(number, [], root=True))
         wait_until_done(through)
-        client.close()
         spans, logs, samples = arrived(through.backend)
 
     sent = {f"{kind}{n + more}" for kind in ("early", "root") for n in rounds for more in (0, 100)}
@@ -181,7 +180,6 @@ def test_a_sender_with_a_wrong_token_is_turned_away(tmp_path: Path) -> None:
         for token in ("wrong", "", RELAY_TOKEN):
             client = through.client(0, token)
             statuses.append(client.attempt("logs", log_record(f"said with {token}")))
-            client.close()
         wait_for(lambda: arrived(through.backend)[1], "the log record")
         logs = arrived(through.backend)[1]
 
@@ -196,7 +194,6 @@ def test_an_agent_with_a_wrong_token_is_turned_away_and_what_that_loses_is_count
         client.send("traces", round_spans(1, ["child"], root=True))
         client.send("logs", log_record("log"))
         client.send("metrics", metric_sample(1))
-        client.close()
         failed = {f"otelcol_exporter_send_failed_{kind}" for kind in KINDS}
         wait_for(lambda: failed <= watched_names(agent.telemetry()), "the count of what was lost")
         after = agent.telemetry()
@@ -219,7 +216,6 @@ def test_a_collector_without_memory_refuses_and_says_so(tmp_path: Path) -> None:
             client.attempt("logs", log_record("log")),
             client.attempt("metrics", metric_sample(1)),
         ]
-        client.close()
         after = agent.telemetry()
 
     assert [503, 503, 503] == statuses
@@ -235,7 +231,6 @@ def test_a_round_for_which_there_is_no_room_is_counted_and_paged(tmp_path: Path)
             client.send("traces", round_spans(number, [f"early{number}"], root=False))
         name = "otelcol_processor_tail_sampling_sampling_trace_dropped_too_early"
         wait_for(lambda: through.gateways[0].telemetry().total(name), "a dropped round")
-        client.close()
         after = through.gateways[0].telemetry()
 
     assert name in watched_names(after)

@@ -26,7 +26,6 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         wait_for(lambda: "late5" in arrived(through.backend)[0], "the last span")
         wait_for(lambda: through.of_gateways(OPEN_ROUNDS) == 0, "the last decision")
         wait_for(lambda: "early4" in arrived(through.backend)[0], "the round without a root")
-        client.close()
         yield through
 
 
@@ -86,7 +85,6 @@ def test_the_share_of_healthy_rounds_that_is_asked_for_is_kept(tmp_path: Path) -
             lambda: through.of_gateways("otelcol_processor_tail_sampling_global_count_traces_sampled") == 200, "all"
         )
         wait_for(lambda: through.of_gateways(OPEN_ROUNDS) == 0, "the last decision")
-        client.close()
         kept = through.of_gateways("otelcol_processor_tail_sampling_global_count_traces_sampled", sampled="true")
 
     assert 60 < kept < 140

@@ -44,7 +44,7 @@ def test_a_run_that_is_renamed_is_dead_when_its_trainer_dies(tmp_path: Path) -> 
         old.rename(new)
         trainer.kill()
         wait_for(lambda: seen(url) == (10, "died"), "the death")
-    wait_for(lambda: manifest(new)["status"] == "died", "the status")
+        wait_for(lambda: manifest(new)["status"] == "died", "the status")
 
 
 def test_a_run_that_is_renamed_again_and_again_is_followed_and_no_name_is_left_behind(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from tests.waiting import PATIENCE_S
 
 
 def listed(directory: Path) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = json.loads((directory / "prometheus_targets.json").read_text())
+    path = directory / "prometheus_targets.json"
+    entries: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     return entries
 
 
@@ -157,7 +158,7 @@ def test_a_relay_that_listens_on_a_name_is_listed_where_it_listens(tmp_path: Pat
 
 def test_a_relay_is_found_again_after_a_cleaner_and_after_another_relay_of_its_run(tmp_path: Path) -> None:
     def urls() -> tuple[str, str]:
-        (address,) = listed(tmp_path)[0]["targets"]
+        address = next((one["targets"][0] for one in listed(tmp_path)), "")
         return address, json.loads((tmp_path / "run" / "run.json").read_text())["relay"]["prometheus_url"]
 
     with training(tmp_path, "--rounds", "2") as trainer:
@@ -167,11 +168,11 @@ def test_a_relay_is_found_again_after_a_cleaner_and_after_another_relay_of_its_r
         wait_for(lambda: instances(tmp_path) == ["run"], "the listing")
         found = urls()
         (tmp_path / "prometheus_targets.json").unlink()
-        wait_for(lambda: (tmp_path / "prometheus_targets.json").exists() and urls() == found, "the listing again")
+        wait_for(lambda: urls() == found, "the listing again")
         with relay(tmp_path / "run", "--linger", "600", "--state-dir", str(tmp_path / "state")) as second:
             announced_url(tmp_path / "run", second.pid)
-            wait_for(lambda: urls()[0] != found[0], "the second relay's entry")
-        wait_for(lambda: listed(tmp_path) and urls() == found, "the first relay's entries")
+            wait_for(lambda: urls()[0] not in ("", found[0]), "the second relay's entry")
+        wait_for(lambda: urls() == found, "the first relay's entries")
         first.terminate()
 
 
