@@ -29,7 +29,8 @@ from esper_otel.events.run import RunEnded
 from esper_otel.log.encode import Envelope, LineEncoder
 from esper_otel.log.queued import Queued
 from esper_otel.runtime.clock import RunClock
-from esper_otel.runtime.run import Outcome, Telemetry
+from esper_otel.runtime.exits import Outcome
+from esper_otel.runtime.run import Telemetry
 from esper_otel.runtime.settings import Settings, gather
 from esper_otel.runtime.telemetry import Process
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from esper_otel.alerts.alert import Alert, on_count, text
-from esper_otel.alerts.promql import ARM, limit, metric, series, share, threshold
+from esper_otel.alerts.promql import ARM, RUN, limit, metric, series, share, threshold, while_running
 
 _MODEL: Final = (*ARM, "model")
 _UPDATES: Final = metric("tolaria.updates")
@@ -12,6 +12,14 @@ _LARGEST: Final = text("""
     SELECT timestamp, model, optimizer, "update", loss, pre_clip_grad_norm, grad_norm_excess
     FROM tolaria_training_update ORDER BY grad_norm_excess DESC NULLS LAST LIMIT 20
 """)
+
+_BY: Final = ", ".join(RUN)
+_SINCE: Final = f"(time() - max by ({_BY}) ({metric('tolaria.last_update.timestamp')}))"
+_STEP: Final = f"max by ({_BY}) ({metric('tolaria.step.mean_duration')})"
+_RUNNING: Final = series("esper.run.status", esper_run_state="running")
+_BY_ARM: Final = ", ".join(ARM)
+_WAIT: Final = f"avg by ({_BY_ARM}) (avg_over_time({metric('tolaria.dataloader_wait.mean_duration')}[15m]))"
+_EACH: Final = f"avg by ({_BY_ARM}) (avg_over_time({metric('tolaria.step.mean_duration')}[15m]))"
 
 ALERTS: Final = (
     on_count(
@@ -93,5 +101,79 @@ ALERTS: Final = (
             Stop the run: the weights are damaged. Resume from the last checkpoint before the first such update, and
             skip updates whose norm is not finite.
         """),
+    ),
+    Alert(
+        name="TolariaLoopInputBound",
+        domain="tolaria",
+        severity="warning",
+        concern="throughput",
+        expr=f"{_WAIT}\n  / {_EACH} > 0.5",
+        hold="10m",
+        summary="The loop of {{ $labels.instance }} waits for data {{ $value | humanizePercentage }} of the time",
+        reason=text("""
+            Above a half the accelerator is idle for longer than it computes. Both times are means over all steps of a
+            report, so that many short waits count like a long one; the mean is over the ranks.
+        """),
+        meaning="The thread that trains asks its data loaders faster than they give batches.",
+        look=(
+            metric("tolaria.dataloader_wait.mean_duration"),
+            f"sum by (phase) (rate({metric('tolaria.step_phase.duration', 'sum')}[5m]))",
+            metric("tolaria.samples"),
+        ),
+        sql=text("""
+            SELECT timestamp, rank, dataloader_wait_ms, step_time_ms FROM tolaria_throughput
+            WHERE dataloader_wait_ms > 0.5 * step_time_ms ORDER BY timestamp DESC LIMIT 20
+        """),
+        act=text("""
+            Give the DataLoader more workers (`num_workers`), `persistent_workers=True` and `pin_memory=True`; move
+            decoding and augmentation out of the loop; check disk and network of the data.
+        """),
+        fires={
+            series("tolaria.dataloader_wait.mean_duration"): "0.02x40 0.08x300",
+            series("tolaria.step.mean_duration"): "0.1x340",
+        },
+        quiet={
+            series("tolaria.dataloader_wait.mean_duration"): "0.02x100 0.09x10 0.02x300",
+            series("tolaria.step.mean_duration"): "0.1x410",
+        },
+    ),
+    Alert(
+        name="TolariaUpdatesStalled",
+        domain="tolaria",
+        severity="warning",
+        concern="progress",
+        by=RUN,
+        expr=while_running(f"({_SINCE} > 1800\n  unless on ({_BY}) ({_SINCE} < 20 * {_STEP}))"),
+        hold="1m",
+        summary="The last optimizer step of {{ $labels.instance }} was {{ $value | humanizeDuration }} ago",
+        reason=text("""
+            Steps take milliseconds to minutes. Half an hour that is also twenty of the loop's own steps is no slow
+            step, while evaluations and checkpoints of most programs take less.
+        """),
+        meaning="The process lives and reports, but its optimizers do not step any more.",
+        look=(
+            metric("tolaria.last_update.timestamp"),
+            f"sum by (phase) (rate({metric('tolaria.step_phase.duration', 'sum')}[5m]))",
+            metric("hw.gpu.utilization"),
+        ),
+        sql=text("""
+            SELECT event_type, max(timestamp) AS newest, count(*) AS times FROM raw_events GROUP BY event_type ORDER BY
+            newest DESC LIMIT 20
+        """),
+        act=text("""
+            Run `py-spy dump --pid PID` (the pid is in run.json). A long evaluation needs no action; a data loader that
+            waits, a collective that hangs or a loop that skips each step does.
+        """),
+        is_symptom=True,
+        fires={
+            _RUNNING: "1x400",
+            series("tolaria.last_update.timestamp", model="Net", optimizer="Adam"): "0+15x40 600x360",
+            series("tolaria.step.mean_duration"): "0.1x400",
+        },
+        quiet={
+            _RUNNING: "1x400",
+            series("tolaria.last_update.timestamp", model="Net", optimizer="Adam"): "0+15x40 600x360",
+            series("tolaria.step.mean_duration"): "300x400",
+        },
     ),
 )

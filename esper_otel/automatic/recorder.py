@@ -17,6 +17,7 @@ from esper_otel.automatic.imports import when_imported
 from esper_otel.automatic.loaders import Loaders
 from esper_otel.automatic.naming import Naming
 from esper_otel.automatic.phases import BACKWARD, BEFORE_BACKWARD, OPTIMIZER_STEP, Phases
+from esper_otel.automatic.threads import TrainingThread
 from esper_otel.events import Event, Throughput, TrainingUpdate
 from esper_otel.log.posix import in_forked_children
 from esper_otel.runtime.endings import before_end
@@ -47,6 +48,7 @@ class Recorder(Watcher):
         self._checkpoints = Checkpoints()
         self._loaders = Loaders(self._data_wait_began, self._data_wait_ended)
         self._patches = Patches()
+        self._thread = TrainingThread()
         self._reporter: Reporter | None = None
         self._phases: Phases | None = None
         self._take_back: Callable[[], None] = lambda: None
@@ -65,6 +67,7 @@ class Recorder(Watcher):
             register_optimizer_step_post_hook(self._after_step),
         ]
         self._checkpoints.patch(self._patches, self._tick)
+        self._thread.start()
         when_imported("torch.utils.data.dataloader", functools.partial(self._loaders.patch, self._patches))
         self._take_back = before_end(self._hand_over)
         in_forked_children(self._in_child)
@@ -80,6 +83,7 @@ class Recorder(Watcher):
         for hook in hooks:
             hook.remove()
         self._patches.undo()
+        self._thread.stop()
 
     # The funnel
 
@@ -127,6 +131,7 @@ class Recorder(Watcher):
             if self._phases is not None:
                 self._phases.enter(BEFORE_BACKWARD)
             self._steps += 1
+            self._thread.updated()
             self._naming.step = self._steps + 1
             if not self._is_recording:
                 self._open()
@@ -157,6 +162,7 @@ class Recorder(Watcher):
 
     def _hand_over(self) -> None:
         if self._is_recording and self._is_on and os.getpid() == self._process:
+            self._thread.tell()
             self._report(AT_THE_END_S)
 
     def _report(self, wait_s: float = 0.0) -> None:

@@ -15,6 +15,7 @@ from esper_otel.events.declare import (
     maximum,
     nonfinite,
     note,
+    timestamp,
     violations,
 )
 from esper_otel.events.types import Real, Text, Whole
@@ -33,7 +34,10 @@ EXCESS_THRESHOLD = Threshold(
     domain=Domain.TOLARIA,
     severity=Severity.DEBUG,
     attributes=("model", "optimizer"),
-    metrics=(counter("tolaria.updates", unit="{update}", description="Optimiser steps of a training loop."),),
+    metrics=(
+        counter("tolaria.updates", unit="{update}", description="Optimiser steps of a training loop."),
+        timestamp("tolaria.last_update.timestamp", description="Unix time of the last optimiser step of a loop."),
+    ),
 )
 class TrainingUpdate(Event, frozen=True, kw_only=True):
     """One step of one optimiser, as the sensors saw it; sent a moment later, with the time of the step."""

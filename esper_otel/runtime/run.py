@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -17,8 +17,9 @@ from esper_otel.log.locks.lock import LockHeldError
 from esper_otel.log.queued import LegacyLines
 from esper_otel.log.writer import Writer
 from esper_otel.log.writing.losses import LossReason
-from esper_otel.runtime import children
+from esper_otel.runtime import children, exits
 from esper_otel.runtime.clock import RunClock
+from esper_otel.runtime.exits import Outcome
 from esper_otel.runtime.identity import PARENT_RUN
 from esper_otel.runtime.launch import RelayProcess, start_relay
 from esper_otel.runtime.relay_environment import checked_environment
@@ -26,8 +27,6 @@ from esper_otel.runtime.run_files import RunFiles
 from esper_otel.runtime.settings import Settings, Stability
 from esper_otel.runtime.watch import RelayWatch, hurry_earlier, relay_entry
 from esper_otel.text.extras import first_missing, missing
-
-Outcome = Literal["finished", "failed", "interrupted", "died"]
 
 _POLL_S = 0.05
 
@@ -116,8 +115,8 @@ class Telemetry(RunClock):
         return {"emitted": self._writer.emitted_events, "written": self._writer.written_events, **lost}
 
     def note_failure(self, outcome: Outcome, detail: str) -> None:
-        """Remember the exception that is about to end the process, for :meth:`close` at its exit."""
-        self._failure = (outcome, detail)
+        """Remember the exception that is about to end the process, for :meth:`close` at its exit; the first counts."""
+        self._failure = self._failure or (outcome, detail)
 
     def close(
         self,
@@ -150,8 +149,8 @@ class Telemetry(RunClock):
         """Close a run that was never closed, with the known cause of its end."""
         failure = self._end or self._failure
         error = sys.exc_info()[1]  # where multiprocessing ends a worker
-        if failure is None and error is not None and not isinstance(error, SystemExit):
-            failure = failure_of(error)
+        if failure is None and error is not None:
+            failure = exits.failure_of(error)
         if failure is None and self.ends_with_process:
             self.close("finished", None, timeout_s=2.0)
             return
@@ -272,12 +271,6 @@ class Telemetry(RunClock):
         """Return True if the relay ``pid`` delivered everything; None while it is delivering."""
         delivered = relay_entry(self.run_dir, pid).get("delivered")
         return delivered if isinstance(delivered, bool) else None
-
-
-def failure_of(error: BaseException) -> tuple[Outcome, str]:
-    """Outcome and text of a run that ``error`` ends."""
-    outcome: Outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-    return outcome, f"{type(error).__name__}: {error}"[:500]
 
 
 def _legacy_lines(stability: Stability) -> LegacyLines | None:

@@ -5,9 +5,9 @@ the loss is reported (:mod:`esper_otel.runtime.children`). No OpenTelemetry work
 process that :func:`configure` starts and supervises, reads the log.
 
 :func:`shutdown` records how a run ended. Without it, the outcome is inferred where possible: an uncaught exception is
-``failed`` (``interrupted`` for KeyboardInterrupt), any other regular exit (SystemExit, the end of the script) is
-``interrupted``, both when the interpreter, or the worker of multiprocessing, ends. A killed process records
-nothing; its relay notices. No signal handler is installed.
+``failed`` (``interrupted`` for KeyboardInterrupt), as is ``sys.exit()`` with a status other than 0; any other regular
+exit (the end of the script) is ``interrupted``, both when the interpreter, or the worker of multiprocessing, ends. A
+killed process records nothing; its relay notices. No signal handler is installed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from types import TracebackType
 from esper_otel.events.declare import Event, Severity
 from esper_otel.log import posix
 from esper_otel.log.locks.lock import LockHeldError
-from esper_otel.runtime import children, endings
+from esper_otel.runtime import children, endings, exits
 from esper_otel.runtime.arguments import checked_seconds, checked_switch, checked_whole
-from esper_otel.runtime.run import LogOptions, Outcome, Telemetry, failure_of
+from esper_otel.runtime.exits import Outcome
+from esper_otel.runtime.run import LogOptions, Telemetry
 from esper_otel.runtime.settings import Settings, gather
 from esper_otel.runtime.watch import forget_earlier
 
@@ -185,11 +186,12 @@ def _hook_exceptions() -> None:
     if Process.is_hooked:
         return
     Process.is_hooked = True
+    exits.watch_main()
     previous = sys.excepthook
 
     def note_and_pass_on(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(Process.active, Telemetry):
-            Process.active.note_failure(*failure_of(error))
+        if isinstance(Process.active, Telemetry) and (failure := exits.failure_of(error)) is not None:
+            Process.active.note_failure(*failure)
         previous(kind, error, trace)
 
     sys.excepthook = note_and_pass_on
@@ -209,10 +211,13 @@ def _close_at_exit() -> None:
     telemetry = Process.last if Process.active is None else Process.active
     Process.active = None
     if isinstance(telemetry, Telemetry):
+        if (failure := exits.failure()) is not None:
+            telemetry.note_failure(*failure)
         telemetry.close_at_exit()
 
 
 posix.in_forked_children(_forget_in_child)
+exits.note_exits()
 atexit.register(_close_at_exit)  # now: a program's own handlers, which come later, run before it and may still emit
 if children.is_importing() or children.is_worker():
     Process.active = children.Newcomer()

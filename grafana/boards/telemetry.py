@@ -50,6 +50,7 @@ _FRESH = Row(
             ("heartbeat", age("esper.last_heartbeat.timestamp")),
             ("event", age("esper.relay.last_record.timestamp")),
             ("epoch", age("tolaria.last_epoch.timestamp")),
+            ("optimizer step", age("tolaria.last_update.timestamp")),
             ("policy update", age("tamiyo.last_update.timestamp")),
             ("round", age("tolaria.last_batch.timestamp")),
             decimals=0,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.automatic.program_runs import environment
+from tests.automatic.program_runs import BIN, environment
 from tests.runtime.runs import types_of
 from tests.tools import python_environment
 from tests.waiting import PATIENCE_S, wait_for
@@ -98,6 +98,114 @@ def test_updates_before_a_long_pause_are_in_the_log_during_it(way: str, tmp_path
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
+
+
+STATUSES: dict[str, tuple[str, int, str, str | None]] = {
+    "sys.exit(1)": ("sys.exit(1)", 1, "failed", "SystemExit: 1"),
+    "sys.exit(0)": ("sys.exit(0)", 0, "finished", None),
+    "sys.exit() with a text": ("sys.exit('no data')", 1, "failed", "SystemExit: no data"),
+    "exit(2)": ("exit(2)", 2, "failed", "SystemExit: 2"),
+    "the parser of arguments": ("import argparse; argparse.ArgumentParser().error('lr')", 2, "failed", "SystemExit: 2"),
+    "raise SystemExit": (
+        "raise SystemExit(1)",
+        1,
+        "interrupted",
+        "the program ended by SystemExit; its status is not known",
+    ),
+    "an exception": ("raise RuntimeError('no data')", 1, "failed", "RuntimeError: no data"),
+    "an exception, with a hook that forgets others": (
+        "sys.excepthook = lambda *_: None; raise RuntimeError('no data')",
+        1,
+        "failed",
+        "RuntimeError: no data",
+    ),
+    "an exception without a text": (
+        "raise type('Odd', (Exception,), {'__str__': lambda _: 1 / 0})()",
+        1,
+        "failed",
+        "Odd: without a text",
+    ),
+    "Ctrl-C": ("raise KeyboardInterrupt", -signal.SIGINT, "interrupted", "KeyboardInterrupt: "),
+    "an exit that somebody catches": ("\ntry:\n    sys.exit(1)\nexcept SystemExit:\n    pass", 0, "finished", None),
+    "an exit that somebody keeps": (
+        "\ntry:\n    sys.exit(1)\nexcept SystemExit as error:\n    kept = error",
+        0,
+        "finished",
+        None,
+    ),
+    "the end of another thread": (
+        "from threading import Thread; other = Thread(target=sys.exit, args=(1,)); other.start(); other.join()",
+        0,
+        "finished",
+        None,
+    ),
+    "an exception in another thread": (
+        "from threading import Thread; other = Thread(target=lambda: 1 / 0); other.start(); other.join()",
+        0,
+        "finished",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("end", STATUSES)
+def test_the_outcome_of_a_run_agrees_with_the_status_of_its_process(end: str, tmp_path: Path) -> None:
+    text, status, outcome, detail = STATUSES[end]
+    process = started(tmp_path, "autolog", text)
+    _, error = process.communicate(timeout=PATIENCE_S)
+
+    assert process.returncode == status, error
+    assert [events(tmp_path)[-1]["data"].get(name) for name in ("outcome", "detail")] == [outcome, detail]
+
+
+IN_A_THREAD = """
+import sys, threading
+import esper_otel
+{before}
+import torch
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+def train(end):
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    end()
+def fail():
+    raise RuntimeError("no data")
+for end in {ends}:
+    thread = threading.Thread(target=train, args=(end,))
+    thread.start()
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "outcome", "detail"),
+    [
+        ("(fail,)", "failed", "in the thread that trained: RuntimeError: no data"),
+        ("(fail, bool)", "finished", None),  # another thread went on with the training
+        ("(sys.exit,)", "finished", None),
+    ],
+)
+def test_an_exception_that_ends_the_thread_that_trains_fails_the_run(
+    ends: str, outcome: str, detail: str | None, tmp_path: Path
+) -> None:
+    text = IN_A_THREAD.format(before="esper_otel.autolog()", ends=ends)
+    done = subprocess.run([sys.executable, "-c", text], env=environment(tmp_path), cwd=tmp_path, timeout=PATIENCE_S)
+
+    assert done.returncode == 0
+    assert [events(tmp_path)[-1]["data"].get(name) for name in ("outcome", "detail")] == [outcome, detail]
+
+
+def test_the_status_that_main_returns_is_that_of_the_run_by_the_command(tmp_path: Path) -> None:
+    text = (
+        IN_A_THREAD.format(before="", ends="()") + "\ndef main():\n    train(bool)\n    return 3\n\nsys.exit(main())\n"
+    )
+    (tmp_path / "train.py").write_text(text)
+    command = [str(BIN / "esper-otel"), "run", "train.py"]
+    done = subprocess.run(command, env=environment(tmp_path), cwd=tmp_path, timeout=PATIENCE_S)
+
+    assert done.returncode == 3
+    assert events(tmp_path)[-1]["data"]["outcome"] == "failed"
 
 
 def test_a_monitor_without_a_step_reports_nothing_into_any_run_of_the_process(tmp_path: Path) -> None:

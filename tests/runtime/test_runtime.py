@@ -139,7 +139,9 @@ def test_a_run_that_goes_on_says_so_before_its_first_event(tmp_path: Path) -> No
     ("body", "outcome", "detail"),
     [
         ("", "interrupted", "the process ended without calling shutdown()"),
-        ("sys.exit(3)", "interrupted", "the process ended without calling shutdown()"),
+        ("sys.exit()", "interrupted", "the process ended without calling shutdown()"),
+        ("sys.exit(3)", "failed", "SystemExit: 3"),
+        ("raise SystemExit(3)", "interrupted", "the program ended by SystemExit; its status is not known"),
         ("raise ValueError('no data')", "failed", "ValueError: no data"),
         ("raise KeyboardInterrupt", "interrupted", "KeyboardInterrupt: "),
         ("esper_otel.shutdown('failed', 'loss is NaN')", "failed", "loss is NaN"),
