@@ -53,6 +53,11 @@ COMMANDS: Final = {
         "report",
         "Write the charts of one run as a self-contained HTML page: one file, no server, no network.",
     ),
+    "diagnose": Command(
+        "esper_otel.diagnosis.command:diagnose",
+        "sql",
+        "Say what is wrong with a run: a ranked list of findings with evidence, cause and next step. Read-only.",
+    ),
     "mcp": Command(
         "esper_otel.mcp_server.command:mcp",
         "mcp",
