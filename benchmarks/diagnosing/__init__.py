@@ -1,1 +1,1 @@
-"""The labelled set of the diagnosis: real runs, healthy and with one known fault each, and what is said of them."""
+"""The labelled set of the diagnosis: real runs, healthy and with one known fault each, and a judge of the verdicts."""

@@ -18,15 +18,14 @@ from trainer.recipes import RECIPES, Recipe
 from trainer.tamiyo.policy import Policy
 from trainer.tamiyo.ppo import PPOSettings
 from trainer.tolaria.environment import EnvironmentSettings
-from trainer.tolaria.training import HostSettings
 
 BASE: Final = Recipe(
     name="case",
-    rounds=7,
+    rounds=6,
     envs=2,
     warm_hosts=1,
     diagnostics_every=1,
-    environment=EnvironmentSettings(host=HostSettings(batches_per_epoch=2), episode_length=12),
+    environment=EnvironmentSettings(episode_length=14),
 )
 
 _CHAOS: Final = {

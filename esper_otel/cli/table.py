@@ -58,6 +58,11 @@ COMMANDS: Final = {
         "sql",
         "Say what is wrong with a run: a ranked list of findings with evidence, cause and next step. Read-only.",
     ),
+    "compare": Command(
+        "esper_otel.comparison.command:compare",
+        "sql",
+        "Compare runs: settings that differ, outcome with its 95 % interval, and a verdict. Read-only.",
+    ),
     "mcp": Command(
         "esper_otel.mcp_server.command:mcp",
         "mcp",

@@ -31,6 +31,7 @@ ALIKE_EPISODES: Final = 20
 
 def trust_region(run: Subject) -> Iterator[Finding]:
     """KL, clip fraction and ratio beyond their limits in too large a share of the updates."""
+    made: set[str] = set()
     for kind, field, signal, alert, side, severity in (
         ("kl_high", "kl_divergence", "tamiyo.kl_violations", "TamiyoKlExploded", "critical_above", Grade.CRITICAL),
         ("kl_high", "kl_divergence", "tamiyo.kl_violations", "TamiyoKlHigh", "warning_above", Grade.WARNING),
@@ -57,8 +58,10 @@ def trust_region(run: Subject) -> Iterator[Finding]:
             f"SELECT count({field}) AS n, count(*) FILTER ({field} > {limit}) AS over, max({field}) AS worst,"
             f" max_by(batch, {field}) AS batch, max_by(timestamp, {field}) AS at FROM {_U} WHERE isfinite({field})"
         )
-        if found["n"] < share.least or found["over"] <= share.above * found["n"]:
+        is_made = kind in made  # the stronger statement includes the weaker
+        if is_made or found["n"] < share.least or found["over"] <= share.above * found["n"]:
             continue
+        made.add(kind)
         yield Finding(
             kind=kind,
             severity=severity,
@@ -70,8 +73,6 @@ def trust_region(run: Subject) -> Iterator[Finding]:
             query=f"SELECT timestamp, batch, ppo_update_idx, {field} FROM {_U} ORDER BY {field} DESC NULLS LAST LIMIT"
             " 20",
         )
-        if kind == "kl_high":
-            break  # the stronger statement includes the weaker
 
 
 def entropy(run: Subject) -> Iterator[Finding]:
