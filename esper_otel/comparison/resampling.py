@@ -37,7 +37,7 @@ def of_difference(a: Sequence[float], b: Sequence[float]) -> Interval:
     """Mean of ``b`` minus mean of ``a``, both resampled; at least one value in each."""
     return _interval(
         fmean(b) - fmean(a),
-        lambda draw: fmean(draw.choices(b, k=len(b))) - fmean(draw.choices(a, k=len(a))),
+        lambda draw: sum(draw.choices(b, k=len(b))) / len(b) - sum(draw.choices(a, k=len(a))) / len(a),
         min(len(a), len(b)),
     )
 
@@ -45,7 +45,9 @@ def of_difference(a: Sequence[float], b: Sequence[float]) -> Interval:
 def of_pairs(differences: Sequence[float]) -> Interval:
     """Mean of differences between pairs, which are resampled; at least one."""
     return _interval(
-        fmean(differences), lambda draw: fmean(draw.choices(differences, k=len(differences))), len(differences)
+        fmean(differences),
+        lambda draw: sum(draw.choices(differences, k=len(differences))) / len(differences),
+        len(differences),
     )
 
 
