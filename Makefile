@@ -85,6 +85,12 @@ frameworks: $(STAMP) ## Lightning, transformers, accelerate, Stable-Baselines3, 
 browser: $(STAMP) ## runs in every state, in the real Grafana; needs one on the PATH or in .tools/bin
 	CI=true $(BIN)/python -m pytest tests/grafana/in_browser.py
 
+# A labelled set of real runs, healthy and broken, and how the diagnosis judges them. Stable-Baselines3 as 'make frameworks'.
+.PHONY: diagnoses
+diagnoses: $(STAMP) ## make the labelled runs of the diagnosis and judge them, an hour
+	$(BIN)/python -m benchmarks.diagnosing.make out/diagnoses
+	$(BIN)/python -m benchmarks.diagnosing.judge out/diagnoses --write docs/evidence/diagnoses.md
+
 # Random lives of a run: processes are started, killed, suspended, restarted, renamed and cleaned up in any order.
 .PHONY: lifecycle
 lifecycle: $(STAMP) ## random lives of a run, many of them

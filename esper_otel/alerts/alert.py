@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.alerts.promql import ARM, counted, metric, series
+from esper_otel.alerts.promql import ARM, Share, counted, metric, series
 
 KEEP: Final = "15m"
 """How long a single event goes on firing: long enough for a person to be reached, and for a flapping scrape."""
@@ -35,6 +35,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         is_symptom: it follows by itself when the run died, so that the death silences it.
         fires: series, as promtool reads them, under which it must fire.
         quiet: series under which it must not.
+        share: limit of the share that it is about, None for an alert about something else.
         at: when that is looked at, from the start of the series, in minutes.
         sample: labels of the firing alert in the tests that are not the usual ones.
         counter: series of the tests, when one count of it is enough to fire.
@@ -58,6 +59,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     hold: str = ""
     keep: str = ""
     is_symptom: bool = False
+    share: Share | None = None
     at: int = 55
     sample: dict[str, str] = {}
     counter: str = ""

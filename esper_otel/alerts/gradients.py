@@ -3,10 +3,13 @@
 from typing import Final
 
 from esper_otel.alerts.alert import Alert, on_count, text
-from esper_otel.alerts.promql import ARM, limit, metric, series, share, threshold
+from esper_otel.alerts.promql import ARM, Share, limit, metric, series, share, threshold
 
 _UPDATES: Final = metric("tamiyo.updates")
 _UPDATE_SERIES: Final = series("tamiyo.updates")
+_HIGH: Final = Share(0.05, 20)
+_VANISHING: Final = Share(0.5, 20)
+_SKIPPED: Final = Share(0.1, 20)
 _NORM_QUERY: Final = "histogram_quantile(0.99, sum by (le) (rate(tamiyo_pre_clip_grad_norm_bucket[5m])))"
 _WORST_NORM: Final = (
     "{{ with printf \"max by (job) (max_over_time(tamiyo_max_pre_clip_grad_norm{job='%s',instance='%s'}[15m]))\""
@@ -48,7 +51,8 @@ _GRAD_NORM = (
         domain="tamiyo",
         severity="warning",
         concern="grad_norm",
-        expr=share(metric("tamiyo.grad_norm_violations"), _UPDATES, above=0.05, least=20),
+        expr=share(metric("tamiyo.grad_norm_violations"), _UPDATES, _HIGH),
+        share=_HIGH,
         hold="10m",
         summary=text(f"""
             {{{{ $value | humanizePercentage }}}} of the updates of {{{{ $labels.instance }}}} in 30 min had a gradient
@@ -75,9 +79,9 @@ _GRAD_NORM = (
         expr=share(
             metric("tamiyo.pre_clip_grad_norm", "bucket", le="0.001"),
             metric("tamiyo.pre_clip_grad_norm", "count"),
-            above=0.5,
-            least=20,
+            _VANISHING,
         ),
+        share=_VANISHING,
         hold="10m",
         summary=text("""
             {{ $value | humanizePercentage }} of the updates of {{ $labels.instance }} in 30 min had a gradient norm of
@@ -145,7 +149,8 @@ _LOST_UPDATES = (
         domain="tamiyo",
         severity="warning",
         concern="skipped",
-        expr=share(metric("tamiyo.skipped_updates", reason="!amp_overflow"), _UPDATES, above=0.1, least=20),
+        expr=share(metric("tamiyo.skipped_updates", reason="!amp_overflow"), _UPDATES, _SKIPPED),
+        share=_SKIPPED,
         hold="10m",
         summary=text("""
             {{ $value | humanizePercentage }} as many updates of {{ $labels.instance }} were skipped as were applied

@@ -7,6 +7,8 @@ every 15 s and a Prometheus that may be away for 8 minutes.
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from esper_otel.events.declare import Threshold
 from esper_otel.signals import SIGNALS, Signal
 from esper_otel.signals.names import prometheus_label
@@ -124,11 +126,18 @@ def counted(selector: str, by: tuple[str, ...] = ARM) -> str:
     )
 
 
-def share(part: str, whole: str, *, above: float, over: str = "30m", by: tuple[str, ...] = ARM, least: int = 1) -> str:
-    """Counter ``part`` over counter ``whole`` above a share, once ``whole`` counted ``least`` times."""
+class Share(msgspec.Struct, frozen=True):
+    """Limit of a share: above ``above``, 0 to 1, of at least ``least`` counts."""
+
+    above: float
+    least: int
+
+
+def share(part: str, whole: str, limit: Share, *, over: str = "30m", by: tuple[str, ...] = ARM) -> str:
+    """Counter ``part`` over counter ``whole`` beyond ``limit``."""
     counts, of = (aggregated("sum", windowed("increase", counter, over), by) for counter in (part, whole))
-    enough = f"\n  and {of} >= {least}" if least > 1 else ""
-    return f"{counts}\n  / clamp_min({of}, 1) > {above:g}{enough}"
+    enough = f"\n  and {of} >= {limit.least}" if limit.least > 1 else ""
+    return f"{counts}\n  / clamp_min({of}, 1) > {limit.above:g}{enough}"
 
 
 def while_running(expression: str) -> str:

@@ -5,12 +5,13 @@ from typing import Final
 import msgspec
 
 from esper_otel.alerts.alert import Alert, on_count, text
-from esper_otel.alerts.promql import ARM, limit, metric, series, share, threshold
+from esper_otel.alerts.promql import ARM, Share, limit, metric, series, share, threshold
 from esper_otel.events.policy_critic import FAILING_LEAST, FAILING_SHARE
 
 _UPDATES: Final = metric("tamiyo.updates")
 _UPDATE_SERIES: Final = series("tamiyo.updates")
 _OF_UPDATES: Final = "{{ $value | humanizePercentage }} of the updates of {{ $labels.instance }} in 30 min "
+_FAILING: Final = Share(FAILING_SHARE, FAILING_LEAST)
 _PER_SAMPLE: Final = 40
 """Updates between two samples of the tests, so that a share can be put just under and just over its limit."""
 
@@ -19,6 +20,7 @@ def _share_of_updates(
     name: str, counter: str, *, of: str, above: float, summary: str, reason: str, **fields: str | tuple[str, ...]
 ) -> Alert:
     """Too large a share of the updates did what ``counter`` counts: one alone is no news, many are."""
+    enough = Share(above, 20)
     label = {"severity": "critical"} if of == "critical" else {}
     sample = {"severity": "critical"} if of else {}
     watched = series(counter, **sample)
@@ -28,7 +30,8 @@ def _share_of_updates(
         {
             "name": name,
             "domain": "tamiyo",
-            "expr": share(metric(counter, **label), _UPDATES, above=above, least=20),
+            "expr": share(metric(counter, **label), _UPDATES, enough),
+            "share": enough,
             "hold": "10m",
             "summary": _OF_UPDATES + summary,
             "reason": reason,
@@ -171,10 +174,10 @@ _HEALTH = (
         expr=share(
             metric("tamiyo.explained_variance_violations", severity="critical"),
             _UPDATES,
-            above=FAILING_SHARE,
+            _FAILING,
             over="1h",
-            least=FAILING_LEAST,
         ),
+        share=_FAILING,
         hold="15m",
         summary=text("""
             {{ $value | humanizePercentage }} of the updates of {{ $labels.instance }} in 1 h had an explained variance

@@ -3,11 +3,13 @@
 from typing import Final
 
 from esper_otel.alerts.alert import Alert, on_count, text
-from esper_otel.alerts.promql import ARM, metric, series, share
+from esper_otel.alerts.promql import ARM, Share, metric, series, share
 
 _ENV: Final = (*ARM, "env_id")
 _BY_ENV: Final = ", ".join(_ENV)
 _BY: Final = ", ".join(ARM)
+_PLATEAU: Final = Share(0.75, 40)
+_PRUNED: Final = Share(0.95, 40)
 
 _TOLARIA = (
     on_count(
@@ -100,7 +102,8 @@ _TOLARIA = (
         domain="tolaria",
         severity="info",
         concern="trend",
-        expr=share(metric("simic.plateaus"), metric("tolaria.batches"), above=0.75, over="2h", least=40),
+        expr=share(metric("simic.plateaus"), metric("tolaria.batches"), _PLATEAU, over="2h"),
+        share=_PLATEAU,
         hold="10m",
         summary="{{ $value | humanizePercentage }} of the rounds of {{ $labels.instance }} in 2 h were on a plateau",
         reason=text("""
@@ -204,7 +207,8 @@ _KASMINA = (
         domain="kasmina",
         severity="warning",
         concern="seeds",
-        expr=share(metric("kasmina.prunes"), metric("kasmina.germinations"), above=0.95, over="1h", least=40),
+        expr=share(metric("kasmina.prunes"), metric("kasmina.germinations"), _PRUNED, over="1h"),
+        share=_PRUNED,
         hold="10m",
         summary=text("""
             {{ $value | humanizePercentage }} as many seeds of {{ $labels.instance }} were pruned in 1 h as germinated

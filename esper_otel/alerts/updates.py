@@ -3,8 +3,9 @@
 from typing import Final
 
 from esper_otel.alerts.alert import Alert, on_count, text
-from esper_otel.alerts.promql import ARM, RUN, limit, metric, series, share, threshold, while_running
+from esper_otel.alerts.promql import ARM, RUN, Share, limit, metric, series, share, threshold, while_running
 
+_HIGH: Final = Share(0.05, 20)
 _MODEL: Final = (*ARM, "model")
 _UPDATES: Final = metric("tolaria.updates")
 _NORM_QUERY: Final = "histogram_quantile(0.99, sum by (le, model) (rate(tolaria_update_pre_clip_grad_norm_bucket[5m])))"
@@ -54,7 +55,8 @@ ALERTS: Final = (
         domain="tolaria",
         severity="warning",
         concern="update_norm",
-        expr=share(metric("tolaria.update.grad_norm_violations"), _UPDATES, above=0.05, least=20),
+        expr=share(metric("tolaria.update.grad_norm_violations"), _UPDATES, _HIGH),
+        share=_HIGH,
         hold="10m",
         summary=text(f"""
             {{{{ $value | humanizePercentage }}}} of the updates of {{{{ $labels.instance }}}} in 30 min had a gradient

@@ -53,6 +53,16 @@ COMMANDS: Final = {
         "report",
         "Write the charts of one run as a self-contained HTML page: one file, no server, no network.",
     ),
+    "diagnose": Command(
+        "esper_otel.diagnosis.command:diagnose",
+        "sql",
+        "Say what is wrong with a run: a ranked list of findings with evidence, cause and next step. Read-only.",
+    ),
+    "compare": Command(
+        "esper_otel.comparison.command:compare",
+        "sql",
+        "Compare runs: settings that differ, outcome with its 95 % interval, and a verdict. Read-only.",
+    ),
     "mcp": Command(
         "esper_otel.mcp_server.command:mcp",
         "mcp",

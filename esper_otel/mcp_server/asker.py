@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.mcp_server.messages import Answer, Question, Rows
+from esper_otel.mcp_server.messages import Answer, Question
 from esper_otel.sql.staging.workers import read_frame, write_frame
 
 _ANSWERS: Final = msgspec.json.Decoder(Answer)
@@ -32,8 +32,8 @@ class Asker:
         self._lock = threading.Lock()
         self._worker: _Process | None = None
 
-    def ask(self, question: Question) -> dict[str, Rows]:
-        """Return the rows of the answer by name. Blocks until they are there.
+    def ask(self, question: Question) -> Answer:
+        """Return the answer. Blocks until it is there.
 
         Raises:
             AskError: the question is invalid, takes too long or needs too much memory.
@@ -49,7 +49,7 @@ class Asker:
                 raise AskError(self._late() if was_late else "the worker process ended, possibly out of memory")
         if answer.error is not None:
             raise AskError(answer.error)
-        return answer.results
+        return answer
 
     def close(self) -> None:
         """End the worker and remove its temporary files."""

@@ -22,7 +22,7 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """Queries to some runs.
+    """Queries to some runs, or their diagnosis or comparison.
 
     Attributes:
         runs: paths of the runs.
@@ -30,6 +30,8 @@ class Question(msgspec.Struct, frozen=True):
         statements: the queries by the name of their answer.
         memory_limit: DuckDB's limit.
         limit_s: seconds after which the worker ends itself, s.
+        about: ``rows`` for the statements, else ``diagnosis`` of the first run, or ``comparison`` of the runs.
+        split: for a comparison, number of the runs, from the first on, that are its side A.
     """
 
     runs: list[str]
@@ -37,6 +39,8 @@ class Question(msgspec.Struct, frozen=True):
     statements: dict[str, Statement]
     memory_limit: str
     limit_s: int
+    about: str = "rows"
+    split: int = 0
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -54,7 +58,8 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Answer of the worker: results by name, or the error in the question."""
+    """Answer of the worker: results by name, a text as JSON, or the error in the question."""
 
     results: dict[str, Rows] = {}
+    text: str = ""
     error: str | None = None

@@ -16,6 +16,9 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
+from esper_otel.comparison.compare import compare
+from esper_otel.comparison.curves import outcomes_of
+from esper_otel.diagnosis.diagnose import diagnose
 from esper_otel.mcp_server.directories import files_of
 from esper_otel.mcp_server.messages import Answer, Question, Rows, Statement
 from esper_otel.sql import QueryError, connect, select
@@ -43,8 +46,10 @@ class Worker:
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def answer(self, question: Question) -> Answer:
-        """Rows that answer ``question``, or the reason why there are none."""
+        """Rows or the text that answer ``question``, or the reason why there are none."""
         try:
+            if question.about != "rows":
+                return Answer(text=msgspec.json.encode(plain(_judged(question))).decode())
             connection = self._connected(question)
             with bounded_memory(connection):
                 return Answer({name: rows_of(connection, each) for name, each in question.statements.items()})
@@ -66,6 +71,16 @@ class Worker:
         if self._connection is not None:
             self._connection.close()
         self._connection, self._key, self._views = None, None, frozenset()
+
+
+def _judged(question: Question) -> dict[str, Any]:
+    runs = [Path(run) for run in question.runs]
+    if question.about == "diagnosis":
+        return diagnose(runs[0], memory_limit=question.memory_limit).as_json()
+    arms = [list(outcomes_of(run, memory_limit=question.memory_limit).values()) for run in runs]
+    sides = arms[: question.split], arms[question.split :]
+    a, b = ([arm for run in side for arm in run] for side in sides)
+    return compare(a, b).as_json()
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, statement: Statement) -> Rows:

@@ -17,7 +17,10 @@ from tests.recorded import RECORDINGS
 Line = dict[str, Any]
 Lines = dict[str, list[Line]]
 
-TOOLS = {"query_sql", "query_sql_markdown", "list_views", "describe_view", "list_runs", "run_overview"}
+TOOLS = {"query_sql", "query_sql_markdown", "list_views", "describe_view", "list_runs", "run_overview"} | {
+    "diagnose_run",
+    "compare_runs",
+}
 
 
 def of(lines: list[Line], event_type: str, kind: str | None = None) -> list[Line]:
@@ -208,3 +211,18 @@ def test_the_newest_run_is_asked_when_none_is_named(asked: Assistant) -> None:
 
     assert [[newest]] == asked.rows("SELECT DISTINCT run_id FROM runs")
     assert newest == asked.asks("run_overview")["run"]
+
+
+def test_the_diagnosis_of_a_run_is_that_of_the_command(asked: Assistant) -> None:
+    found = asked.asks("diagnose_run", run="esper-lite-rollback")
+
+    kinds = [finding["kind"] for finding in found["findings"]]
+    assert "rollbacks" in kinds
+    assert all(finding["next_step"] and finding["query"] for finding in found["findings"])
+
+
+def test_two_runs_are_compared_and_one_a_side_is_no_verdict(asked: Assistant) -> None:
+    found = asked.asks("compare_runs", a=["esper-lite-2env"], b=["esper-lite-3env-3slot"])
+
+    assert found["verdict"].startswith("No verdict: one run a side")
+    assert "n_envs" in [name for name, _, _ in found["settings"]]

@@ -1,0 +1,171 @@
+"""Rules about the ranks of one training: the slow one, the one that is gone, those that do not keep step.
+
+A rank's own work is what it does before it can wait for others: data, forward, optimizer; in the backward pass of a
+data-parallel model every rank waits for the last one, so that the slow rank has the shortest. Both must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
+from esper_otel.diagnosis.subject import Subject, clock
+from esper_otel.log.layout import Series
+from esper_otel.log.locks.lock import is_free
+
+LAG: Final = 0.2
+"""Time by which a rank's own work exceeds that of the others, over their step, from which on it slows them down."""
+
+WAITED: Final = 0.5
+"""Share of that time which the others must be seen to wait."""
+
+LEAST_STEPS: Final = 30
+
+BEHIND: Final = 0.02
+"""Share of the updates by which ranks may differ when a run is read: the last ones are being written."""
+
+_WAITS: Final = "backward"
+_UPDATE: Final = "ppo_update"
+
+
+class Work(msgspec.Struct, frozen=True):
+    """One rank's mean time in a step, s: by phase of its own work, and in the phase in which it waits for others."""
+
+    rank: int
+    steps: int
+    own: dict[str, float]
+    waiting: float
+
+    @property
+    def total_s(self) -> float:
+        """Own time in a step, s."""
+        return sum(self.own.values())
+
+
+def straggler(run: Subject) -> Iterator[Finding]:
+    """One rank is slower than the others in its own work, and they wait for it."""
+    for works in (_of_loops(run), _of_rounds(run)):
+        if len(works) > 1:
+            yield from _slowest(works)
+
+
+def _of_loops(run: Subject) -> list[Work]:
+    """Means without the slowest twentieth of the passes: a pause of the collector or a page fault is no pace."""
+    rows = run.rows(
+        "WITH p AS (SELECT rank, unnest(map_keys(durations_s)) AS phase, unnest(map_values(durations_s)) AS passes FROM"
+        " tolaria_phase_durations), d AS (SELECT rank, phase, unnest(passes) AS s FROM p), q AS (SELECT rank, phase, s,"
+        " quantile_cont(s, 0.95) OVER (PARTITION BY rank, phase) AS most FROM d)"
+        " SELECT rank, phase, count(*) AS n, avg(s) FILTER (s <= most) AS mean, sum(s) AS total FROM q GROUP BY ALL"
+        " ORDER BY ALL"
+    )
+    return _works([(row["rank"], row["phase"], row["n"], row["mean"]) for row in rows], _WAITS)
+
+
+def _of_rounds(run: Subject) -> list[Work]:
+    """Epochs of environments, each by phase; the update of the policy is where ranks wait."""
+    rows = run.rows(
+        "SELECT rank, phase, count(*) AS n, median(ms) / 1000 AS mean FROM (SELECT rank, unnest(map_keys(phases)) AS"
+        " phase,"
+        " unnest(map_values(phases)).wall_ms AS ms FROM phase_profiles) WHERE ms IS NOT NULL GROUP BY ALL ORDER BY ALL"
+    )
+    return _works([(row["rank"], row["phase"], row["n"], row["mean"]) for row in rows], _UPDATE)
+
+
+def _works(rows: list[tuple[int, str, int, float]], waits: str) -> list[Work]:
+    found = []
+    for rank in sorted({row[0] for row in rows}):
+        own = {phase: mean for of, phase, _, mean in rows if of == rank and phase != waits and mean is not None}
+        waiting = next((mean for of, phase, _, mean in rows if of == rank and phase == waits), 0.0)
+        steps = max((n for of, phase, n, _ in rows if of == rank and phase != waits), default=0)
+        found.append(Work(rank, steps, own, waiting or 0.0))
+    return found
+
+
+def _slowest(works: list[Work]) -> Iterator[Finding]:
+    slow = max(works, key=lambda work: work.total_s)
+    others = [work for work in works if work is not slow]
+    usual = max(others, key=lambda work: work.total_s)  # the next slowest: the others wait for it as well
+    lag = slow.total_s - usual.total_s
+    waited = min(work.waiting for work in others) - slow.waiting
+    step = usual.total_s + slow.waiting
+    if min(work.steps for work in works) < LEAST_STEPS or lag < LAG * step or waited < WAITED * lag:
+        return
+    phase = max(slow.own, key=lambda name: slow.own[name] - usual.own.get(name, 0.0))
+    yield Finding(
+        kind="straggler",
+        severity=Grade.WARNING,
+        confidence=Confidence.HIGH,
+        sentence=f"Rank {slow.rank} is {1e3 * lag:.3g} ms slower in each step than any other, in {phase}; they wait"
+        " for it.",
+        evidence=[
+            Figure(f"own time of rank {slow.rank}", 1e3 * slow.total_s, "ms"),
+            Figure("own time of the next slowest", 1e3 * usual.total_s, "ms"),
+            Figure("longer wait of the others", 1e3 * waited, "ms"),
+            Figure("steps", slow.steps),
+        ],
+        who={"rank": str(slow.rank), "phase": phase},
+        cause=_CAUSES.get(phase, ""),
+        query="SELECT rank, p AS phase, median(list_avg(durations_s[p])) AS seconds FROM (SELECT rank, durations_s,"
+        " unnest(map_keys(durations_s)) AS p FROM tolaria_phase_durations) GROUP BY ALL ORDER BY ALL",
+    )
+
+
+_CAUSES: Final = {
+    "data_wait": "its data loader is slow",
+    "before_backward": "what it does between two steps, or its forward pass, is slow",
+}
+
+
+def missing(run: Subject) -> Iterator[Finding]:
+    """A rank is gone without an end of its own, while others ended or go on."""
+    ranks = run.rows(
+        "SELECT s.rank, max(s.timestamp) AS last, any_value(e.outcome) AS outcome FROM (FROM last_seen UNION ALL"
+        " SELECT rank,"
+        " timestamp FROM heartbeat) s LEFT JOIN (SELECT rank, max_by(outcome, timestamp) AS outcome FROM run_ended"
+        " WHERE"
+        " coalesce(reported_by, 'trainer') = 'trainer' GROUP BY 1) e USING (rank) GROUP BY s.rank ORDER BY 1"
+    )
+    gone = [row for row in ranks if row["outcome"] is None and _is_gone(run, row["rank"])]
+    if not gone or len(gone) == len(ranks):
+        return
+    for row in gone:
+        yield Finding(
+            kind="rank_missing",
+            severity=Grade.CRITICAL,
+            confidence=Confidence.CERTAIN,
+            sentence=f"Rank {row['rank']} of {len(ranks)} is gone: its process ended without a word.",
+            evidence=[Figure("ranks", len(ranks)), Figure("gone", len(gone))],
+            when=f"last heard of at {clock(row['last'])}",
+            who={"rank": str(row["rank"])},
+            cause="killed (out of memory, a signal), or crashed in native code",
+            query="SELECT rank, max(timestamp) AS newest, count(*) AS events FROM raw_events GROUP BY rank ORDER BY"
+            " rank",
+        )
+
+
+def _is_gone(run: Subject, rank: int) -> bool:
+    return run.directory is not None and is_free(Series(run.directory, rank).lock_path) is not False
+
+
+def differ(run: Subject) -> Iterator[Finding]:
+    """Ranks of one model that have made different numbers of updates."""
+    rows = run.rows(
+        "SELECT model, min(n) AS least, max(n) AS most, min_by(rank, n) AS rank, count(*) AS ranks FROM (SELECT"
+        " model, rank,"
+        ' max("update") AS n FROM tolaria_training_update GROUP BY ALL) GROUP BY model'
+    )
+    for row in rows:
+        if row["ranks"] > 1 and row["most"] - row["least"] > max(BEHIND * row["most"], 10) and not run.is_running:
+            yield Finding(
+                kind="ranks_differ",
+                severity=Grade.WARNING,
+                confidence=Confidence.HIGH,
+                sentence=f"Ranks made {row['least']} to {row['most']} updates of {row['model']}; rank {row['rank']}"
+                " the fewest.",
+                evidence=[Figure("fewest", row["least"]), Figure("most", row["most"])],
+                who={"rank": str(row["rank"])},
+                query='SELECT model, rank, max("update") AS updates FROM tolaria_training_update GROUP BY ALL',
+            )

@@ -1,0 +1,94 @@
+"""The run that is diagnosed: its rows, and what is known of it beside the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import msgspec
+
+from esper_otel.log import manifest
+from esper_otel.log.layout import Series, resolve
+from esper_otel.log.reading.standing import is_held, standing
+from esper_otel.sql.views.columns import literal, quoted
+
+Row = dict[str, Any]
+
+VIEWS: Final = (
+    *("runs", "run_ended", "heartbeat", "losses", "rejected_lines", "sensor_fault"),
+    *("tamiyo_updates", "tamiyo_update_skipped", "tolaria_training_update", "tolaria_gradient_stats"),
+    *("numerical_instability_detected", "value_collapse_detected", "rollbacks", "performance_degradation"),
+    *("reward_hacking_suspected", "memory_warning", "plateau_detected", "gradient_anomaly"),
+    *("tolaria_epochs", "tolaria_batches", "episode_outcomes", "seed_germinated", "seed_pruned", "seed_fossilized"),
+    *("tolaria_phase_durations", "phase_profiles", "tolaria_throughput", "infrastructure", "allocator_stats"),
+    "tolaria_recompilation",
+)
+"""Views that the rules read."""
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """One run.
+
+    Attributes:
+        connection: the views over it.
+        directory: its directory; None for a single file or Parquet alone.
+        state: state beside the log: running, a stored status, or what follows from the lock.
+        is_running: a living process owns it.
+        process_gone: no process owns it, and the log's end is missing.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    directory: Path | None
+    state: str
+    is_running: bool
+    process_gone: bool
+
+    def rows(self, query: str, *parameters: Any) -> list[Row]:
+        """The rows of a query by column."""
+        result = self.connection.execute(query, list(parameters))
+        names = [column[0] for column in result.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def one(self, query: str, *parameters: Any) -> Row:
+        """The only row of a query that has one."""
+        return self.rows(query, *parameters)[0]
+
+    def count(self, view: str, where: str = "true") -> int:
+        """Number of the view's rows that meet a condition."""
+        return int(self.one(f"SELECT count(*) AS n FROM {view} WHERE {where}")["n"])
+
+
+def subject_of(connection: duckdb.DuckDBPyConnection, run: Path, tell: Callable[[str], object]) -> Subject:
+    """The run at ``run``; ``tell`` is told why its ``run.json`` cannot be read."""
+    directory = _directory(run)
+    content = manifest.read_or_tell(directory, tell) if directory else {}
+    held = is_held(directory)
+    state = standing(directory, content) or ""
+    return Subject(connection, directory, str(state), held, directory is not None and not held and bool(content))
+
+
+def restrict(connection: duckdb.DuckDBPyConnection, since: datetime) -> None:
+    """Let the views show only rows from ``since`` on, UTC without a zone."""
+    [(database,)] = connection.execute("SELECT current_database()").fetchall()
+    for view in VIEWS:
+        name = quoted(view)
+        columns = {row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
+        if "timestamp" in columns and view not in {"runs", "run_ended"}:
+            late = f"timestamp >= TIMESTAMP {literal(since.isoformat(sep=' '))}"
+            connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {quoted(database)}.main.{name} WHERE {late}")
+
+
+def _directory(run: Path) -> Path | None:
+    try:
+        source = resolve(run)[0]
+    except FileNotFoundError:
+        return None
+    return source.directory if isinstance(source, Series) else None
+
+
+def clock(moment: datetime | None) -> str:
+    """A time for people, UTC, to the second."""
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"

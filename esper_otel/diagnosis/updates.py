@@ -1,0 +1,245 @@
+"""Rules about the updates of any model: numbers that are not finite, norms, layers without gradient, the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from esper_otel.alerts.kinds import BY_NAME
+from esper_otel.alerts.promql import threshold
+from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
+from esper_otel.diagnosis.subject import Subject, clock
+
+_LOOP: Final = "tolaria_training_update"
+_POLICY: Final = "tamiyo_updates"
+
+DIVERGED: Final = 3.0
+"""The loss ended so many times above where it had been: the median of its last tenth over the median of its best."""
+
+LEAST_UPDATES: Final = 40
+"""Fewer updates say nothing about the course of a loss."""
+
+DEAD_SHARE: Final = 0.25
+"""Share of the layers without gradient from which on a network is damaged; a rectifier that is idle is one of many."""
+
+LAYER_DECADES: Final = 6.0
+"""Decades between the layers with the largest and the smallest norm: beyond them the first layers do not learn."""
+
+
+def not_finite(run: Subject) -> Iterator[Finding]:
+    """A loss, a norm or a weight was NaN or infinite."""
+    for view, columns in ((_LOOP, ("loss", "pre_clip_grad_norm")), (_POLICY, _POLICY_NUMBERS)):
+        bad = " OR ".join(f"NOT isfinite({name})" for name in columns)
+        found = run.one(
+            f"SELECT count(*) AS n, min(timestamp) AS at, count(DISTINCT rank) AS ranks FROM {view} WHERE {bad}"
+        )
+        if found["n"]:
+            yield _first_not_finite(run, view, columns, found["n"], bad)
+    skipped = run.rows(
+        "SELECT timestamp, batch, rank, reason FROM tamiyo_update_skipped WHERE reason LIKE 'nonfinite%'"
+        " OR NOT isfinite(pre_clip_grad_norm) ORDER BY timestamp"
+    )
+    unstable = run.rows("SELECT timestamp, batch, detail FROM numerical_instability_detected ORDER BY timestamp")
+    if skipped or unstable:
+        first = (skipped or unstable)[0]
+        detail = unstable[0]["detail"] if unstable else skipped[0]["reason"]
+        yield Finding(
+            kind="non_finite",
+            alert="TamiyoNonFiniteUpdate",
+            severity=Grade.CRITICAL,
+            confidence=Confidence.CERTAIN,
+            sentence=f"Numbers of policy updates were NaN or infinite: {len(skipped)} updates were skipped for it.",
+            evidence=[Figure("updates skipped", len(skipped)), Figure("detections", len(unstable))],
+            when=f"round {first['batch']}, {clock(first['timestamp'])}",
+            cause=str(detail or ""),
+            query="SELECT timestamp, batch, reason, pre_clip_grad_norm FROM tamiyo_update_skipped ORDER BY timestamp",
+        )
+    hosts = run.one(
+        "SELECT count(*) AS n, min(timestamp) AS at, min_by(env_id, timestamp) AS env, min_by(inner_epoch, timestamp)"
+        " AS epoch FROM tolaria_epochs WHERE NOT isfinite(val_loss) OR NOT isfinite(host_train_loss)"
+    )
+    panics = run.rows(
+        "SELECT timestamp, env_id, panic_reason FROM rollbacks WHERE panic_reason LIKE '%nan%' ORDER BY 1"
+    )
+    if hosts["n"] or panics:
+        env = hosts["env"] if hosts["n"] else panics[0]["env_id"]
+        yield Finding(
+            kind="non_finite",
+            alert="TolariaHostLossNonFinite",
+            severity=Grade.CRITICAL,
+            confidence=Confidence.CERTAIN,
+            sentence=f"The loss of the host of environment {env} was NaN or infinite; {len(panics)} rollbacks"
+            " followed.",
+            evidence=[Figure("epochs", hosts["n"]), Figure("rollbacks", len(panics))],
+            when=clock(hosts["at"] or panics[0]["timestamp"]),
+            who={"environment": str(env)},
+            query="SELECT timestamp, env_id, inner_epoch, val_loss, host_train_loss FROM tolaria_epochs"
+            " WHERE NOT isfinite(val_loss) OR NOT isfinite(host_train_loss) ORDER BY timestamp",
+        )
+
+
+_POLICY_NUMBERS: Final = ("pre_clip_grad_norm", "policy_loss", "value_loss", "kl_divergence", "entropy")
+
+
+def _first_not_finite(run: Subject, view: str, columns: tuple[str, ...], number: int, bad: str) -> Finding:
+    order = "timestamp, seq"
+    names = ", ".join(columns)
+    first = run.rows(f"SELECT timestamp, rank, {names} FROM {view} WHERE {bad} ORDER BY {order} LIMIT 1")[0]
+    before = run.rows(
+        f"SELECT {names} FROM {view} WHERE rank = ? AND timestamp < ? ORDER BY timestamp DESC, seq DESC LIMIT 1",
+        first["rank"],
+        first["timestamp"],
+    )
+    total = run.count(view)
+    wrong = [name for name in columns if first[name] is not None and not abs(first[name]) < float("inf")]
+    evidence = [Figure("updates not finite", number), Figure("updates", total)]
+    if before:
+        evidence += [Figure(f"{name} before", before[0][name]) for name in columns if before[0][name] is not None]
+    went_up = before and (before[0]["pre_clip_grad_norm"] or 0.0) > 1e3
+    cause = "the gradient had exploded before" if went_up else "the update before was ordinary: look at its input"
+    return Finding(
+        kind="non_finite",
+        severity=Grade.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        sentence=f"{number} of {total} updates have a NaN or infinite {' and '.join(wrong)}.",
+        evidence=evidence,
+        when=f"first at {clock(first['timestamp'])}",
+        who={"rank": str(first["rank"])},
+        cause=cause if before else "the first update was not finite already",
+        query=f"SELECT timestamp, rank, {names} FROM {view} WHERE {bad} ORDER BY timestamp LIMIT 20",
+    )
+
+
+def exploding(run: Subject) -> Iterator[Finding]:
+    """A gradient norm beyond the critical limit, or many beyond the other."""
+    for view, field, signal, alert in (
+        (_POLICY, "pre_clip_grad_norm", "tamiyo.grad_norm_violations", "TamiyoGradNormHigh"),
+        (_LOOP, "grad_norm_excess", "tolaria.update.grad_norm_violations", "TolariaGradNormHigh"),
+    ):
+        limit, share = threshold(signal), BY_NAME[alert].share
+        assert share is not None
+        found = run.one(
+            f"SELECT count({field}) AS n, count(*) FILTER (isfinite({field}) AND {field} > {limit.critical_above}) AS"
+            " worse,"
+            f" count(*) FILTER (isfinite({field}) AND {field} > {limit.warning_above}) AS high FROM {view}"
+        )
+        is_often = found["n"] >= share.least and found["high"] > share.above * found["n"]
+        if found["worse"] or is_often:
+            critical = bool(found["worse"])
+            yield _explosion(run, view, field, found["n"], found["worse"] or found["high"], critical)
+
+
+def _explosion(run: Subject, view: str, field: str, total: int, number: int, critical: bool) -> Finding:
+    columns = "batch, ppo_update_idx" if view == _POLICY else 'NULL AS batch, "update" AS ppo_update_idx'
+    worst = run.rows(
+        f"SELECT timestamp, rank, {columns}, pre_clip_grad_norm, {field} AS value FROM {view} WHERE isfinite({field})"
+        f" ORDER BY {field} DESC LIMIT 1"
+    )[0]
+    usual = run.one(f"SELECT median(pre_clip_grad_norm) AS m FROM {view} WHERE isfinite(pre_clip_grad_norm)")["m"]
+    named = {"round": worst["batch"], "update": worst["ppo_update_idx"]}
+    where = ", ".join(f"{name} {number}" for name, number in named.items() if number is not None)
+    return Finding(
+        kind="exploding_gradients",
+        alert="TamiyoGradNormExploded" if view == _POLICY else "TolariaGradNormExploded",
+        severity=Grade.CRITICAL if critical else Grade.WARNING,
+        confidence=Confidence.CERTAIN,
+        sentence=f"The gradient norm exploded in {number} of {total} updates, to {worst['pre_clip_grad_norm']:.4g}.",
+        evidence=[
+            Figure("largest norm before clipping", worst["pre_clip_grad_norm"]),
+            Figure("median norm", usual),
+            *([Figure("times the largest of late", worst["value"])] if field == "grad_norm_excess" else []),
+        ],
+        when=f"{where}, {clock(worst['timestamp'])}",
+        who={"rank": str(worst["rank"])},
+        query=f"SELECT timestamp, rank, pre_clip_grad_norm FROM {view} ORDER BY {field} DESC NULLS LAST LIMIT 20",
+    )
+
+
+def vanishing(run: Subject) -> Iterator[Finding]:
+    """Most updates of a policy have almost no gradient, or the first layers of a network have none."""
+    share = BY_NAME["TamiyoGradNormVanishing"].share
+    assert share is not None
+    found = run.one(
+        f"SELECT count(*) AS n, count(*) FILTER (pre_clip_grad_norm <= 0.001) AS small, median(pre_clip_grad_norm) AS m"
+        f" FROM {_POLICY} WHERE isfinite(pre_clip_grad_norm)"
+    )
+    if found["n"] >= share.least and found["small"] > share.above * found["n"]:
+        yield Finding(
+            kind="vanishing_gradients",
+            severity=Grade.WARNING,
+            confidence=Confidence.HIGH,
+            sentence=f"{found['small']} of {found['n']} policy updates have a gradient norm of 0.001 or less.",
+            evidence=[Figure("median norm", found["m"])],
+            query=f"SELECT timestamp, batch, pre_clip_grad_norm FROM {_POLICY} ORDER BY timestamp",
+        )
+    layers = run.rows(
+        "SELECT model, count(*) AS n, median(log10(norm_spread)) AS decades, last(norm_per_layer ORDER BY timestamp) AS"
+        " norms FROM tolaria_gradient_stats WHERE isfinite(norm_spread) AND norm_spread > 0 GROUP BY model"
+    )
+    for row in layers:
+        if row["decades"] > LAYER_DECADES:
+            smallest = min((v, k) for k, v in (row["norms"] or {"?": 0.0}).items())
+            yield Finding(
+                kind="vanishing_gradients",
+                severity=Grade.WARNING,
+                confidence=Confidence.HIGH if row["n"] > 1 else Confidence.MEDIUM,
+                sentence=f"The gradient of {row['model']} vanishes on its way: layers are {row['decades']:.0f}"
+                " decades apart.",
+                evidence=[Figure(f"norm of {smallest[1]}", smallest[0]), Figure("reports", row["n"])],
+                who={"model": str(row["model"]), "layer": smallest[1]},
+                query="SELECT timestamp, model, norm_spread, norm_per_layer FROM tolaria_gradient_stats ORDER BY"
+                " timestamp",
+            )
+
+
+def dead_layers(run: Subject) -> Iterator[Finding]:
+    """Layers of a loop's network get no gradient any more."""
+    for row in run.rows(
+        "SELECT model, count(*) AS n, last(dead_layer_count ORDER BY timestamp) AS dead, last(zero_fraction_per_layer"
+        " ORDER BY timestamp) AS zeros, max(timestamp) AS at FROM tolaria_gradient_stats GROUP BY model"
+    ):
+        zeros = row["zeros"] or {}
+        dead = [name for name, share in zeros.items() if share >= 0.999]
+        if dead and len(dead) >= DEAD_SHARE * len(zeros):
+            yield Finding(
+                kind="dead_layers",
+                severity=Grade.WARNING,
+                confidence=Confidence.HIGH,
+                sentence=f"{len(dead)} of {len(zeros)} layers of {row['model']} get no gradient:"
+                f" {', '.join(dead[:4])}.",
+                evidence=[Figure("layers without gradient", len(dead)), Figure("layers", len(zeros))],
+                when=clock(row["at"]),
+                who={"model": str(row["model"]), "layer": dead[0]},
+                query="SELECT timestamp, model, dead_layer_count, zero_fraction_per_layer FROM tolaria_gradient_stats",
+            )
+
+
+def diverged(run: Subject) -> Iterator[Finding]:
+    """The loss of a loop ended far above where it had been, and above where it began."""
+    for row in run.rows(
+        "WITH u AS (SELECT model, optimizer, rank, loss, timestamp, ntile(10) OVER (PARTITION BY model, optimizer,"
+        " rank"
+        f" ORDER BY timestamp, seq) AS tenth FROM {_LOOP} WHERE isfinite(loss)), t AS (SELECT model, optimizer, rank,"
+        " tenth, count(*) AS n, median(loss) AS loss, min(timestamp) AS began FROM u GROUP BY ALL)"
+        " SELECT model, optimizer, rank, sum(n) AS n, min(loss) AS best, min_by(began, loss) AS best_at, max(loss)"
+        " FILTER"
+        " (tenth = 1) AS first_loss, max(loss) FILTER (tenth = 10) AS last_loss FROM t GROUP BY ALL"
+    ):
+        if row["n"] < LEAST_UPDATES or row["best"] <= 0 or row["last_loss"] is None:
+            continue
+        if row["last_loss"] > DIVERGED * row["best"] and row["last_loss"] > DIVERGED * max(row["first_loss"], 0.0):
+            yield Finding(
+                kind="loss_diverged",
+                severity=Grade.WARNING,
+                confidence=Confidence.MEDIUM,
+                sentence=f"The loss of {row['model']} rose from {row['best']:.4g} to {row['last_loss']:.4g} and"
+                " stayed there.",
+                evidence=[
+                    Figure("at first", row["first_loss"]),
+                    Figure("best", row["best"]),
+                    Figure("at last", row["last_loss"]),
+                ],
+                when=f"rising after {clock(row['best_at'])}",
+                who={"model": str(row["model"]), "rank": str(row["rank"])},
+                query=f'SELECT "update", loss, lr, pre_clip_grad_norm FROM {_LOOP} ORDER BY timestamp',
+            )

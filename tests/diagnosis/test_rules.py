@@ -1,0 +1,164 @@
+"""Rules of the diagnosis: each finds its fault, and leaves alone what is just within its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esper_otel.alerts.kinds import BY_NAME
+from esper_otel.alerts.promql import threshold
+from esper_otel.diagnosis.diagnose import diagnose
+from esper_otel.diagnosis.finding import Diagnosis, Grade
+from tests.diagnosis.made import Line, line, phases, policy, run, training
+
+KL = threshold("tamiyo.kl_violations")
+NORM = threshold("tamiyo.grad_norm_violations")
+ALERT = BY_NAME["TamiyoKlHigh"]
+
+
+def memory(*mebibytes: float) -> list[Line]:
+    return [
+        line("TOLARIA_INFRASTRUCTURE_SNAPSHOT", 2 * n, device="cpu", process_memory_bytes=int(value * 2**20))
+        for n, value in enumerate(mebibytes)
+    ]
+
+
+def throughput(wait_ms: float) -> list[Line]:
+    return [
+        line("TOLARIA_THROUGHPUT", 2 * n, samples=64, step_time_ms=20.0, dataloader_wait_ms=wait_ms) for n in range(3)
+    ]
+
+
+def layers(spread: float, zeros: dict[str, float]) -> list[Line]:
+    norms = dict.fromkeys(zeros, 1.0)
+    fields = {"model": "Net", "norm_spread": spread, "norm_per_layer": norms, "zero_fraction_per_layer": zeros}
+    return [line("TOLARIA_GRADIENT_STATS", 2 * n, dead_layer_count=0, **fields) for n in range(3)]
+
+
+def heads(op: float, slot: float) -> list[Line]:
+    return policy(head_entropy={"op": op, "slot": slot})
+
+
+def episodes(reward: Callable[[int], float]) -> list[Line]:
+    return [line("EPISODE_OUTCOME", n, env_id=0, episode_idx=n, episode_reward=reward(n)) for n in range(40)]
+
+
+def ranks(own: float, waiting: float) -> list[Line]:
+    """Three ranks whose second one takes ``own`` s before backward, and ``waiting`` s in it."""
+    usual = [phases(rank, before_backward=0.010, backward=0.025, optimizer_step=0.001) for rank in (0, 2)]
+    slow = phases(1, before_backward=own, backward=waiting, optimizer_step=0.001)
+    return [each for part in (*usual, slow, *(training(rank=rank) for rank in range(3))) for each in part]
+
+
+def every(share: float, bad: Any, good: Any) -> Callable[[int], Any]:
+    """``bad`` in the first ``share`` of sixty updates."""
+    return lambda number: bad if number < round(share * 60) else good
+
+
+HIGH_KL = float(KL.warning_above or 0) * 1.01
+SHARE = ALERT.share.above if ALERT.share else 0.0
+CASES: dict[str, tuple[list[Line], list[Line]]] = {
+    "exploding_gradients": (
+        policy(pre_clip_grad_norm=every(1 / 60, NORM.critical_above * 1.01, 1.0)),
+        policy(pre_clip_grad_norm=every(1 / 60, NORM.critical_above, 1.0)),
+    ),
+    "vanishing_gradients": (
+        training() + layers(1.1e6, {"a": 0.0, "b": 0.0}),
+        training() + layers(0.9e6, {"a": 0.0, "b": 0.0}),
+    ),
+    "dead_layers": (
+        training() + layers(2.0, {"a": 1.0, "b": 0.1, "c": 0.1}),
+        training() + layers(2.0, {"a": 0.99, "b": 0.1, "c": 0.1}),
+    ),
+    "non_finite": (training(loss=every(1 / 60, "NaN", 1.0)), training()),
+    "loss_diverged": (
+        training(loss=lambda n: 1.0 if n < 30 else 3.1),
+        training(loss=lambda n: 1.0 if n < 30 else 2.9),
+    ),
+    "kl_high": (
+        policy(kl_divergence=every(SHARE + 0.05, HIGH_KL, 0.01)),
+        policy(kl_divergence=every(SHARE, HIGH_KL, 0.01)),
+    ),
+    "clip_high": (policy(clip_fraction=0.61), policy(clip_fraction=0.6)),
+    "policy_ratio": (policy(ratio_max=10.1), policy(ratio_max=10.0)),
+    "entropy_collapsed": (heads(0.5, 0.09), heads(0.5, 0.11)),
+    "critic_failing": (policy(120, explained_variance=-0.01), policy(120, explained_variance=0.01)),
+    "advantages_degenerate": (policy() + episodes(lambda n: 0.0), policy() + episodes(lambda n: float(n == 39))),
+    "straggler": (ranks(0.025, 0.010), ranks(0.0125, 0.0225)),
+    "input_bound": (training() + throughput(10.1), training() + throughput(9.9)),
+    "memory_growth": (
+        training() + memory(*(500 + 20 * n for n in range(10))),
+        training() + memory(*[500] * 3, *[700] * 7),
+    ),
+    "recompilation_storm": (
+        training() + [line("TOLARIA_RECOMPILATION", n, function="f", compile_time_s=0.1) for n in range(21)],
+        training() + [line("TOLARIA_RECOMPILATION", n, function="f", compile_time_s=0.1) for n in range(20)],
+    ),
+}
+
+
+def kinds(found: Diagnosis) -> set[str]:
+    return {finding.kind for finding in found.findings if finding.severity is not Grade.INFO}
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_fault_is_the_only_finding_and_just_within_the_limit_there_is_none(kind: str, tmp_path: Path) -> None:
+    beyond, within = CASES[kind]
+
+    assert kinds(diagnose(run(tmp_path / "beyond", beyond))) == {kind}
+    healthy = diagnose(run(tmp_path / "within", within))
+    assert kinds(healthy) == set()
+    assert healthy.verdict.startswith("Healthy: ")
+
+
+def test_a_slow_rank_is_named_with_its_phase_and_its_own_time(tmp_path: Path) -> None:
+    (finding,) = diagnose(run(tmp_path / "run", ranks(0.025, 0.010))).findings
+
+    assert finding.who == {"rank": "1", "phase": "before_backward"}
+    assert [figure.text for figure in finding.evidence][:2] == [
+        "own time of rank 1 26 ms",
+        "own time of the next slowest 11 ms",
+    ]
+
+
+def test_a_rank_that_is_slow_without_anybody_waiting_for_it_is_no_straggler(tmp_path: Path) -> None:
+    assert kinds(diagnose(run(tmp_path / "run", ranks(0.025, 0.025)))) == set()
+
+
+def test_a_rank_without_an_end_is_missing_when_another_has_one(tmp_path: Path) -> None:
+    end = line("RUN_ENDED", 61, outcome="failed", detail="ConnectionError: peer closed", reported_by="trainer")
+    found = diagnose(run(tmp_path / "run", training(), training(40, rank=1), [end]))
+
+    assert kinds(found) >= {"rank_missing", "run_failed"}
+    missing = next(finding for finding in found.findings if finding.kind == "rank_missing")
+    assert missing.who == {"rank": "1"}
+    assert missing.when == "last heard of at 2026-03-01 12:00:39 UTC"
+
+
+def test_what_preceded_the_first_nan_is_part_of_its_evidence(tmp_path: Path) -> None:
+    found = diagnose(run(tmp_path / "run", training(loss=lambda n: "NaN" if n == 40 else 0.5)))
+
+    (finding,) = found.findings
+    assert finding.when == "first at 2026-03-01 12:00:40 UTC"
+    assert "loss before 0.5" in [figure.text for figure in finding.evidence]
+    assert finding.cause == "the update before was ordinary: look at its input"
+
+
+def test_too_few_updates_are_no_verdict(tmp_path: Path) -> None:
+    found = diagnose(run(tmp_path / "run", training(9)))
+
+    assert not found.is_judged
+    assert found.verdict == "Too little for a verdict: 9 updates, and 10 are needed."
+
+
+def test_every_query_of_a_finding_runs_and_has_rows(tmp_path: Path) -> None:
+    from esper_otel.sql import connect
+
+    for kind, (beyond, _) in CASES.items():
+        directory = run(tmp_path / kind, beyond)
+        for finding in diagnose(directory).findings:
+            with connect(directory, query=finding.query) as connection:
+                assert connection.execute(finding.query).fetchall(), finding.query
