@@ -8,7 +8,7 @@ from esper_otel.alerts.promql import metric
 from grafana.layout.board import Row
 from grafana.panels.kinds import stat_panel
 from grafana.panels.tables import events_table_panel, logs_panel, traces_panel
-from grafana.queries.logql import events
+from grafana.queries.logql import LEFT_OUT, events
 from grafana.queries.promql import last, raw
 from grafana.queries.traceql import rounds
 from grafana.queries.truth import value
@@ -68,6 +68,9 @@ CONFIGURATION: Final = Row(
         ),
     ),
 )
+
+_CHOSEN: Final = f'esper_event_type=~"$domain" | severity_text=~"$severity" | esper_event_type!~"${LEFT_OUT}"'
+"""Lines of the event log."""
 
 EVENTS: Final = Row(
     "What happened?",

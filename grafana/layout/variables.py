@@ -11,6 +11,7 @@ from esper_otel.alerts.promql import metric
 from esper_otel.events import EVENT_TYPES
 from esper_otel.events.declare import Domain, Severity
 from grafana.panels.panel import PROMETHEUS
+from grafana.queries.logql import LEFT_OUT, of_every_step
 from grafana.queries.runs import EVERY, NEWEST, POINT, newest_first
 from grafana.queries.truth import SMOOTHING
 
@@ -43,7 +44,7 @@ def variables(queries: str) -> list[Any]:
 
 
 def event_log_variables() -> list[Any]:
-    """Domain and severity, for the event log."""
+    """Domain, severity and detail, for the event log."""
     by_domain = {
         domain.value: "|".join(sorted(name for name, event in EVENT_TYPES.items() if event.domain == domain))
         for domain in Domain
@@ -51,6 +52,8 @@ def event_log_variables() -> list[Any]:
     return [
         _choice("domain", "Domain", by_domain),
         _choice("severity", "Severity", {severity.value: severity.value.upper() for severity in Severity}),
+        # Of every step there are so many that the lines of a panel would be those of some seconds.
+        _one_of(LEFT_OUT, "Detail", {"rounds and seeds": "|".join(of_every_step()), "every step": "none"}),
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from esper_otel.events import EVENT_TYPES
-from esper_otel.events.declare import Event
+from esper_otel.events.declare import Event, Severity
 
 STREAM: Final = '{service_name=~"$job"} | service_instance_id=~"$instance"'
 IDENTITY: Final = (
@@ -27,6 +27,17 @@ IDENTITY: Final = (
 """Labels of every log event: Loki's names of the relay's attributes."""
 
 ENVELOPE: Final = ("service_name", "service_instance_id", "severity_text", "trace_id", "span_id")
+
+LEFT_OUT: Final = "left_out"
+"""Variable with the event types that the event log does not show."""
+
+_OF_EVERY_STEP: Final = (
+    "KASMINA_SEED_DIVERSITY",
+    "PHASE_PROFILE_COMPLETED",
+    "SEED_GATE_EVALUATED",
+    "TOLARIA_EPOCH_COMPLETED",
+)
+"""Events of each epoch of each environment, beside those that are for debugging."""
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +95,12 @@ def _by_environment(classes: list[type[Event]]) -> str:
         {event.domain for event in (classes or EVENT_TYPES.values()) if "env_id" in event.__struct_fields__}
     )
     return "(" + " or ".join(f'{domain}_env_id=~"$env_id"' for domain in domains) + ")"
+
+
+def of_every_step() -> list[str]:
+    """Types of the events that are emitted at every step."""
+    debugging = {name for name, event in EVENT_TYPES.items() if event.severity is Severity.DEBUG}
+    return sorted(debugging.union(_OF_EVERY_STEP))
 
 
 def known_labels() -> frozenset[str]:

@@ -15,7 +15,7 @@ from tests.tools import ROOT
 
 DASHBOARDS = ROOT / "grafana" / "dashboards"
 EVERYTHING = {"group_id": ".*", "rank": ".*", "env_id": ".*", "slot": ".*", "domain": ".+", "severity": ".+"}
-EVERYTHING |= {"smoothing": "5m", "point": "2"}
+EVERYTHING |= {"smoothing": "5m", "point": "2", "left_out": "none"}
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
