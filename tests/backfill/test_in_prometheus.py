@@ -98,7 +98,9 @@ def test_increase_over_the_run_finds_its_events_at_their_time(case: Case) -> Non
 
 def test_a_counter_that_never_counted_stands_at_zero_from_the_first_scrape_of_its_domain_on(case: Case) -> None:
     text = case.backfill.path.read_text(encoding="utf-8")
-    began_s = min(line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith("simic_training_starts_total"))
+    began_s = min(
+        line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith("simic_training_starts_total")
+    )
     expression = f"simic_degradations_total @ {began_s}"
 
     assert [0.0] == [float(series["value"][1]) for series in case.prometheus.query(expression)][:1]
