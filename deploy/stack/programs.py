@@ -60,6 +60,8 @@ def _prometheus(at: Layout) -> Program:
             f"--storage.tsdb.path={at.data('prometheus')}",
             f"--storage.tsdb.retention.time={KEPT}",
             f"--web.listen-address={at.address('prometheus')}",
+            # Its notifications link to the host's name otherwise, where it does not listen.
+            f"--web.external-url={at.url('prometheus')}",
             "--enable-feature=exemplar-storage",
         ),
         files={file: to_yaml(content), **{at.data(name): text for name, text in rules.items() if text}},
@@ -93,6 +95,7 @@ def _alertmanager(at: Layout) -> Program:
             f"--config.file={file}",
             f"--storage.path={at.data('alertmanager')}",
             f"--web.listen-address={at.address('alertmanager')}",
+            f"--web.external-url={at.url('alertmanager')}",
             "--cluster.listen-address=",
         ),
         files={file: to_yaml(content)},
