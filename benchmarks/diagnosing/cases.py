@@ -15,7 +15,6 @@ EXPECTED: Final[dict[str, frozenset[str]]] = {
     "slow_loader": frozenset({"input_bound"}),
     "memory_leak": frozenset({"memory_growth"}),
     "recompilation": frozenset({"recompilation_storm"}),
-    "slow_checkpoint": frozenset({"slow_checkpoint"}),
     "killed": frozenset({"run_died"}),
     "raised": frozenset({"run_failed"}),
     # learning

@@ -13,10 +13,8 @@ import contextlib
 import os
 import random
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -28,8 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 
 FAULTS: Final = (
     *("none", "slow_loader", "lr_x30", "nan_input", "memory_leak", "recompilation", "deep_sigmoid", "dead_layer"),
-    *("bad_batch", "killed", "raised", "loss_diverges", "slow_checkpoint"),
-    *("slow_rank_sleep", "slow_rank_compute", "slow_rank_input", "killed_rank", "stopped_rank"),
+    *("bad_batch", "killed", "raised", "loss_diverges"),
+    *("slow_rank_sleep", "slow_rank_compute", "slow_rank_input", "killed_rank"),
 )
 SLOW_RANK: Final = 1
 HIT_AT: Final = 0.6
@@ -151,8 +149,6 @@ class Loop:
         if self.fault == "killed" or (self.fault == "killed_rank" and self.rank == SLOW_RANK):
             time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.fault == "stopped_rank" and self.rank == SLOW_RANK:
-            time.sleep(3600)
         if self.fault == "loss_diverges":
             self.optimizer.param_groups[0]["lr"] *= -1  # climbs: the sign of a loss was lost
         if self.fault == "dead_layer":
@@ -167,11 +163,6 @@ class Loop:
             time.sleep(0.004)  # a step of a useful size
         if self.fault == "memory_leak":
             self.kept.append(torch.randn(60_000))
-        if self.fault == "slow_checkpoint" and step % 20 == 0:
-            with tempfile.TemporaryDirectory() as directory:
-                torch.save(
-                    {"model": self.model.state_dict(), "replay": torch.randn(10_000_000)}, Path(directory) / "c.pt"
-                )
 
 
 def main() -> None:
