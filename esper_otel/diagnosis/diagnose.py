@@ -143,6 +143,6 @@ _NEEDS: Final = {
     "tamiyo_updates": "policy: no policy update was recorded",
     "tolaria_throughput": "input: no throughput was recorded",
     "tolaria_gradient_stats": "layers: no gradient was recorded by layer",
-    "tolaria_phase_durations": "ranks and phases: no time by phase was recorded",
+    "tolaria_phase_durations": "slow ranks: the time of a step by phase was not recorded",
     "infrastructure": "memory: no snapshot of the machine was recorded",
 }
