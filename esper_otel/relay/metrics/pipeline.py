@@ -82,7 +82,7 @@ class MetricsPipeline:
             self._ingest = Ingest(None, own_id)
         self._began_at = stored["positions"] if stored else {}
         self._handover: Handover | None = None
-        self._stored_at = time.monotonic()
+        self._stored_at = -CHECKPOINT_S  # the first state at once: a relay may be killed any time
         self._is_dirty = False
 
     def _restore(self, stored: Mapping[str, Any]) -> None:
