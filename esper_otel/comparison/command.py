@@ -17,7 +17,7 @@ from esper_otel.comparison.compare import Comparison, Effect
 from esper_otel.comparison.compare import compare as comparison_of
 from esper_otel.comparison.curves import IS_BETTER_HIGH, Outcome, outcomes_of
 from esper_otel.sql.output import plain
-from esper_otel.sql.runs import runs_below
+from esper_otel.sql.runs import is_one_run, runs_below
 from esper_otel.text.terminal import printable
 
 FAILED: Final = 3
@@ -91,8 +91,7 @@ def sides_of(given: list[str]) -> list[list[Outcome]]:
 def _paths(side: str) -> list[Path]:
     found: list[Path] = []
     for part in map(Path, side.split(",")):
-        is_run = not part.is_dir() or any(part.glob("events*.jsonl*")) or (part / "parquet").is_dir()
-        found += [part] if is_run else runs_below([part], _tell)
+        found += runs_below([part], _tell) if part.is_dir() and not is_one_run(part) else [part]
     return found
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from esper_otel.log.layout import RUN_FILE, Series, resolve
+from esper_otel.log.layout import RUN_FILE
 from esper_otel.log.salvage import valid_text
-from esper_otel.sql.runs import MANIFEST, PARQUET, run_of
+from esper_otel.sql.runs import MANIFEST, PARQUET, is_one_run, run_of
 
 _LOGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
@@ -54,7 +54,7 @@ def modified_s(path: Path) -> float:
 
 
 def _runs_at(root: Path) -> Iterator[Path]:
-    if root.is_file() or _is_run(root):
+    if root.is_file() or is_one_run(root):
         yield root
         return
     for path in sorted(root.iterdir()):
@@ -65,20 +65,9 @@ def _runs_at(root: Path) -> Iterator[Path]:
 def _may_be_run(path: Path) -> bool:
     """Return True for a run, and for a directory that cannot be read: its entry says so."""
     try:
-        return _is_run(path)
+        return is_one_run(path)
     except OSError:
         return True
-
-
-def _is_run(path: Path) -> bool:
-    """Return True if the directory is one run rather than a directory of runs."""
-    if (path / MANIFEST).is_file() or (path / PARQUET / MANIFEST).is_file():
-        return True
-    try:
-        first = resolve(path)[0]
-    except FileNotFoundError:
-        return False
-    return isinstance(first, Series) and first.directory == path.resolve()
 
 
 def _stays_in(path: Path, root: Path) -> bool:

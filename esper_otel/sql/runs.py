@@ -77,6 +77,17 @@ def _is_run(path: Path, tell: Callable[[str], object]) -> bool:
         return False
 
 
+def is_one_run(path: Path) -> bool:
+    """Return True if the directory is one run rather than a directory of runs."""
+    if (path / MANIFEST).is_file() or (path / PARQUET / MANIFEST).is_file():
+        return True
+    try:
+        first = resolve(path)[0]
+    except FileNotFoundError:
+        return False
+    return isinstance(first, Series) and first.directory == path.resolve()
+
+
 def run_of(path: Path) -> Run:
     """The run at ``path``.
 
