@@ -20,8 +20,9 @@ from typing import Any, Final
 
 import msgspec
 
-from benchmarks import emit_costs, footprint, lag, relay, relay_growth, relay_stages, slowdown, slowdown_parts
+from benchmarks import emit_costs, footprint, lag, relay, slowdown, slowdown_parts
 from benchmarks.alternatives.sink import sink
+from benchmarks.relaying import growth, stages
 from benchmarks.table.machine import load, machine
 from benchmarks.table.page import page
 
@@ -48,8 +49,8 @@ def run(size: Size) -> dict[str, Any]:
     parts: dict[str, Callable[[], Any]] = {
         "emit": lambda: emit_costs.measure(size.events),
         "relay": lambda: _relay_costs(size),
-        "stages": lambda: relay_stages.measure(size.events // 6, size.repeats + 2),
-        "growth": lambda: relay_growth.growth(size.events, size.long),
+        "stages": lambda: stages.measure(size.events // 6, size.repeats + 2),
+        "growth": lambda: growth.growth(size.events, size.long),
         "lag": lambda: lag.measure(size.samples),
         "footprint": lambda: footprint.measure(size.repeats),
         "slowdown": lambda: slowdown.measure(size.quads, size.ours),

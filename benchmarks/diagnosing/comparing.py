@@ -1,4 +1,4 @@
-"""Pairs with a known truth for the comparison: ``python -m benchmarks.comparing out/comparing``.
+"""Pairs with a known truth for the comparison: ``python -m benchmarks.diagnosing.comparing out/comparing``.
 
 Small networks are trained with two learning rates, many seeds each. Two groups of one rate differ by chance alone, and
 a verdict on them is false; two groups of different rates differ.

@@ -1,6 +1,6 @@
 """Growth of the relay's cost of an event with series, ranks on the node and length of the log; cost of a scrape.
 
-    python -m benchmarks.relay_growth [--events 40000] [--long 10000000]
+    python -m benchmarks.relaying.growth [--events 40000] [--long 10000000]
 
 CPU time is measured as in :mod:`benchmarks.relay`, with metrics, spans, log events and OTLP on. Memory is the largest
 resident size of the relay. A scrape is one request of a relay that stands still at the end of its log.

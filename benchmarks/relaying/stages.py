@@ -1,6 +1,6 @@
 """CPU time of each stage of the relay for one event, in one process and on one thread.
 
-    python -m benchmarks.relay_stages [--events 10000] [--repeats 5]
+    python -m benchmarks.relaying.stages [--events 10000] [--repeats 5]
 
 The stages are those that an event passes with metrics, spans and log events on; the least of some repeats is given.
 What it leaves out is the hand-over between threads, requests, checkpoints and the collector of cycles:
