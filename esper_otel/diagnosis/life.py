@@ -11,6 +11,12 @@ from esper_otel.diagnosis.subject import Row, Subject, clock
 STALLED_S: Final = 120.0
 """A running process that emits nothing but heartbeats for so long stands still, as the relay's default says."""
 
+_NEWEST_OF_EACH_RANK: Final = (
+    "SELECT timestamp, rank, outcome, detail FROM run_ended"
+    " QUALIFY row_number() OVER (PARTITION BY rank ORDER BY timestamp DESC) = 1 ORDER BY timestamp"
+)
+"""Ends that count: a run that was continued has those of its earlier sessions, too."""
+
 _LAST: Final = "SELECT timestamp, rank, outcome, detail FROM run_ended ORDER BY timestamp"
 
 
@@ -18,7 +24,7 @@ def ended_badly(run: Subject) -> Iterator[Finding]:
     """The run failed, died or was interrupted."""
     if run.is_running:
         return
-    ends = run.rows("SELECT timestamp, rank, outcome, detail, reported_by FROM run_ended ORDER BY timestamp")
+    ends = run.rows(_NEWEST_OF_EACH_RANK)
     by_outcome = {str(row["outcome"]): row for row in reversed(ends)}
     if (failed := by_outcome.get("failed")) is not None:
         yield _failed(failed)

@@ -138,6 +138,24 @@ def test_a_rank_without_an_end_is_missing_when_another_has_one(tmp_path: Path) -
     assert missing.when == "last heard of at 2026-03-01 12:00:39 UTC"
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (("died", "finished"), set()),
+        (("failed", "finished"), set()),
+        (("interrupted", "finished"), set()),
+        (("finished", "died"), {"run_died"}),
+        (("died", "failed"), {"run_failed"}),
+    ],
+)
+def test_a_run_that_was_continued_ended_as_its_last_session_did(
+    outcomes: tuple[str, str], expected: set[str], tmp_path: Path
+) -> None:
+    first, last = (line("RUN_ENDED", 61 + n, outcome=name, detail="x") for n, name in enumerate(outcomes))
+
+    assert kinds(diagnose(run(tmp_path / "run", training(), [first, last]))) == expected
+
+
 def test_what_preceded_the_first_nan_is_part_of_its_evidence(tmp_path: Path) -> None:
     found = diagnose(run(tmp_path / "run", training(loss=lambda n: "NaN" if n == 40 else 0.5)))
 
