@@ -17,6 +17,9 @@ _NEWEST_OF_EACH_RANK: Final = (
 )
 """Ends that count: a run that was continued has those of its earlier sessions, too."""
 
+_UNUSABLE: Final = "reason NOT IN ('torn', 'duplicate')"
+"""A torn line is the end of a process that was killed; a repeated one is an event under its other name."""
+
 _LAST: Final = "SELECT timestamp, rank, outcome, detail FROM run_ended ORDER BY timestamp"
 
 
@@ -90,7 +93,7 @@ def lost(run: Subject) -> Iterator[Finding]:
             when=clock(row["at"]),
             query="SELECT timestamp, reason, count, detail FROM losses",
         )
-    bad = run.count("rejected_lines", "reason <> 'torn'")
+    bad = run.count("rejected_lines", _UNUSABLE)
     if bad:
         yield Finding(
             kind="lines_rejected",
@@ -98,7 +101,7 @@ def lost(run: Subject) -> Iterator[Finding]:
             confidence=Confidence.CERTAIN,
             sentence=f"{bad} lines of the log could not be used.",
             evidence=[Figure("lines", bad)],
-            query="SELECT reason, event_type, excerpt FROM rejected_lines WHERE reason <> 'torn' LIMIT 20",
+            query=f"SELECT reason, event_type, excerpt FROM rejected_lines WHERE {_UNUSABLE} LIMIT 20",
         )
     for row in run.rows("SELECT sensor, reason, sum(count) AS n FROM sensor_fault GROUP BY ALL ORDER BY ALL"):
         yield Finding(
