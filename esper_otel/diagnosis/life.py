@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
+from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Row, Subject, clock
 
 STALLED_S: Final = 120.0
@@ -88,7 +88,7 @@ def lost(run: Subject) -> Iterator[Finding]:
             kind="events_lost",
             severity=Grade.WARNING,
             confidence=Confidence.CERTAIN,
-            sentence=f"The log dropped {int(row['n'] or 0)} events or parts of them: {row['reason']}.",
+            sentence=f"The log dropped {counted(int(row['n'] or 0), 'event')} or parts of them: {row['reason']}.",
             evidence=[Figure("dropped", int(row["n"] or 0), "events")],
             when=clock(row["at"]),
             query="SELECT timestamp, reason, count, detail FROM losses",
@@ -99,7 +99,7 @@ def lost(run: Subject) -> Iterator[Finding]:
             kind="lines_rejected",
             severity=Grade.WARNING,
             confidence=Confidence.CERTAIN,
-            sentence=f"{bad} lines of the log could not be used.",
+            sentence=f"{counted(bad, 'line')} of the log could not be used.",
             evidence=[Figure("lines", bad)],
             query=f"SELECT reason, event_type, excerpt FROM rejected_lines WHERE {_UNUSABLE} LIMIT 20",
         )
