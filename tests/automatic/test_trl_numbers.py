@@ -1,4 +1,4 @@
-"""What TRL's trainers of policies log becomes policy updates; the logs are those of real runs, as TRL made them."""
+"""Policy updates from the logs of TRL's trainers, which are those of real runs, as TRL made them."""
 
 from __future__ import annotations
 
