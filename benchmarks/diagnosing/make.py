@@ -21,7 +21,7 @@ import esper_otel
 from benchmarks.diagnosing.cases import HALVES, Case, cases
 
 ROOT: Final = Path(__file__).parents[2]
-FRAMEWORKS: Final = ROOT / "out" / "frameworks"
+FRAMEWORKS: Final = ROOT / "out" / "frameworks" / "site-packages"
 """Packages of Stable-Baselines3, as ``make frameworks`` installs them."""
 
 LABEL: Final = "label.json"

@@ -23,7 +23,9 @@ from tests.tools import ROOT
 from tests.waiting import PATIENCE_S, wait_for
 
 HERE = Path(__file__).parent
-PACKAGES = ROOT / "out" / "frameworks"
+PACKAGES = ROOT / "out" / "frameworks" / "site-packages"
+"""Under that name dill, by which TRL hashes its data, knows them for installed packages."""
+
 DOORS = {
     "": (sys.executable,),
     "run": (str(BIN / "esper-otel"), "run"),
@@ -41,7 +43,7 @@ CASES = {
 
 @pytest.fixture(scope="session", autouse=True)
 def installed() -> None:
-    if not all((PACKAGES / name).exists() for name in ("lightning", "tensorboard", "tensorboardX")):
+    if not all((PACKAGES / name).exists() for name in ("lightning", "tensorboard", "tensorboardX", "trl")):
         uv("pip", "install", "--quiet", "--no-deps", "--target", str(PACKAGES), "-r", str(HERE / "requirements.txt"))
 
 
