@@ -91,6 +91,13 @@ diagnoses: $(STAMP) ## make the labelled runs of the diagnosis and judge them, a
 	$(BIN)/python -m benchmarks.diagnosing.make out/diagnoses
 	$(BIN)/python -m benchmarks.diagnosing.judge out/diagnoses --write docs/evidence/diagnoses.md
 
+# Healthy runs and one for each fault, and what limits, panels and alerts mark in them. CLEANRL=…/ppo.py adds CleanRL.
+.PHONY: limits
+limits: $(STAMP) ## make the runs of the calibration and write the tables of the limits, 15 minutes
+	$(BIN)/python -m benchmarks.calibrating.runs out/limits $(if $(CLEANRL),--cleanrl $(CLEANRL))
+	$(BIN)/python -m benchmarks.limits --good out/limits/good/* $(RECORDINGS) --broken out/limits/broken/* \
+	  --write docs/evidence/limits.md
+
 # Random lives of a run: processes are started, killed, suspended, restarted, renamed and cleaned up in any order.
 .PHONY: lifecycle
 lifecycle: $(STAMP) ## random lives of a run, many of them

@@ -3,10 +3,10 @@
     python -m benchmarks.limits --good RUN … --broken RUN … [--write docs/evidence/limits.md]
     python -m benchmarks.limits --trainings RUN … [--write docs/evidence/limits.md]
 
-Good runs learn: the demonstration over seeds, recordings of esper-lite. Broken runs are of the chaos recipe, whose
-rounds with a fault are known. Trainings are healthy runs of any programs, such as those of benchmarks.norms.programs:
-they give the table of the gradient norm's limits. A run is a directory or a log. The limits are those on the events'
-fields, which panels, report and alerts read as well.
+Good runs learn: those of benchmarks.calibrating.runs, recordings of esper-lite. Broken runs have one fault of the chaos
+recipe each. Trainings are healthy runs of any programs, such as those of benchmarks.norms.programs: they give the table
+of the gradient norm's limits. A run is a directory or a log. The limits are those on the events' fields, which panels,
+report and alerts read as well; alerts and panels are asked of a real Prometheus with the runs.
 """
 
 from __future__ import annotations
@@ -20,19 +20,24 @@ from typing import Any, Final
 
 import msgspec
 
+from benchmarks.calibrating.one_fault import FAULTS, faults_of
+from benchmarks.calibrating.page import CONTROL, alerts_page, measured, name_of, panels_page
 from benchmarks.norms import table
+from benchmarks.table.parts import give
 from esper_otel.events import PolicyUpdate
 from esper_otel.events.declare import Severity, Threshold
 from esper_otel.signals import SIGNALS
 from esper_otel.sql import connect
-from trainer.recipes import RECIPES
 
-BEGIN, END = "<!-- {}: written by benchmarks/limits.py -->\n", "<!-- end of {} -->\n"
+BY: Final = "benchmarks/limits.py"
 ALARMS: Final = ("warning", "error", "critical")
 """Severities of events by which a detector reports a fault."""
 
 COUNTED_ONLY: Final = frozenset({"explained_variance"})
 """Fields whose limits good runs pass at first: an alert looks at the share of an hour, and no panel is coloured."""
+
+NOT_OF_THE_LOG: Final = frozenset({"update_time_ms", "head_entropy"})
+"""Fields that depend on the machine, or that esper-lite's log holds in another way than the metric: over all steps."""
 
 AFTER: Final = 1
 """Rounds after a fault in which it still counts as seen: a spoiled policy acts in the next rollout."""
@@ -58,7 +63,7 @@ def limits() -> dict[str, Threshold]:
     found = {}
     for signal in SIGNALS:
         limit = signal.limits or signal.threshold
-        if signal.event is PolicyUpdate and limit is not None and signal.path[0] != "update_time_ms":
+        if signal.event is PolicyUpdate and limit is not None and signal.path[0] not in NOT_OF_THE_LOG:
             found[signal.path[0]] = limit
     return found
 
@@ -101,14 +106,13 @@ def alarms(runs: list[Path]) -> dict[str, float]:
     return {kind: count / updates for kind, count in counts.items()}
 
 
-def faults() -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Kind and rounds of each fault of the chaos recipe."""
-    for one in RECIPES["chaos"].interventions:
-        yield (f"{one.kind}, {one.margin:+g} points" if one.margin else one.kind), one.rounds
-
-
-def seen(run: Path, rounds: tuple[int, ...], critical: dict[str, set[int]]) -> list[str]:
+def seen(run: Path, rounds: tuple[int, ...]) -> list[str]:
     """Critical limits and detectors' events that mark a fault, in its rounds or the one after."""
+    critical = {
+        field: {batch for batch, value in values(run, field) if limit.severity_of(value) is Severity.CRITICAL}
+        for field, limit in limits().items()
+        if field not in COUNTED_ONLY
+    }
     near = {number + later for number in rounds for later in range(AFTER + 1)}
     by_limit = [field for field, marked in critical.items() if marked & near]
     begin, end = min(rounds) - 1, max(rounds) + AFTER
@@ -125,31 +129,37 @@ def seen(run: Path, rounds: tuple[int, ...], critical: dict[str, set[int]]) -> l
 
 
 def page(good: list[Path], broken: list[Path]) -> str:
-    """Both tables as Markdown."""
+    """The tables of limits, detectors, alerts, faults and panels as Markdown."""
     lines = [
-        f"Good runs: {', '.join(run.name for run in good)}. Broken runs: {', '.join(run.name for run in broken)}.\n",
-        "| field | limits | good: marked | critical | chaos: marked | critical |",
+        f"Good runs: {', '.join(map(name_of, good))}. Runs with one fault each: {', '.join(map(name_of, broken))}.\n",
+        "| field | limits | good: marked | critical | with a fault: marked | critical |",
         "|---|---|---|---|---|---|",
     ]
     for field, limit in sorted(limits().items()):
         lines.append(
             f"| `{field}` | {_words(limit)} | {share(good, field, limit).text} | {share(broken, field, limit).text} |"
         )
-    lines += ["", "| detector | good: events an update | chaos |", "|---|---|---|"]
+    lines += ["", "| detector | good: events an update | with a fault |", "|---|---|---|"]
     counted = [alarms(runs) for runs in (good, broken)]
     for kind in sorted(counted[0].keys() | counted[1].keys()):
         lines.append(f"| `{kind}` | {' | '.join(f'{one.get(kind, 0.0):.3f}' for one in counted)} |")
-    lines += ["", "| fault | rounds | marked by |", "|---|---|---|"]
+    with measured(good, broken) as runs:
+        of_alerts, by_fault = alerts_page(runs)
+        of_panels = panels_page(runs)
+    return "\n".join([*lines, "", *_faults(good, broken, by_fault), "", of_alerts, of_panels])
+
+
+def _faults(good: list[Path], broken: list[Path], by_fault: dict[str, list[str]]) -> Iterator[str]:
+    """A row for each fault: what marks it and does not mark the same rounds of the same run without it."""
+    yield "| fault | rounds | critical limits and detectors | alerts |"
+    yield "|---|---|---|---|"
+    control = next((run for run in good if run.name == CONTROL), None)
     for run in broken:
-        critical = {
-            field: {batch for batch, value in values(run, field) if limit.severity_of(value) is Severity.CRITICAL}
-            for field, limit in limits().items()
-            if field not in COUNTED_ONLY
-        }
-        for kind, rounds in faults():
-            by = ", ".join(f"`{one}`" for one in seen(run, rounds, critical)) or "**nothing**"
-            lines.append(f"| {kind} ({run.name}) | {', '.join(map(str, rounds))} | {by} |")
-    return "\n".join(lines) + "\n"
+        for name, one in faults_of(run.name).items():
+            without = seen(control, one.rounds) if control and run.name in FAULTS else []
+            by = ", ".join(f"`{mark}`" for mark in seen(run, one.rounds) if mark not in without) or "**nothing**"
+            alerts = ", ".join(f"`{alert}`" for alert in by_fault.get(name, ())) or "**none**"
+            yield f"| {name} | {', '.join(map(str, one.rounds))} | {by} | {alerts} |"
 
 
 def _words(limit: Threshold) -> str:
@@ -162,24 +172,14 @@ def main() -> None:
     """Print tables, or write them into a page between their marks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--good", type=Path, nargs="+", default=[], help="runs that learn")
-    parser.add_argument("--broken", type=Path, nargs="+", default=[], help="runs of the chaos recipe")
+    parser.add_argument("--broken", type=Path, nargs="+", default=[], help="runs of the chaos recipe with one fault")
     parser.add_argument("--trainings", type=Path, nargs="+", default=[], help="healthy runs of any programs")
     parser.add_argument("--write", type=Path, help="page that holds the tables between two marks")
     arguments = parser.parse_args()
     if arguments.good and arguments.broken:
-        give("limits", page(arguments.good, arguments.broken), arguments.write)
+        give("limits", BY, page(arguments.good, arguments.broken), arguments.write)
     if arguments.trainings:
-        give("norms", table.page(arguments.trainings), arguments.write)
-
-
-def give(name: str, text: str, path: Path | None) -> None:
-    """Print a part, or write it into a page between its marks."""
-    if path is None:
-        print(text)
-        return
-    begin, end = BEGIN.format(name), END.format(name)
-    before, rest = path.read_text(encoding="utf-8").split(begin)
-    path.write_text(f"{before}{begin}{text}{end}{rest.split(end)[1]}", encoding="utf-8")
+        give("norms", BY, table.page(arguments.trainings), arguments.write)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def make_history(directory: Path, envs: int) -> History:
     run = directory / "hour"
     run.mkdir()
     with (run / "events.jsonl").open("wb") as log:
-        log.writelines(_hour(trained, time.time() - HOUR_S))
+        log.writelines(hour(trained, time.time() - HOUR_S))
     text = directory / "hour.om"
     with text.open("wb") as out:
         scraped = backfill(run, out, step_ms=STEP_MS, run_id=run.name, spool_directory=directory)
@@ -54,19 +54,29 @@ def make_history(directory: Path, envs: int) -> History:
 def _trained(directory: Path, envs: int) -> list[dict[str, Any]]:
     """The events of one round of the demo with ``envs`` environments, in order."""
     command = [sys.executable, "-m", "trainer", "--recipe", "demo", "--rounds", "1", "--envs", str(envs)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "ESPER_OTEL_"))}
     subprocess.run(
         [*command, "--no-progress", "--telemetry-dir", str(directory)],
-        env={**environment, "ESPER_OTEL_RELAY": "0"},
+        env=trainer_environment(),
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    paths = sorted((directory / "latest").glob("events*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    return events_of(directory / "latest")
+
+
+def trainer_environment() -> dict[str, str]:
+    """Variables of a trainer that starts no relay."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "ESPER_OTEL_"))}
+    return {**environment, "ESPER_OTEL_RELAY": "0"}
+
+
+def events_of(run: Path) -> list[dict[str, Any]]:
+    """The events of a run, log by log."""
+    paths = sorted(run.glob("events*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
 
 
-def _hour(events: list[dict[str, Any]], began_s: float) -> Iterator[bytes]:
-    """The lines of the hour."""
+def hour(events: list[dict[str, Any]], began_s: float) -> Iterator[bytes]:
+    """The lines of an hour that begins at ``began_s``, Unix s: the events again and again, stretched over rounds."""
     once = [event for event in events if event["event_type"] in ONCE]
     again = [event for event in events if event["event_type"] not in (*ONCE, *NEVER)]
     for event in once:

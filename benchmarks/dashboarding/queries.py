@@ -46,9 +46,9 @@ class Cost(msgspec.Struct, frozen=True):
     answered: int
 
 
-def queries_of(run_id: str) -> list[Query]:
-    """All of them, for the whole of one run."""
-    values = {**VALUES, **WINDOWS, "job": "esper", "instance": run_id, "runs": run_id, **COMPARED}
+def queries_of(run_id: str, runs: str = "") -> list[Query]:
+    """All of them, for the whole of one run; ``runs`` are those compared, by default this one."""
+    values = {**VALUES, **WINDOWS, "job": "esper", "instance": run_id, "runs": runs or run_id, **COMPARED}
     found = []
     for path in sorted(DASHBOARDS.glob("*.json")):
         board = json.loads(path.read_text(encoding="utf-8"))
@@ -87,12 +87,26 @@ class Server:
             found |= {tuple(sorted(labels.items())) for labels in self._get("series", asked)}
         return len(found)
 
+    def number(self, text: str) -> float:
+        """The only value of a query."""
+        ((_, value),) = [one["value"] for one in self._get("query", {"query": text, "time": self._until_s})["result"]]
+        return float(value)
+
+    def between(self, text: str, begin_s: float, end_s: float, step_s: int) -> list[Any]:
+        """Series of a query with a value at every step."""
+        asked = {"query": text, "start": begin_s, "end": end_s, "step": step_s}
+        return list(self._get("query_range", asked)["result"])
+
+    def names(self, run: str) -> frozenset[str]:
+        """Names of the metrics that a run has."""
+        asked = {"match[]": f'{{instance="{run}"}}', "start": 0, "end": self._until_s}
+        return frozenset(self._get("label/__name__/values", asked))
+
     def _ask(self, query: Query) -> list[Any]:
         if query.instant:
             found = self._get("query", {"query": query.text, "time": self._until_s})
             return list(found["result"])
-        times = {"start": self._until_s - HOUR_S, "end": self._until_s, "step": STEP_S}
-        return list(self._get("query_range", {"query": query.text, **times})["result"])
+        return self.between(query.text, self._until_s - HOUR_S, self._until_s, STEP_S)
 
     def _get(self, what: str, parameters: dict[str, Any]) -> Any:
         url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
@@ -103,10 +117,18 @@ class Server:
 @contextmanager
 def server_with(history: History, directory: Path, prometheus: str, promtool: str) -> Iterator[Server]:
     """A server on the blocks that promtool makes of the history."""
-    data, configuration = directory / "data", directory / "prometheus.yml"
+    data = directory / "data"
     command = [promtool, "tsdb", "create-blocks-from", "--quiet", "openmetrics", str(history.text), str(data)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     history.text.unlink()  # some hundred MB, and not needed again
+    with server_on(data, directory, prometheus, history.scraped.last_ms / 1000) as server:
+        yield server
+
+
+@contextmanager
+def server_on(data: Path, directory: Path, prometheus: str, until_s: float) -> Iterator[Server]:
+    """A server on the blocks in ``data`` that scrapes nothing; ``until_s`` is the time of their last sample, Unix s."""
+    configuration = directory / "prometheus.yml"
     address = f"{HOST}:{Ports(standard=False).take(0)}"
     program = Program(
         name="prometheus",
@@ -121,4 +143,4 @@ def server_with(history: History, directory: Path, prometheus: str, promtool: st
         ready_url=f"http://{address}/-/ready",
     )
     with running([program], directory / "log"):
-        yield Server(f"http://{address}", history.scraped.last_ms / 1000)
+        yield Server(f"http://{address}", until_s)

@@ -135,13 +135,14 @@ _HEALTH = (
         severity="critical",
         concern="entropy",
         by=(*ARM, "head"),
-        expr=f"max by ({', '.join((*ARM, 'head'))}) ({metric('tamiyo.head_entropy')} < 0.1)",
+        expr=f"max by ({', '.join((*ARM, 'head'))})"
+        f" ({metric('tamiyo.head_entropy')} < {limit('tamiyo.head_entropy', 'critical_below')})",
         hold="10m",
         summary=text("""
             The entropy of head {{ $labels.head }} of {{ $labels.instance }} is {{ $value | humanize }} of its maximum
         """),
-        reason=text("""
-            esper-lite calls an entropy of 0.1 critical; 10 min rule out a single batch.
+        reason=text(f"""
+            {threshold("tamiyo.head_entropy").reason} Panels warn earlier; 10 min rule out a single batch.
         """),
         meaning="One head of the policy has become deterministic and no longer explores.",
         look=(metric("tamiyo.head_entropy"), metric("tamiyo.head_learnable_fraction"), metric("tamiyo.entropy_coef")),

@@ -127,6 +127,7 @@ class PolicyUpdate(PolicyCritic, frozen=True, kw_only=True):
             "entropy",
             "Entropy by head over its maximum, steps with a choice, 0 to 1.",
             gauge(),
+            limits=below(0.15, 0.1, MEASURED),
         ),
     ] = None
     head_grad_norm: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from esper_otel.alerts.promql import threshold
 from esper_otel.events.declare import Threshold
 from esper_otel.events.limits import STABILITY, above, below
 from grafana.queries.facts import signal_of
@@ -17,11 +18,6 @@ BLEND_SUCCESS: Final = below(0.7, 0.5, "Limits of esper-lite's slots panel.")
 YIELD: Final = _within(0.2, 0.9, "Limits of esper-lite's episode panel.")
 SLOT_USE: Final = YIELD
 PBRS_SHARE: Final = _within(0.1, 0.4, "Limits of esper-lite's reward panel.")
-HEAD_ENTROPY: Final = below(
-    0.15,
-    0.1,
-    "The alert TamiyoHeadEntropyCollapsed has the second; after 30 rounds of the demo 0.21 was the lowest of three.",
-)
 SUSPICIONS: Final = Threshold(warning_above=0.5, reason="A suspicion is to be looked at, and is no proof.")
 FRAGMENTATION: Final = above(0.2, 0.3, STABILITY)
 SIGN: Final = below(None, 0.0, "Colour of the sign.")
@@ -30,3 +26,7 @@ SIGN: Final = below(None, 0.0, "Colour of the sign.")
 def limits_of(name: str) -> Threshold | None:
     """Limits beyond which a signal is not healthy."""
     return signal_of(name).limits
+
+
+HEAD_ENTROPY: Final = threshold("tamiyo.head_entropy")
+"""Limits of the lowest entropy of all heads."""

@@ -184,7 +184,7 @@ CONSUMERS: Final = (
         "kasmina/blueprints",
         "kasmina/lives",
         "simic/outcomes",
-        reason="Also in `esper-otel report`.",
+        reason="Counts by blueprint are in the MCP server's overview too.",
         shows=(
             "kasmina.germinations",
             "kasmina.fossilizations",

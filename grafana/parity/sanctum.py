@@ -133,7 +133,7 @@ SANCTUM: Final = (
         "simic/penalties",
         "simic/calibration",
         shows=("simic.reward_component", "simic.final_accuracy", "tamiyo.explained_variance", "tamiyo.value_nrmse"),
-        reason="The Pareto hypervolume is in the report: PromQL cannot compute it.",
+        reason="PromQL cannot compute a hypervolume.",
     ),
     _row("EventLog", "run/event_log", "esper/events", shows=("esper.events",)),
     _row("EventLogDetail", "run/event_log", reason="A click on a line shows all its fields."),

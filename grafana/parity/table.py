@@ -13,7 +13,7 @@ from typing import Final
 from grafana.boards import BOARDS, board_of
 from grafana.parity.fields import TIERS
 from grafana.parity.other_views import CONSUMERS, OVERWATCH
-from grafana.parity.partly import NOT_JUDGED, missing_of
+from grafana.parity.partly import PARTLY
 from grafana.parity.row import ParityRow
 from grafana.parity.sanctum import SANCTUM
 
@@ -59,8 +59,8 @@ def markdown() -> str:
         "# Where the old views went",
         "",
         "Generated from `grafana/parity` by `make generate`; do not edit. Every view of esper-lite and every field",
-        "that the plan ranks, and the panel that shows it. 'partly' says what a look at the drawn dashboards missed;",
-        "the other rows have been compared with the panels' queries only.",
+        "that the plan ranks, and the panel that shows it. Each view was judged by what it shows in esper-lite and by",
+        f"the queries and columns of the built panels: {_counted()}.",
     ]
     section = ""
     for row in TABLE:
@@ -71,10 +71,15 @@ def markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _counted() -> str:
+    views = [verdict(row).partition(":")[0] for row in (*SANCTUM, *OVERWATCH, *CONSUMERS)]
+    return ", ".join(f"{views.count(word)} {word}" for word in ("yes", "partly", "no"))
+
+
 def verdict(row: ParityRow) -> str:
     """Yes, no, or partly with what is missing."""
-    missing = missing_of(row.name)
-    return f"partly: {missing}" if missing else (NOT_JUDGED if row.homes else "no")
+    missing = PARTLY.get(row.name)
+    return f"partly: {missing}" if missing else ("yes" if row.homes else "no")
 
 
 def _link(home: str) -> str:
