@@ -30,6 +30,7 @@ from benchmarks.table.machine import load
 
 WORKER: Final = Path(__file__).parent / "alternatives" / "watched.py"
 ROOT: Final = Path(__file__).parents[1]
+LONGEST_END_S: Final = 900.0
 BEGIN, END = "<!-- the table of costs: begin -->", "<!-- the table of costs: end -->"
 
 
@@ -119,7 +120,7 @@ def worker(name: str, width: int, packages: Path | None) -> Iterator[Worker]:
                 ends = (open_when_ready(process, end, mode) for end, mode in ((commands, "w"), (answers, "r")))
                 with ExitStack() as opened:
                     yield Worker(process, *(opened.enter_context(end) for end in ends))
-                process.wait(120)
+                process.wait(LONGEST_END_S)
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 last = log.read_text("utf-8", "replace").strip().splitlines()[-1:]
                 raise RuntimeError(f"{error}: {' '.join(last)}") from None
