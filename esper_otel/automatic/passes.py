@@ -58,7 +58,7 @@ class Passes:
         self._epochs = self._evaluations = 0
 
     def asked(self, iterator: Any) -> None:
-        """A loader is asked for a batch; torch counts those that an iterator gave, from 0 when it begins anew."""
+        """A loader is asked for a batch; torch counts what an iterator has given, from 0 in each pass."""
         self._finish_epoch()
         if iterator._num_yielded == 0:
             self._open[iterator] = _Pass(self._updates())

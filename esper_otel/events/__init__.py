@@ -47,6 +47,7 @@ from esper_otel.events.simic import (
     EpisodeOutcome,
     RewardComputed,
     RewardSummary,
+    RoundStarted,
     TrainingStarted,
 )
 from esper_otel.events.simic_attribution import CounterfactualMatrix, SeedConfiguration, ShapleyComputed, ShapleyValue
@@ -122,6 +123,7 @@ __all__ = [
     "RewardHackingSuspected",
     "RewardSummary",
     "Rollback",
+    "RoundStarted",
     "RunEnded",
     "Scalar",
     "SeedConfiguration",

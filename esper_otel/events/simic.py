@@ -83,6 +83,13 @@ class CheckpointLoaded(Event, frozen=True, kw_only=True):
     duration_ms: Annotated[Real, note("Wall time of the call that loaded it, ms; of autolog.")] = None
 
 
+@declares("SIMIC_ROUND_STARTED", domain=Domain.SIMIC)
+class RoundStarted(Event, frozen=True, kw_only=True):
+    """A round begins. Its span comes with its end: this is what shows, with the trace's id, that it is under way."""
+
+    batch: Annotated[Whole, note("Number of the round, from 1.")] = None
+
+
 @declares(
     "CHECKPOINT_SAVED",
     domain=Domain.SIMIC,

@@ -17,6 +17,7 @@ from opentelemetry.sdk.resources import Resource
 from esper_otel.events import Event
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.metrics.pipeline import MetricsPipeline
+from esper_otel.relay.traces.conventions import Conventions
 from esper_otel.signals.own_signal import OwnSignal
 
 Points = Mapping[tuple[str, ...], float]
@@ -72,6 +73,8 @@ class Exporters(Protocol):
     def is_delta(self) -> bool: ...  # noqa: D102
     @property
     def share_of_traces(self) -> float: ...  # noqa: D102
+    @property
+    def conventions(self) -> Conventions: ...  # noqa: D102
     def stop(self) -> None:
         """Cancel every running export; later ones return False."""
 

@@ -100,6 +100,13 @@ VARIABLES: Final = (
         "`all`: sample every GPU of the node. `none`: sample none.",
         RELAY,
     ),
+    Variable(
+        "ESPER_OTEL_SEMCONV_OPT_IN",
+        "",
+        "`rl`: traces have the names of OpenTelemetry's proposal for reinforcement learning: spans `rl.loop`,"
+        " `rl.train`, `rl.sample`, and attributes `rl.*` besides ours. `rl/dup`: the attributes alone.",
+        RELAY,
+    ),
     Variable("ESPER_OTEL_WANDB", "`off`", "`offline` or `online`: write rows for Weights & Biases.", RELAY),
     Variable("OTEL_EXPORTER_OTLP_ENDPOINT", "", "Receiver of all three signals. Without it nothing is exported.", OTLP),
     Variable("OTEL_EXPORTER_OTLP_{SIGNAL}_ENDPOINT", "", "Receiver of one signal, with its path.", OTLP),

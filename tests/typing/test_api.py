@@ -25,10 +25,10 @@ NAMES = {
         LoaderPass MaskHitRates
         MemoryWarning MorphologyCausalLog NumericalInstability ObservationStats PerformanceDegradation PhaseDurations
         PhaseProfile PhaseTiming PlateauDetected PolicyUpdate RatioCollapse RatioExplosion Recompilation RewardComputed
-        RewardHackingSuspected RewardSummary Rollback RunEnded Scalar SeedConfiguration SeedDiversity SeedFossilized
-        SeedGateEvaluated SeedGerminated SeedPruned SeedSnapshot SeedStageChanged SensorFault Severity ShapleyComputed
-        ShapleyValue SummaryTable TamiyoInitiated TelemetryLoss Throughput Tier TopologyManifest TrainingStarted
-        TrainingUpdate UpdateSkipped ValueCollapse XidError""",
+        RewardHackingSuspected RewardSummary Rollback RoundStarted RunEnded Scalar SeedConfiguration SeedDiversity
+        SeedFossilized SeedGateEvaluated SeedGerminated SeedPruned SeedSnapshot SeedStageChanged SensorFault
+        Severity ShapleyComputed ShapleyValue SummaryTable TamiyoInitiated TelemetryLoss Throughput Tier
+        TopologyManifest TrainingStarted TrainingUpdate UpdateSkipped ValueCollapse XidError""",
 }
 """A name that goes breaks somebody's code; one that comes is promised for as long."""
 

@@ -136,6 +136,7 @@ class Training:
         """One batch of episodes and, if ``learn``, the policy updates after it."""
         start = time.perf_counter()
         batch_idx = self.rounds_done + 1
+        self.observer.round_started(batch_idx)
         self._reset_envs()
         self.script.round_begins(batch_idx, self.policy)
         rollout, tally = Rollout(), RoundTally.empty()

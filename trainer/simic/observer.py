@@ -118,6 +118,9 @@ class Observer(Protocol):
     def run_started(self, start: Start) -> None:
         """Training begins."""
 
+    def round_started(self, batch: int) -> None:
+        """A round begins."""
+
     def step_finished(self, batch: int, step: Step) -> None:
         """One environment took a step."""
 
@@ -141,6 +144,9 @@ class Silent:
         """Do nothing."""
 
     def run_started(self, start: Start) -> None:
+        """Do nothing."""
+
+    def round_started(self, batch: int) -> None:
         """Do nothing."""
 
     def step_finished(self, batch: int, step: Step) -> None:

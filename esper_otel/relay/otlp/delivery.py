@@ -25,6 +25,7 @@ from esper_otel.relay.handover import Handover, LineFeed
 from esper_otel.relay.ingest import Ingested
 from esper_otel.relay.pipeline import Exporter, Points
 from esper_otel.relay.traces import TraceProjector
+from esper_otel.relay.traces.conventions import OURS, Conventions
 from esper_otel.signals import own
 from esper_otel.signals.own_signal import OwnSignal
 
@@ -76,17 +77,19 @@ class Delivery(Following):
         handover: Handover | None = None,
         own_id: str | None = None,
         follows: Callable[[int], bool] | None = None,
+        conventions: Conventions = OURS,
     ) -> None:
         """Go on from the stored position in ``directory``, else begin at the start; lines come by ``handover`` at best.
 
         ``own_id``: the run that all lines belong to, None to take their word. ``follows``: whether a rank is read.
+        ``conventions``: names of spans.
 
         Raises:
             FileNotFoundError: there is nothing to read and ``follow`` is off.
         """
         self._exporter = exporter
         self._directory = directory
-        self._traces = TraceProjector(run_id, resource)
+        self._traces = TraceProjector(run_id, resource, conventions)
         feed = partial(LineFeed, path, follow=follow, handover=handover, own_id=own_id, follows=follows)
         stored = directory.load(self.CHECKPOINT) if directory else None
         if stored is not None:
@@ -95,7 +98,7 @@ class Delivery(Following):
                 self.feed = feed(stored=stored)
             except Exception as error:  # whatever is wrong with it, the log can give it again
                 say(f"the stored delivery of {exporter.signal} is unusable ({error}); delivering the log anew")
-                stored, self._traces = None, TraceProjector(run_id, resource)
+                stored, self._traces = None, TraceProjector(run_id, resource, conventions)
         if stored is None:
             self.feed = feed(stored=None)
         super().__init__(self.feed)

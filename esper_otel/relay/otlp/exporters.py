@@ -45,6 +45,7 @@ from esper_otel.relay.otlp.environment import (
 from esper_otel.relay.otlp.headers import BadHeaders, header_problem
 from esper_otel.relay.otlp.http import OtlpSession
 from esper_otel.relay.otlp.partial_success import partial_success_hook
+from esper_otel.relay.traces.conventions import OURS, Conventions, conventions_of
 from esper_otel.text.hosts import is_loopback
 from esper_otel.text.redaction import redacted_text, redacted_url
 
@@ -83,6 +84,7 @@ class Exporters(msgspec.Struct, frozen=True, kw_only=True):
         logs: exporter of lists of encoded ``LogRecord`` messages, or None.
         is_delta: whether counters and histograms are sent as what was added since the last time.
         share_of_traces: share of the traces that is sent, from 0 to 1.
+        conventions: names of spans.
         problems: one sentence for each setting that was not understood.
         notes: one sentence for each setting that has no effect here.
     """
@@ -93,6 +95,7 @@ class Exporters(msgspec.Struct, frozen=True, kw_only=True):
     logs: SignalExporter | None = None
     is_delta: bool = False
     share_of_traces: float = 1.0
+    conventions: Conventions = OURS
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -113,6 +116,7 @@ class Exporters(msgspec.Struct, frozen=True, kw_only=True):
             share = share_of_traces(os.environ, problems)
         return cls(
             resource=resource,
+            conventions=conventions_of(os.environ, problems),
             is_delta=is_delta,
             share_of_traces=share,
             problems=tuple(problems),
@@ -149,7 +153,8 @@ def resource_from_env(defaults: Mapping[str, str | int]) -> Resource:
         if str(value).strip() or name not in defaults
     }
     whole = Resource.create(dict(defaults)).merge(Resource(given))
-    sendable = {_text(name): _text(value) if isinstance(value, str) else value for name, value in _items(whole)}
+    named = {**dict(_items(whole)), **conventions_of(os.environ, []).resource(dict(_items(whole)))}
+    sendable = {_text(name): _text(value) if isinstance(value, str) else value for name, value in named.items()}
     return Resource(sendable, whole.schema_url)
 
 

@@ -169,6 +169,7 @@ def _make(kind: type[_D], context: Context, exporter: Exporter | None) -> _D | N
         share=context.exporters.share_of_traces,
         own_id=context.own_id,
         follows=context.follows,
+        conventions=context.exporters.conventions,
     )
 
 

@@ -12,6 +12,7 @@ from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlag
 
 from esper_otel.log.envelope import Record
 from esper_otel.relay.encoding.attributes import AttributeValue
+from esper_otel.relay.traces.conventions import OURS, Conventions
 from esper_otel.relay.traces.state import Lane, Round, SpanRef
 
 SCOPE: Final = InstrumentationScope("esper_otel.relay")
@@ -23,9 +24,10 @@ _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 class SpanSink:
     """Collects the spans that one event finishes."""
 
-    def __init__(self, resource: Resource) -> None:
-        """Stamp every span with ``resource``."""
+    def __init__(self, resource: Resource, conventions: Conventions = OURS) -> None:
+        """Stamp every span with ``resource``, and name it by ``conventions``."""
         self.resource = resource
+        self._conventions = conventions
         self.finished: list[ReadableSpan] = []
 
     def take_finished(self) -> list[ReadableSpan]:
@@ -45,13 +47,14 @@ class SpanSink:
         error: str | None = None,
     ) -> None:
         """Add one span; ``error`` sets its error status and message."""
+        name, found = self._conventions.span(name, attributes)
         self.finished.append(
             ReadableSpan(
                 name,
                 context=_context(ref),
                 parent=None if parent is None else _context(parent),
                 resource=self.resource,
-                attributes=dict(attributes),
+                attributes=found,
                 links=tuple(Link(_context(link)) for link in links),
                 status=Status(StatusCode.UNSET) if error is None else Status(StatusCode.ERROR, error),
                 start_time=times_ns[0],

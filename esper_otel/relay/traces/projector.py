@@ -39,6 +39,7 @@ from esper_otel.events import (
 from esper_otel.log.envelope import Record
 from esper_otel.relay.trace_ids import run_trace_id, span_id
 from esper_otel.relay.traces.build import SpanSink, lane_attributes, run_attributes
+from esper_otel.relay.traces.conventions import OURS, Conventions
 from esper_otel.relay.traces.loops import LOOP_EVENTS, LoopSpans
 from esper_otel.relay.traces.rounds import LATE_NS, RoundSpans, duration_ns, env_of, episode_ref, scalars
 from esper_otel.relay.traces.rules import OPENERS, anomaly_name, opens_round
@@ -63,10 +64,10 @@ class TraceProjector:
         run_id: the run of records that do not name one.
     """
 
-    def __init__(self, run_id: str, resource: Resource) -> None:
-        """Project a run; every span carries ``resource``."""
+    def __init__(self, run_id: str, resource: Resource, conventions: Conventions = OURS) -> None:
+        """Project a run; every span carries ``resource`` and has its name by ``conventions``."""
         self.run_id = run_id
-        self._sink = SpanSink(resource)
+        self._sink = SpanSink(resource, conventions)
         self._seeds = SeedSpans(self._sink)
         self._rounds = RoundSpans(self._sink, self._seeds)
         self._state = State()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from esper_otel import emit
-from esper_otel.events import CheckpointLoaded, CheckpointSaved, Event
+from esper_otel.events import CheckpointLoaded, CheckpointSaved, Event, RoundStarted
 from trainer.simic.emission import infrastructure, policy_events, round_events, seed_events, step_events
 from trainer.simic.emission.memory import memory_warnings
 from trainer.simic.emission.scaling import ScalerTally
@@ -41,6 +41,10 @@ class Emitter:
         self._window = infrastructure.Window(start.recipe.device)
         self._env_ids = start.env_ids
         self._emit(round_events.training_started(start))
+
+    def round_started(self, batch: int) -> None:
+        """Announce a round: its span is exported when it ends."""
+        self._emit(RoundStarted(batch=batch))
 
     def step_finished(self, batch: int, step: Step) -> None:
         """Emit the decision, its causal chain, what happened to seeds, the epoch and the reward, in that order."""
