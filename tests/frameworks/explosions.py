@@ -81,7 +81,7 @@ def test_one_exploding_update_of_an_unchanged_program_fires_at_a_hundred_of_a_hu
         for start in range(0, RUNS, AT_ONCE):
             batch = {f"healthy{start}": 0, **dict(list(placements.items())[start : start + AT_ONCE])}
             gate = tmp_path / f"scraped{start}"
-            with prometheus.opening(gate, targets=len(batch)):
+            with prometheus.opening(gate, len(batch), "|".join(batch)):
                 trained(tmp_path, gate, name, batch)
         runs = {run.name for run in telemetry.iterdir() if (run / "run.json").exists() and not run.is_symlink()}
         healthy = {run for run in runs if run.startswith("healthy")}

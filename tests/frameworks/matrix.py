@@ -18,6 +18,7 @@ CASES: dict[str, Case] = {
     "Lightning fit": of_framework("fit.py"),
     "Lightning ddp, 2 processes": of_framework("fit.py", "2", updates=8),
     "HF Trainer": of_framework("hf.py"),
+    "TRL GRPO": of_framework("trl_policy.py", "GRPO", updates=8),
     "accelerate": of_framework("accelerated.py", updates=8),
     "nanoGPT-like loop": of_torch("gpt.py"),
     "nanoGPT-like, torch.compile": of_torch("gpt.py", "--inductor"),
@@ -27,7 +28,7 @@ CASES: dict[str, Case] = {
     "AMP with GradScaler": of_torch("gpt.py", "--amp"),
     "LBFGS": of_torch("lbfgs.py", updates=6),
 }
-"""Every row of ``docs/evidence/frameworks.md``; one of TRL would be ``of_framework("its_file.py")``."""
+"""Every row of ``docs/evidence/frameworks.md``."""
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -70,7 +70,7 @@ def row_of(name: str, case: Case, directory: Path) -> Row:
         variables = {"ESPER_OTEL_RELAY": "1", "OTEL_EXPORTER_PROMETHEUS_PORT": "0", "ESPER_OTEL_LINGER": "300"}
         gate = directory / "scraped"
         variables |= {"PYTHONPATH": path, "GATE": str(gate), "PACE_S": str(RUN_S / case.updates)}
-        with prometheus.opening(gate, targets=1):
+        with prometheus.opening(gate):
             run = _ran(case, "run", directory / "recorded", **variables)
         seconds = time.time() - since
         latest = (telemetry / "latest").resolve()

@@ -59,13 +59,14 @@ class Prometheus:
         wait_for(lambda: self._yields(expression), f"a result of {expression}", every_s=0.2)
 
     @contextmanager
-    def opening(self, gate: Path, targets: int) -> Iterator[None]:
+    def opening(self, gate: Path, targets: int = 1, instances: str = ".+") -> Iterator[None]:
         """Make the file ``gate`` once so many targets have been scraped twice, while something else goes on."""
+        scraped = f'sum_over_time(up{{instance=~"{instances}"}}[1h]) >= 2'
         with ThreadPoolExecutor(1) as threads:
-            scraped = threads.submit(self.wait_for, f"count(count_over_time(up[1m]) >= 2 and up == 1) >= {targets}")
-            scraped.add_done_callback(lambda _: gate.touch())
+            found = threads.submit(self.wait_for, f"count({scraped}) >= {targets}")
+            found.add_done_callback(lambda _: gate.touch())
             yield
-            scraped.result()
+            found.result()
 
     def _yields(self, expression: str) -> bool:
         try:
