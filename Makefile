@@ -75,10 +75,10 @@ stack: $(STAMP) ## the stack from programs on the PATH
 packaging: $(STAMP) ## every extra of the wheel in an empty environment, oldest packages too
 	$(BIN)/python -m pytest tests/packaging tests/packaging/campaign.py
 
-# Programs of real frameworks, unchanged; the packages go to out/frameworks, from a package index.
+# Programs of real frameworks, unchanged; the packages go to out/frameworks/site-packages, from a package index.
 .PHONY: frameworks
-frameworks: $(STAMP) ## Lightning, transformers, accelerate, Stable-Baselines3, recorded unchanged
-	$(BIN)/python -m pytest tests/frameworks/campaign.py tests/frameworks/explosions.py
+frameworks: $(STAMP) ## programs of every kind, recorded unchanged, and the page about them
+	$(BIN)/python -m tests.frameworks.evidence $(OPTIONS)
 
 # The drawn dashboards in Grafana's own front end; needs a Grafana, which no package of Debian has.
 .PHONY: browser

@@ -168,6 +168,17 @@ def gaps_are_gaps(dashboard: Json) -> Iterator[str]:
             yield f"gaps: {panel['title']} draws lines over gaps"
 
 
+def bars_are_comparable(dashboard: Json) -> Iterator[str]:
+    """Bars that begin at the left are of counts and begin at 0; two arms are not stacked on each other."""
+    for panel in panels_of(dashboard):
+        defaults = panel["fieldConfig"]["defaults"]
+        if panel["type"] in {"bargauge", "gauge"} and (defaults.get("min"), defaults.get("unit")) != (0, "none"):
+            yield f"bars: {panel['title']} draws what is no count as bars from its least value on"
+        stacked = defaults.get("custom", {}).get("stacking", {}).get("mode", "none") != "none"
+        if stacked and {"mode": "none"} not in _overridden(panel, "custom.stacking"):
+            yield f"bars: {panel['title']} stacks arms on each other"
+
+
 def a_number_is_asked_once(dashboard: Json) -> Iterator[str]:
     """A single number does not depend on the time shown; a chart is asked at every step."""
     for panel in panels_of(dashboard):
@@ -225,6 +236,7 @@ RULES: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
     no_overlap,
     no_value_said,
     gaps_are_gaps,
+    bars_are_comparable,
     a_number_is_asked_once,
     exemplars_of_histograms,
     missing_is_grey,

@@ -46,6 +46,9 @@ EXPECTED: Final[dict[str, frozenset[str]]] = {
 }
 """Findings of which one must be there, by fault; of a cause with several consequences any of them."""
 
+HALVES: Final = ("tuning", "reported")
+"""Rules may be fixed on the first half, the runs with even seeds; figures are of the second."""
+
 HEALTHY: Final = "none"
 LONG: Final = ("--seconds", "13")
 _LONG_FAULTS: Final = frozenset({"memory_leak"})
@@ -73,9 +76,9 @@ class Case(msgspec.Struct, frozen=True):
     is_automatic: bool = True
 
     @property
-    def is_for_tuning(self) -> bool:
-        """True for the half on which rules may be fixed."""
-        return self.seed % 2 == 0
+    def half(self) -> str:
+        """Its half, by its seed."""
+        return HALVES[self.seed % 2]
 
 
 def _case(producer: str, fault: str, seed: int, *command: str, variant: str = "", ranks: int = 1) -> Case:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+import torch._dynamo  # the first optimizer would: a child's 5 s of processor time
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional

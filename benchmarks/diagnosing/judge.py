@@ -89,6 +89,19 @@ def _has(run: Judged, grade: Grade) -> bool:
     return any(finding.severity is grade for finding in run.findings)
 
 
+def written_into(page: Path, begin: str, text: str, end: str) -> None:
+    """Replace what stands between two marks of a page.
+
+    Raises:
+        ValueError: the page does not have both.
+    """
+    before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closing, after = rest.partition(end)
+    if not mark or not closing:
+        raise ValueError(f"{page} lacks {begin} or {end}: nothing is written")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
     """Print the table, or write it into a page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,8 +117,7 @@ def main() -> None:
             if not run.is_right:
                 print(run.name, [f"{finding.kind}: {finding.sentence}" for finding in run.findings])
     else:
-        before, _, rest = options.write.read_text(encoding="utf-8").partition(BEGIN)
-        options.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        written_into(options.write, BEGIN, text, END)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 import esper_otel
-from benchmarks.diagnosing.cases import Case, cases
+from benchmarks.diagnosing.cases import HALVES, Case, cases
 
 ROOT: Final = Path(__file__).parents[2]
-FRAMEWORKS: Final = ROOT / "out" / "frameworks"
+FRAMEWORKS: Final = ROOT / "out" / "frameworks" / "site-packages"
 """Packages of Stable-Baselines3, as ``make frameworks`` installs them."""
 
 LABEL: Final = "label.json"
@@ -73,12 +73,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--half", choices=HALVES, help="the half on which rules may be fixed, or the other")
     options = parser.parse_args()
     sys.path.insert(0, str(FRAMEWORKS))
     import torch
+    import torch._dynamo  # the first optimizer would: a child's 5 s of processor time
 
     torch.set_num_threads(1)
-    chosen = [case for case in cases() if options.only in case.name]
+    chosen = [case for case in cases() if options.only in case.name and options.half in {None, case.half}]
     for case in chosen:
         import_module(case.command[0])
     for number, case in enumerate(chosen, start=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,19 +26,21 @@ class Checkpoints:
 
     def __init__(self) -> None:
         """Start without any."""
-        self._events: deque[Event] = deque(maxlen=MOST_WAITING)
+        self._events: deque[tuple[Event, int]] = deque(maxlen=MOST_WAITING)
 
     def patch(self, patches: Patches, tick: Callable[[], None]) -> None:
         """Replace both; ``tick`` is called after each."""
 
-        def around(position: int, event_of: Callable[[str], Event]) -> Callable[[Function], Function]:
+        def around(position: int, event_of: Callable[[str, float], Event]) -> Callable[[Function], Function]:
             def wrap(original: Function) -> Function:
                 def call(*args: Any, **kwargs: Any) -> Any:
+                    began_s = time.perf_counter()
                     result = original(*args, **kwargs)
+                    took_ms = 1e3 * (time.perf_counter() - began_s)
                     with suppress(Exception):
                         path = _path(kwargs.get("f", args[position] if len(args) > position else None))
                         if path is not None:
-                            self._events.append(event_of(path))
+                            self._events.append((event_of(path, took_ms), time.time_ns()))
                         tick()
                     return result
 
@@ -46,10 +49,10 @@ class Checkpoints:
             return wrap
 
         patches.attribute(torch, "save", around(1, _saved), torch.serialization)
-        patches.attribute(torch, "load", around(0, lambda path: CheckpointLoaded(path=path)), torch.serialization)
+        patches.attribute(torch, "load", around(0, _loaded), torch.serialization)
 
-    def take(self) -> list[Event]:
-        """The events since the last call."""
+    def take(self) -> list[tuple[Event, int]]:
+        """The events since the last call, each with its Unix time."""
         events = list(self._events)
         self._events.clear()
         return events
@@ -61,8 +64,12 @@ def _path(file: Any) -> str | None:
     return os.fsdecode(name)[:LONGEST_PATH] if isinstance(name, str | os.PathLike) else None
 
 
-def _saved(path: str) -> CheckpointSaved:
+def _loaded(path: str, took_ms: float) -> CheckpointLoaded:
+    return CheckpointLoaded(path=path, duration_ms=took_ms)
+
+
+def _saved(path: str, took_ms: float) -> CheckpointSaved:
     size = None
     with suppress(OSError):
         size = Path(path).stat().st_size
-    return CheckpointSaved(path=path, size_bytes=size)
+    return CheckpointSaved(path=path, size_bytes=size, duration_ms=took_ms)

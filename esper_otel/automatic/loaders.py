@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from esper_otel.automatic.passes import Passes
 from esper_otel.sensors.updating.patches import Function, Patches
 
 DEPTH = 3
@@ -17,10 +18,13 @@ DEPTH = 3
 class Loaders:
     """Watches every iterator of ``torch.utils.data.DataLoader``."""
 
-    def __init__(self, began: Callable[[], float | None], ended: Callable[[float | None], None]) -> None:
+    def __init__(
+        self, began: Callable[[], float | None], ended: Callable[[float | None], None], passes: Passes
+    ) -> None:
         """``began`` is called before a batch is asked for, ``ended`` with what it returned, after it came."""
         self._began = began
         self._ended = ended
+        self._passes = passes
         self._samples: int | None = None
 
     def patch(self, patches: Patches) -> None:
@@ -39,10 +43,17 @@ class Loaders:
             began = None
             with suppress(Exception):
                 began = self._began()
-            batch = original(iterator)
+                self._passes.asked(iterator)
+            try:
+                batch = original(iterator)
+            except StopIteration:
+                with suppress(Exception):
+                    self._passes.exhausted(iterator)
+                raise
             with suppress(Exception):
                 self._ended(began)
                 size = size_of(batch)
+                self._passes.given(iterator, size)
                 if size is not None:
                     self._samples = (self._samples or 0) + size
             return batch

@@ -35,6 +35,10 @@ class _Known:
         self._optimizer = weakref.ref(optimizer)
         self.layers = LayerGradients(self._named, model=name, faults=faults)
 
+    def is_evaluated(self) -> bool:
+        """Return True if one of the models is in evaluation mode."""
+        return any((model := held()) is not None and not model.training for held in self._models)
+
     def _named(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         for number, held in enumerate(self._models):
             if (model := held()) is not None:
@@ -68,6 +72,10 @@ class Naming:
                 known.optimizers[name] = ids
                 return Names(known.name, name)
         return Names(known.name, kind)
+
+    def is_evaluated(self) -> bool:
+        """Return True if a model that is trained is in evaluation mode."""
+        return any(known.is_evaluated() for known in self._known)
 
     def measure(self, parameters: Sequence[torch.Tensor], scale: torch.Tensor | None) -> None:
         """Measure the layers of the model that ``parameters`` belong to, if they are due."""

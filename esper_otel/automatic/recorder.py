@@ -16,9 +16,10 @@ from esper_otel.automatic.checkpoints import Checkpoints
 from esper_otel.automatic.imports import when_imported
 from esper_otel.automatic.loaders import Loaders
 from esper_otel.automatic.naming import Naming
+from esper_otel.automatic.passes import Passes
 from esper_otel.automatic.phases import BACKWARD, BEFORE_BACKWARD, OPTIMIZER_STEP, Phases
 from esper_otel.automatic.threads import TrainingThread
-from esper_otel.events import Event, Throughput, TrainingUpdate
+from esper_otel.events import Event, Throughput
 from esper_otel.log.posix import in_forked_children
 from esper_otel.runtime.endings import before_end
 from esper_otel.sensors.amp import ScalerSensor
@@ -46,7 +47,8 @@ class Recorder(Watcher):
         self._naming = Naming(self.faults)
         self._updates = UpdateSensor(self._naming.names, faults=self.faults, gradients=self._naming.measure)
         self._checkpoints = Checkpoints()
-        self._loaders = Loaders(self._data_wait_began, self._data_wait_ended)
+        self._passes = Passes(lambda: self._steps, self._evaluates)
+        self._loaders = Loaders(self._data_wait_began, self._data_wait_ended, self._passes)
         self._patches = Patches()
         self._thread = TrainingThread()
         self._reporter: Reporter | None = None
@@ -131,6 +133,7 @@ class Recorder(Watcher):
             if self._phases is not None:
                 self._phases.enter(BEFORE_BACKWARD)
             self._steps += 1
+            self._passes.updated()
             self._thread.updated()
             self._naming.step = self._steps + 1
             if not self._is_recording:
@@ -157,19 +160,22 @@ class Recorder(Watcher):
         if not (self._is_recording and self._is_on):
             return
         _emit(self._updates.take_new())
+        _emit(self._passes.take())
         if self._reporter is None or self._reporter.is_due():
             self._report()
 
     def _hand_over(self) -> None:
         if self._is_recording and self._is_on and os.getpid() == self._process:
             self._thread.tell()
-            self._report(AT_THE_END_S)
+            self._report(AT_THE_END_S, is_last=True)
 
-    def _report(self, wait_s: float = 0.0) -> None:
+    def _report(self, wait_s: float = 0.0, *, is_last: bool = False) -> None:
         if self._reporter is None:
             self._begin(torch.device("cpu"))
         assert self._reporter is not None
         _emit(self._updates.take(wait_s))
+        _emit(self._passes.take(is_last=is_last))
+        _emit(self._checkpoints.take())
         self._reporter.report(self._steps, self._events())
 
     def _events(self) -> Iterable[Event | None]:
@@ -178,7 +184,6 @@ class Recorder(Watcher):
         self._reported_s, self._reported_steps = now, self._steps
         waited_s = self._phases.take_waited_s() if self._phases is not None else 0.0
         samples = self._loaders.take_samples()
-        yield from self._checkpoints.take()
         yield from self._naming.take()
         yield from (sensor.take() for sensor in self._scalers.values())
         if steps:
@@ -189,6 +194,9 @@ class Recorder(Watcher):
             )
 
     # The data loaders
+
+    def _evaluates(self) -> bool:
+        return not torch.is_grad_enabled() or self._naming.is_evaluated()
 
     def _data_wait_began(self) -> float | None:
         if not self._is_on or self._phases is None:
@@ -214,6 +222,6 @@ class Recorder(Watcher):
             self._take_back = before_end(self._hand_over)
 
 
-def _emit(updates: Iterable[tuple[TrainingUpdate, int]]) -> None:
-    for event, time_ns in updates:
+def _emit(events: Iterable[tuple[Event, int]]) -> None:
+    for event, time_ns in events:
         esper_otel.emit(event, timestamp_ns=time_ns)

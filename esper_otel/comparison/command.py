@@ -16,8 +16,8 @@ import typer
 from esper_otel.comparison.compare import Comparison, Effect
 from esper_otel.comparison.compare import compare as comparison_of
 from esper_otel.comparison.curves import IS_BETTER_HIGH, Outcome, outcomes_of
+from esper_otel.comparison.sides import paths_of
 from esper_otel.sql.output import plain
-from esper_otel.sql.runs import is_one_run, runs_below
 from esper_otel.text.terminal import printable
 
 FAILED: Final = 3
@@ -85,14 +85,7 @@ def sides_of(given: list[str]) -> list[list[Outcome]]:
             return [[arm] for arm in arms.values()]
     if len(given) < 2:
         raise ValueError(f"{given[0]} has one arm: give a second run, or a directory of runs, to compare it with")
-    return [[arm for path in _paths(side) for arm in outcomes_of(path, _tell).values()] for side in given]
-
-
-def _paths(side: str) -> list[Path]:
-    found: list[Path] = []
-    for part in map(Path, side.split(",")):
-        found += runs_below([part], _tell) if part.is_dir() and not is_one_run(part) else [part]
-    return found
+    return [[arm for path in paths_of(side, _tell) for arm in outcomes_of(path, _tell).values()] for side in given]
 
 
 def condition_of(text: str) -> Condition:

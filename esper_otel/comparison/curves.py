@@ -94,13 +94,10 @@ def _curve(
 ) -> Curve | None:
     for number, value, view in sources:
         found = rows(
-            "WITH each AS (SELECT number, avg(value) AS value, max(s) AS s FROM"
-            f" (SELECT {number} AS number, {value} AS value, epoch(timestamp) AS s FROM {view}"
-            f" WHERE group_id = $arm AND isfinite({value})) GROUP BY number), cut AS (SELECT *,"
-            " (row_number() OVER (ORDER BY number) - 1)"
-            f" // greatest(ceil(count(*) OVER () / {POINTS}), 1) AS stretch FROM each)"
-            " SELECT max(number) AS number, avg(value) AS value, max(s) AS s FROM cut GROUP BY stretch ORDER BY"
-            " stretch",
+            f"WITH each AS (SELECT {number} AS number, {value} AS value, epoch(timestamp) AS s FROM {view}"
+            f" WHERE group_id = $arm AND isfinite({value})), span AS (SELECT min(number) AS low, max(number) AS high"
+            f" FROM each) SELECT max(number) AS number, avg(value) AS value, max(s) AS s FROM each, span GROUP BY"
+            f" floor((number - low) / greatest(ceil((high - low + 1) / {POINTS}), 1)) ORDER BY number",
             arm=arm,
         )
         if found:

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Final
 
+import duckdb
+
 from esper_otel.diagnosis import life, machine, policy, ranks, updates
 from esper_otel.diagnosis.finding import ORDER, Confidence, Diagnosis, Figure, Finding, Grade
 from esper_otel.diagnosis.subject import VIEWS, Subject, restrict, subject_of
@@ -67,13 +69,20 @@ def diagnose(
         FileNotFoundError: there is nothing to read at ``run``.
         ValueError: Parquet files there are invalid.
     """
-    with connect([run], memory_limit, views=VIEWS, tell=tell) as connection:
-        subject = subject_of(connection, Path(run), tell)
+    with connect([run], memory_limit, views=VIEWS, tell=tell, all_rejected=False) as connection:
         last = connection.execute(f"SELECT max(timestamp) FROM ({_LAST_SEEN})").fetchall()[0][0]
         if since is not None and isinstance(last, datetime):
             restrict(connection, last - since)
-        connection.execute(f"CREATE TEMP VIEW last_seen AS {_LAST_SEEN}")
-        return judged(subject, Path(run).resolve().name)
+        return diagnosed(connection, Path(run), tell)
+
+
+def diagnosed(
+    connection: duckdb.DuckDBPyConnection, run: Path, tell: Callable[[str], object] = lambda _: None
+) -> Diagnosis:
+    """The diagnosis of the run at ``run`` on a connection that has its views :data:`.subject.VIEWS`."""
+    subject = subject_of(connection, run, tell)
+    connection.execute(f"CREATE TEMP VIEW last_seen AS {_LAST_SEEN}")
+    return judged(subject, run.resolve().name)
 
 
 _LAST_SEEN: Final = " UNION ALL ".join(

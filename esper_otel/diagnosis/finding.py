@@ -111,3 +111,8 @@ class Diagnosis(msgspec.Struct, frozen=True):
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
         return {**msgspec.to_builtins(self), "findings": [each.as_json() for each in self.findings]}
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """A number with its noun, for instance ``1 rollback`` and ``2 rollbacks``."""
+    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
+from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Row, Subject, clock
 
 STALLED_S: Final = 120.0
@@ -16,6 +16,9 @@ _NEWEST_OF_EACH_RANK: Final = (
     " QUALIFY row_number() OVER (PARTITION BY rank ORDER BY timestamp DESC) = 1 ORDER BY timestamp"
 )
 """Ends that count: a run that was continued has those of its earlier sessions, too."""
+
+_UNUSABLE: Final = "reason NOT IN ('torn', 'duplicate')"
+"""A torn line is the end of a process that was killed; a repeated one is an event under its other name."""
 
 _LAST: Final = "SELECT timestamp, rank, outcome, detail FROM run_ended ORDER BY timestamp"
 
@@ -85,20 +88,20 @@ def lost(run: Subject) -> Iterator[Finding]:
             kind="events_lost",
             severity=Grade.WARNING,
             confidence=Confidence.CERTAIN,
-            sentence=f"The log dropped {int(row['n'] or 0)} events or parts of them: {row['reason']}.",
+            sentence=f"The log dropped {counted(int(row['n'] or 0), 'event')} or parts of them: {row['reason']}.",
             evidence=[Figure("dropped", int(row["n"] or 0), "events")],
             when=clock(row["at"]),
             query="SELECT timestamp, reason, count, detail FROM losses",
         )
-    bad = run.count("rejected_lines", "reason <> 'torn'")
+    bad = run.count("rejected_lines", _UNUSABLE)
     if bad:
         yield Finding(
             kind="lines_rejected",
             severity=Grade.WARNING,
             confidence=Confidence.CERTAIN,
-            sentence=f"{bad} lines of the log could not be used.",
+            sentence=f"{counted(bad, 'line')} of the log could not be used.",
             evidence=[Figure("lines", bad)],
-            query="SELECT reason, event_type, excerpt FROM rejected_lines WHERE reason <> 'torn' LIMIT 20",
+            query=f"SELECT reason, event_type, excerpt FROM rejected_lines WHERE {_UNUSABLE} LIMIT 20",
         )
     for row in run.rows("SELECT sensor, reason, sum(count) AS n FROM sensor_fault GROUP BY ALL ORDER BY ALL"):
         yield Finding(

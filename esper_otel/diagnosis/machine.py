@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from esper_otel.alerts.kinds import BY_NAME
-from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
+from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Row, Subject, clock
 
 WAITING: Final = 0.5
@@ -93,7 +93,7 @@ def memory(run: Subject) -> Iterator[Finding]:
             kind="out_of_memory",
             severity=Grade.CRITICAL,
             confidence=Confidence.CERTAIN,
-            sentence=f"The allocator ran out of memory {ooms} times.",
+            sentence=f"The allocator ran out of memory {counted(ooms, 'time')}.",
             evidence=[Figure("errors", ooms)],
             query="SELECT timestamp, device, num_ooms, allocated_bytes, reserved_bytes FROM allocator_stats ORDER BY 1",
         )
@@ -135,7 +135,7 @@ def compiler(run: Subject) -> Iterator[Finding]:
             kind="recompilation_storm",
             severity=Grade.WARNING,
             confidence=Confidence.CERTAIN,
-            sentence=f"torch.compile recompiled {number} times, {worst['function']} {worst['n']} times.",
+            sentence=f"torch.compile recompiled {number} times, {worst['function']} {counted(worst['n'], 'time')}.",
             evidence=[
                 Figure("recompilations", number),
                 Figure("compiling", sum(row["seconds"] or 0 for row in found), "s"),

@@ -7,7 +7,7 @@ from typing import Final
 
 from esper_otel.alerts.kinds import BY_NAME
 from esper_otel.alerts.promql import threshold
-from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
+from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Subject, clock
 
 _U: Final = "tamiyo_updates"
@@ -149,7 +149,8 @@ def critic(run: Subject) -> Iterator[Finding]:
             kind="critic_failing",
             severity=Grade.WARNING,
             confidence=Confidence.HIGH,
-            sentence=f"The critic failed {len(fallen)} times: {fallen[0]['detail'] or 'its error was far too large'}.",
+            sentence=f"The critic failed {counted(len(fallen), 'time')}:"
+            f" {fallen[0]['detail'] or 'its error was far too large'}.",
             evidence=[Figure("detections", len(fallen))],
             when=f"round {fallen[0]['batch']}, {clock(fallen[0]['timestamp'])}",
             query="SELECT timestamp, batch, value, threshold, detail FROM value_collapse_detected",
@@ -180,7 +181,7 @@ def rewards(run: Subject) -> Iterator[Finding]:
             kind="reward_hacking",
             severity=Grade.WARNING if len(suspected) >= MANY_SUSPICIONS else Grade.INFO,
             confidence=Confidence.HIGH if len(suspected) >= MANY_SUSPICIONS else Confidence.MEDIUM,
-            sentence=f"{len(suspected)} times a seed collected credit that the accuracy does not show"
+            sentence=f"{counted(len(suspected), 'time')} a seed collected credit that the accuracy does not show"
             f" ({first['pattern']}).",
             evidence=[Figure("suspicions", len(suspected))],
             when=f"from {clock(first['timestamp'])}",
@@ -215,7 +216,7 @@ def outcomes(run: Subject) -> Iterator[Finding]:
             kind="rollbacks",
             severity=Grade.WARNING,
             confidence=Confidence.CERTAIN,
-            sentence=f"The governor rolled hosts back {row['n']} times: {row['panic_reason']}.",
+            sentence=f"The governor rolled hosts back {counted(row['n'], 'time')}: {row['panic_reason']}.",
             evidence=[Figure("rollbacks", row["n"])],
             when=clock(row["at"]),
             who={"environment": str(row["env"])},
@@ -249,7 +250,8 @@ def skipped(run: Subject) -> Iterator[Finding]:
             kind="updates_skipped",
             severity=Grade.CRITICAL if not done else Grade.WARNING,
             confidence=Confidence.CERTAIN,
-            sentence=f"{number} updates were skipped and {done} applied, most for {reasons[0]['reason']}.",
+            sentence=f"{counted(number, 'update was', 'updates were')} skipped and {done} applied, most for"
+            f" {reasons[0]['reason']}.",
             evidence=[Figure("skipped", number), Figure("applied", done)],
             when=f"from {clock(reasons[0]['at'])}",
             query="SELECT timestamp, batch, reason FROM tamiyo_update_skipped ORDER BY timestamp",

@@ -7,7 +7,7 @@ from typing import Final
 
 from esper_otel.alerts.kinds import BY_NAME
 from esper_otel.alerts.promql import threshold
-from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
+from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Subject, clock
 
 _LOOP: Final = "tolaria_training_update"
@@ -48,7 +48,8 @@ def not_finite(run: Subject) -> Iterator[Finding]:
             alert="TamiyoNonFiniteUpdate",
             severity=Grade.CRITICAL,
             confidence=Confidence.CERTAIN,
-            sentence=f"Numbers of policy updates were NaN or infinite: {len(skipped)} updates were skipped for it.",
+            sentence="Numbers of policy updates were NaN or infinite:"
+            f" {counted(len(skipped), 'update was', 'updates were')} skipped for it.",
             evidence=[Figure("updates skipped", len(skipped)), Figure("detections", len(unstable))],
             when=f"round {first['batch']}, {clock(first['timestamp'])}",
             cause=str(detail or ""),
@@ -68,8 +69,8 @@ def not_finite(run: Subject) -> Iterator[Finding]:
             alert="TolariaHostLossNonFinite",
             severity=Grade.CRITICAL,
             confidence=Confidence.CERTAIN,
-            sentence=f"The loss of the host of environment {env} was NaN or infinite; {len(panics)} rollbacks"
-            " followed.",
+            sentence=f"The loss of the host of environment {env} was NaN or infinite;"
+            f" {counted(len(panics), 'rollback')} followed.",
             evidence=[Figure("epochs", hosts["n"]), Figure("rollbacks", len(panics))],
             when=clock(hosts["at"] or panics[0]["timestamp"]),
             who={"environment": str(env)},

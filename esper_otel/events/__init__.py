@@ -73,7 +73,7 @@ from esper_otel.events.tolaria_resources import (
     PhaseTiming,
     Throughput,
 )
-from esper_otel.events.training_update import TrainingUpdate
+from esper_otel.events.training_update import LoaderPass, TrainingUpdate
 
 __all__ = [
     "EVENT_TYPES",
@@ -103,6 +103,7 @@ __all__ = [
     "HeuristicWarning",
     "ImprovementDetected",
     "InfrastructureSnapshot",
+    "LoaderPass",
     "MaskHitRates",
     "MemoryWarning",
     "MorphologyCausalLog",

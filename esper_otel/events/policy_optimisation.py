@@ -76,7 +76,9 @@ class PolicyOptimisation(Event, frozen=True, kw_only=True):
     ppo_updates_count: Annotated[Whole, note("Updates done so far in this batch.")] = None
     batch: Annotated[Whole, note("Number of the batch (round), from 1.", gauge())] = None
     episodes_completed: Annotated[Whole, note("Episodes finished when the update ran.")] = None
-    env_steps: Annotated[Whole, note("Environment steps of the program so far, by its own count.")] = None
+    env_steps: Annotated[
+        Whole, note("Steps of the program so far, by its own count: of environments, or of the optimizer (TRL).")
+    ] = None
     inner_epoch: Annotated[
         Whole, note("Host epoch when the update ran; always the last one, kept for older readers.")
     ] = None

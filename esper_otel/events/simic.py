@@ -80,6 +80,7 @@ class CheckpointLoaded(Event, frozen=True, kw_only=True):
     start_episode: Annotated[Whole, note("Episode number at which training continues.")] = None
     source: Annotated[Text, note("Label of the checkpoint.")] = None
     avg_accuracy: Annotated[Real, note("Accuracy stored in the checkpoint, 0 to 100.")] = None
+    duration_ms: Annotated[Real, note("Wall time of the call that loaded it, ms; of autolog.")] = None
 
 
 @declares(
@@ -93,6 +94,7 @@ class CheckpointSaved(Event, frozen=True, kw_only=True):
     path: Annotated[Text, note("Checkpoint file.")] = None
     episodes_completed: Annotated[Whole, note("Episodes finished so far.")] = None
     size_bytes: Annotated[Whole, note("Size of the file, bytes.", gauge("simic.checkpoint_size", unit="By"))] = None
+    duration_ms: Annotated[Real, note("Wall time of the call that saved it, ms; of autolog.")] = None
 
 
 @declares(

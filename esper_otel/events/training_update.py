@@ -1,4 +1,4 @@
-"""The update of any network in any PyTorch loop: its loss, learning rate and gradient norms."""
+"""Events of any PyTorch loop: updates with loss, learning rate and gradient norms; epochs and evaluations."""
 
 from typing import Annotated
 
@@ -94,3 +94,15 @@ class TrainingUpdate(Event, frozen=True, kw_only=True):
         Real,
         note("L2 norm of the gradient that the optimiser used, after clipping.", gauge("tolaria.update.grad_norm")),
     ] = None
+
+
+@declares("TOLARIA_LOADER_PASS", domain=Domain.TOLARIA)
+class LoaderPass(Event, frozen=True, kw_only=True):
+    """A full pass over a data loader, from its first batch to its last; sent later, with the time of its end."""
+
+    kind: Annotated[Text, note("epoch: updates were made. evaluation: none, and nothing could be learnt.")] = None
+    number: Annotated[Whole, note("Number of the epoch, or of the evaluation, in this process, from 1.")] = None
+    batches: Annotated[Whole, note("Batches that the loader gave.")] = None
+    samples: Annotated[Whole, note("Samples in them: length of each batch's first tensor.")] = None
+    updates: Annotated[Whole, note("Optimiser steps meanwhile, of all optimisers.")] = None
+    duration_ms: Annotated[Real, note("Wall time from the first request for a batch to the end, ms.")] = None

@@ -140,3 +140,7 @@ THROTTLE_REASONS: Final = (
 
 VIOLATIONS: Final = ("power", "thermal", "sync_boost", "board_limit", "low_utilization", "reliability")
 """Performance policies of the driver, by number."""
+
+PASS_EPOCH: Final = "epoch"
+PASS_EVALUATION: Final = "evaluation"
+"""Kinds of a pass over a data loader."""

@@ -56,14 +56,24 @@ class Scalars:
             in_forked_children(self._in_child)
         self._open_run = open_run
 
-    def take(self, values: Mapping[str, Any], step: Any = None, *, is_whole: bool = False) -> None:
-        """Take numbers by tag that were logged for one step; ``is_whole``: no more of it will come."""
+    def take(
+        self,
+        values: Mapping[str, Any],
+        step: Any = None,
+        *,
+        is_whole: bool = False,
+        names: Mapping[str, Tag] = BY_NAME,
+    ) -> None:
+        """Take numbers by tag that were logged for one step; ``is_whole``: no more of it will come.
+
+        Those under one of ``names`` are fields of an event.
+        """
         if self._open_run is None or self._is_off or getattr(self._quiet, "is_on", False):
             return
         try:
             found = {tag: number for tag, value in values.items() if (number := _number(value)) is not None}
             if found and self._is_recorded():
-                self._add(found, step if isinstance(step, int) else None, is_whole=is_whole)
+                self._add(found, step if isinstance(step, int) else None, names, is_whole=is_whole)
         except Exception as error:
             self.fail(error)
 
@@ -114,11 +124,11 @@ class Scalars:
             before_end(self.flush)
         return not self._is_off
 
-    def _add(self, found: Mapping[str, float], step: int | None, *, is_whole: bool) -> None:
+    def _add(self, found: Mapping[str, float], step: int | None, names: Mapping[str, Tag], *, is_whole: bool) -> None:
         with self._lock:
             done = [(event, self._groups.pop(event)) for event, group in [*self._groups.items()] if group.step != step]
-            for name in found.keys() & BY_NAME.keys():
-                done += self._put(BY_NAME[name], found[name], step)
+            for name in found.keys() & names.keys():
+                done += self._put(names[name], found[name], step)
             if is_whole:
                 done += self._groups.items()
                 self._groups = {}
@@ -128,7 +138,7 @@ class Scalars:
         for event, group in done:
             self._finish(event, group)
         for name in found:
-            if name not in BY_NAME:
+            if name not in names:
                 self._scalar(name, found[name], step)
         if must_watch:
             with suppress(RuntimeError):  # no thread can be started: the next number or the end completes it

@@ -29,6 +29,7 @@ class Tag(msgspec.Struct, frozen=True):
 
 _SB3: Final = "Stable-Baselines3"
 _CLEANRL: Final = "CleanRL"
+_TRL: Final = "TRL"
 
 TAGS: Final = (
     Tag(_SB3, "train/approx_kl", PolicyUpdate, "kl_divergence"),
@@ -55,10 +56,30 @@ TAGS: Final = (
     Tag(_CLEANRL, "charts/learning_rate", PolicyUpdate, "lr"),
     Tag(_CLEANRL, "charts/episodic_return", EpisodeOutcome, "episode_reward"),
     Tag(_CLEANRL, "charts/episodic_length", EpisodeOutcome, "episode_length"),
+    Tag(_TRL, "clip_ratio/region_mean", PolicyUpdate, "clip_fraction"),
+    Tag(_TRL, "clip_ratio/low_mean", PolicyUpdate, "clip_fraction_negative"),
+    Tag(_TRL, "clip_ratio/high_mean", PolicyUpdate, "clip_fraction_positive"),
+    Tag(_TRL, "entropy", PolicyUpdate, "entropy"),
+    Tag(_TRL, "entropy_coef", PolicyUpdate, "entropy_coef"),
+    Tag(_TRL, "policy_loss", PolicyUpdate, "policy_loss"),
+    Tag(_TRL, "loss", PolicyUpdate, "policy_loss"),
+    Tag(_TRL, "grad_norm", PolicyUpdate, "pre_clip_grad_norm"),
+    Tag(_TRL, "learning_rate", PolicyUpdate, "lr"),
+    Tag(_TRL, "policy/approxkl_avg", PolicyUpdate, "kl_divergence"),
+    Tag(_TRL, "policy/clipfrac_avg", PolicyUpdate, "clip_fraction"),
+    Tag(_TRL, "policy/entropy_avg", PolicyUpdate, "entropy"),
+    Tag(_TRL, "loss/policy_avg", PolicyUpdate, "policy_loss"),
+    Tag(_TRL, "loss/value_avg", PolicyUpdate, "value_loss"),
+    Tag(_TRL, "val/ratio", PolicyUpdate, "ratio_mean"),
+    Tag(_TRL, "lr", PolicyUpdate, "lr"),
 )
 """The table; every other tag is a :class:`~esper_otel.events.Scalar`."""
 
-BY_NAME: Final = {tag.name: tag for tag in TAGS}
+BY_NAME: Final = {tag.name: tag for tag in TAGS if tag.framework != _TRL}
+"""Names that mean the same wherever they are logged."""
+
+OF_TRL: Final = {tag.name: tag for tag in TAGS if tag.framework == _TRL}
+"""Names such as ``loss`` that are of a policy only where its trainer logs them."""
 
 ALONE_NO_EVENT: Final = frozenset({"lr"})
 """Fields that do not show that anything happened: alone they stay scalars."""

@@ -55,6 +55,13 @@ class Canvas:
         self._not_finite(row, series)
         self._line(row, name, series, drawn(series.values), {"line": {"dash": dash, "width": 1.8}})
 
+    def band(self, row: int, name: str, low: Series, high: Series) -> None:
+        """Fill the room between two series in the colour of the line ``name``, which is drawn before."""
+        for edge, fill in ((low, None), (high, "tonexty")):
+            trace = go.Scatter(x=list(edge.x), y=list(edge.values), mode="lines", line={"width": 0}, fill=fill)
+            trace.update(hoverinfo="skip", meta={"series": self._colors[name]})
+            self._add(row, name, trace)
+
     def area(self, row: int, name: str, series: Series, indexes: Sequence[int]) -> None:
         """Stack an area on those drawn in this row before; all with the same ``indexes``."""
         self._line(row, name, series, indexes, {"stackgroup": f"row {row}", "line": {"width": 1}})

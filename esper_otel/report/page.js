@@ -27,7 +27,8 @@
     const palette = colour("--series").split(" ");
     const own = palette[trace.meta.series % palette.length];
     const dots = trace.mode.includes("markers") ? { marker: { color: own } } : {};
-    return { ...trace, line: { ...trace.line, color: own }, ...dots };
+    const room = trace.fill === "tonexty" ? { fillcolor: `${own}30` } : {};
+    return { ...trace, line: { ...trace.line, color: own }, ...dots, ...room };
   }
 
   function draw(el, width) {

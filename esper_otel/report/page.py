@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +21,11 @@ import msgspec
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # Plotly ships no types
 
+from esper_otel.diagnosis.subject import VIEWS as OF_DIAGNOSIS
 from esper_otel.log.opening import written_whole
 from esper_otel.report import tables
 from esper_otel.report.chart import Chart
+from esper_otel.report.findings import ANOMALIES, LOST, anchor_of, diagnosis_of, shown
 from esper_otel.report.header import header_of
 from esper_otel.report.infrastructure_chart import infrastructure_chart
 from esper_otel.report.outcome_charts import outcome_charts, totals_of
@@ -36,6 +39,7 @@ from esper_otel.report.updates import updates_of
 from esper_otel.report.verdict import verdict_of
 from esper_otel.sql import connect
 
+_VIEWS: Final = tuple(dict.fromkeys((*VIEWS, *OF_DIAGNOSIS)))
 SECTIONS: Final = ("Policy", "Training", "Infrastructure", "Seeds", "Outcomes")
 
 
@@ -83,10 +87,10 @@ def report(run: Path, tell: Callable[[str], object] = lambda _: None) -> str:
         FileNotFoundError: there is nothing to read at ``run``.
         ValueError: the Parquet files of the run are invalid.
     """
-    with connect([run], views=VIEWS, tell=tell) as connection:
+    with connect([run], views=_VIEWS, tell=tell) as connection:
         if not connection.execute("SELECT 1 FROM event_declared LIMIT 1").fetchall():
             return _page(_content(connection, run, tell))
-    with connect([run], views=(*VIEWS, *OF_OWN_EVENTS)) as connection:
+    with connect([run], views=(*_VIEWS, *OF_OWN_EVENTS)) as connection:
         return _page(_content(connection, run, tell))
 
 
@@ -94,17 +98,21 @@ def _content(connection: Connection, run: Path, tell: Callable[[str], object]) -
     arms = arms_of(connection)
     header = header_of(connection, run, tell)
     found, total = tables.anomalies(connection)
+    sections = _sections(connection, arms[:MAX_ARMS])
+    diagnosis = diagnosis_of(connection, run, {arm.run_id for arm in arms})
     return {
         "header": header,
         "verdict": verdict_of(connection, header.outcome),
         "totals": [totals_of(connection, arm) for arm in arms],
-        "sections": _sections(connection, arms[:MAX_ARMS]),
+        "diagnosis": diagnosis,
+        "findings": shown(diagnosis, _measured(sections)) if diagnosis else [],
+        "sections": sections,
+        "anchor": anchor_of,
         "arms_left_out": max(len(arms) - MAX_ARMS, 0),
         "anomalies": found,
         "anomaly_count": total,
         "configuration": tables.configuration(connection),
         "losses": tables.losses(connection),
-        "version": version("esper-otel"),
     }
 
 
@@ -116,6 +124,12 @@ def _sections(connection: Connection, arms: list[Arm]) -> list[Section]:
         is_measured = any(chart.figure for figure in found for chart in figure.charts)
         sections.append(Section(title, found, is_measured))
     return sorted(sections, key=lambda section: not section.is_measured)
+
+
+def _measured(sections: list[Section]) -> set[str]:
+    """Titles of what the page shows: its tables, and charts that have a figure."""
+    charts = (figure for section in sections for figure in section.figures)
+    return {ANOMALIES, LOST} | {figure.title for figure in charts if any(chart.figure for chart in figure.charts)}
 
 
 def _charts(connection: Connection, arm: Arm) -> dict[str, list[Chart]]:
@@ -137,18 +151,22 @@ def _figure(charts: list[Chart]) -> Figure:
 
 
 def _page(content: dict[str, Any]) -> str:
+    return rendered(files("esper_otel.report") / "page.html.jinja", content)
+
+
+def rendered(template: Traversable, content: dict[str, Any]) -> str:
+    """The page that ``template`` makes of ``content``, with the style and the scripts of every page."""
     here = files("esper_otel.report")
     plotly, script = get_plotlyjs(), (here / "page.js").read_text("utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        (here / "page.html.jinja").read_text("utf-8")
-    )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     # the three texts are the project's and Plotly's own; a script's must stay as it is for its hash to be right
-    return template.render(
+    return environment.from_string(template.read_text("utf-8")).render(
         content,
         policy=_policy(plotly, script),
         style=Markup((here / "page.css").read_text("utf-8")),
         plotly=Markup(plotly),
         script=Markup(script),
+        version=version("esper-otel"),
     )
 
 

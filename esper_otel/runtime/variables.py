@@ -46,7 +46,7 @@ VARIABLES: Final = (
     Variable(
         "ESPER_OTEL_FRAMEWORKS",
         "`1`",
-        "`0`: leave out what frameworks log (Stable-Baselines3, TensorBoard, transformers, Lightning).",
+        "`0`: leave out what frameworks log (Stable-Baselines3, TensorBoard, transformers, TRL, Lightning).",
         TRAINING,
     ),
     Variable(

@@ -32,6 +32,7 @@ def connect(
     views: Collection[str] | None = None,
     query: str | None = None,
     tell: Callable[[str], object] = lambda _: None,
+    all_rejected: bool = True,
 ) -> duckdb.DuckDBPyConnection:
     """A connection with every view of :data:`VIEWS` over all ``runs`` together.
 
@@ -49,6 +50,8 @@ def connect(
             only those that it is about. An index of them is kept beside them where 20 or more of one directory are
             asked and it can be written.
         tell: called with a sentence for people where stretches of the logs gave no event; ``rejected_lines`` has them.
+        all_rejected: False lets ``rejected_lines`` leave out a line of a known type that no other view of ``views``
+            needs and that only its conversion, which takes most of the time, would show to hold no event.
 
     Raises:
         FileNotFoundError: there is nothing to read at one of ``runs``.
@@ -62,7 +65,7 @@ def connect(
     try:
         connection = open_database(scratch, memory_limit)
         weakref.finalize(connection, shutil.rmtree, scratch, True)
-        files, lost = files_of(found, scratch, tables_under(chosen), query, connection, tell)
+        files, lost = files_of(found, scratch, tables_under(chosen), query, connection, tell, all_rejected=all_rejected)
         if lost:
             tell(f"{told_losses(lost)}: SELECT * FROM rejected_lines")
         _create(connection, chosen, files)

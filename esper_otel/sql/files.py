@@ -25,6 +25,8 @@ def files_of(
     query: str | None,
     connection: duckdb.DuckDBPyConnection,
     tell: Callable[[str], object],
+    *,
+    all_rejected: bool = True,
 ) -> tuple[Files, Counter[str]]:
     """Parquet files by table, those that are made now in ``scratch``, and how many stretches gave no event, by reason.
 
@@ -35,6 +37,7 @@ def files_of(
         query: what will be asked, and nothing else; None when that is not known.
         connection: database that makes the files.
         tell: called with a sentence for people where Parquet files cannot be used and the log is read instead.
+        all_rejected: as for :class:`~esper_otel.sql.staging.gather.Unread`.
 
     Raises:
         ValueError: a directory holds Parquet files of another contract and no log to read instead.
@@ -56,7 +59,7 @@ def files_of(
     selection = selection_of(query) if query is not None and len(logs) >= MIN_RUNS else None
     tables = _tables(selection, wanted, [(log[0], fact) for log, fact in zip(logs, facts, strict=True)])
     unread = [
-        Unread(run, stored, needed, "" if stored.positions else now.text, now.size_bytes)
+        Unread(run, stored, needed, "" if stored.positions else now.text, now.size_bytes, all_rejected)
         for (run, stored, now), needed in zip(logs, tables, strict=True)
         if needed
     ]

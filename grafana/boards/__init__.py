@@ -6,18 +6,20 @@ from typing import Final
 
 from grafana.boards.infrastructure import INFRASTRUCTURE
 from grafana.boards.kasmina import KASMINA
-from grafana.boards.overview import OVERVIEW
+from grafana.boards.overview import overview
 from grafana.boards.runs import RUNS
 from grafana.boards.simic import SIMIC
 from grafana.boards.tamiyo import TAMIYO
 from grafana.boards.telemetry import TELEMETRY
 from grafana.boards.tolaria import TOLARIA
-from grafana.layout.board import Board
+from grafana.layout.board import Board, panels_by_alert
 
-BOARDS: Final[tuple[Board, ...]] = (OVERVIEW, RUNS, TAMIYO, TOLARIA, KASMINA, SIMIC, INFRASTRUCTURE, TELEMETRY)
+_OTHERS: Final[tuple[Board, ...]] = (RUNS, TAMIYO, TOLARIA, KASMINA, SIMIC, INFRASTRUCTURE, TELEMETRY)
 
-HOME: Final = OVERVIEW
+HOME: Final = overview(panels_by_alert(_OTHERS))
 """Grafana's home dashboard."""
+
+BOARDS: Final[tuple[Board, ...]] = (HOME, *_OTHERS)
 
 
 def board_of(domain: str) -> Board:

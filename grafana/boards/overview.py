@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
+from grafana.boards.firing import firing_panel
 from grafana.boards.overview_details import CONFIGURATION, EVENTS
-from grafana.layout.board import Board, Row
+from grafana.layout.board import AlertPanels, Board, Row
 from grafana.panels.kinds import ANY_IS_BAD, SELDOM, stat_panel, timeseries_panel
 from grafana.panels.limits import HEAD_ENTROPY
 from grafana.panels.states import state_panel, words_panel
@@ -14,11 +17,6 @@ from grafana.queries.logql import events
 from grafana.queries.promql import age, counted, divided, head_entropy, last, minus, peak, rate, raw, total
 
 OF_ENV: Final = ("env_id",)
-
-_FIRING: Final = raw(
-    'max by (alertname, severity, domain) (ALERTS{alertstate="firing", job=~"$job", instance=~"$instance"})',
-    labels=("alertname", "severity", "domain"),
-)
 
 VERDICTS: Final[dict[int, tuple[str, str]]] = {
     0: ("no alert fires", "green"),
@@ -137,19 +135,6 @@ _STATE = Row(
             each={"lowest head entropy": HEAD_ENTROPY},
             zero_is_grey=("KL", "clip fraction"),  # of one pass over a rollout as of a policy that has collapsed
         ),
-        table_panel(
-            "alerts",
-            "Alerts that fire",
-            "Empty.",
-            (
-                "_",
-                _FIRING,
-            ),
-            names={"alertname": "alert"},
-            width=24,
-            height=6,
-            empty="no alert fires, or Prometheus has no rules",
-        ),
     ),
 )
 
@@ -217,10 +202,14 @@ _LEARNING = Row(
     ),
 )
 
-OVERVIEW: Final = Board(
-    domain="run",
-    title="Run overview",
-    description="Is the run alive, does it learn, what was run, what happened.",
-    rows=(_STATE, _LEARNING, CONFIGURATION, EVENTS),
-    has_event_log=True,
-)
+
+def overview(panels: AlertPanels) -> Board:
+    """The board, with a link from every alert to its panel on another board."""
+    state = msgspec.structs.replace(_STATE, panels=(*_STATE.panels, firing_panel(panels)))
+    return Board(
+        domain="run",
+        title="Run overview",
+        description="Is the run alive, does it learn, what was run, what happened.",
+        rows=(state, _LEARNING, CONFIGURATION, EVENTS),
+        has_event_log=True,
+    )

@@ -37,7 +37,7 @@ _DECISIONS = Row(
             ("{{op}}", last("tamiyo.op_q_values", "op")),
             ("variance", last("tamiyo.q_variance")),
             ("spread", last("tamiyo.q_spread")),
-            limits=None,
+            signed=True,
             empty="the policy has no Q head",
         ),
         timeseries_panel(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ from grafana_foundation_sdk.builders import dashboard as sdk
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
+from esper_otel.alerts import ALERTS
 from esper_otel.alerts.alert import Alert
 from grafana.layout.annotations import annotation_queries
 from grafana.layout.variables import comparison_variables, event_log_variables, runs_variable, variables
@@ -82,6 +84,30 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
         """Alerts that link to this dashboard and query the panel's signals."""
         asked = (query.what.text for query in panel.queries if isinstance(query.what, Prom))
         return alerts_on(frozenset().union(panel.signals, *map(asked_by, asked)), self.domain)
+
+
+AlertPanels = Mapping[str, tuple[str, int]]
+"""Uid of the board and id of the panel by the name of an alert."""
+
+
+def panels_by_alert(boards: Iterable[Board]) -> AlertPanels:
+    """The panel that shows each alert, of those whose board is among ``boards``."""
+    by_domain = {board.domain: board for board in boards}
+    found = {}
+    for alert in ALERTS:
+        board = by_domain.get(alert.domain)
+        key = None if board is None else _panel_of(alert, board)
+        if board is not None and key is not None:
+            found[alert.name] = (board.uid, panel_id(board.uid, key))
+    return found
+
+
+def _panel_of(alert: Alert, board: Board) -> str | None:
+    """Key of the panel that shows most of what the alert asks for, and the least beside it."""
+    shown = [panel for panel in board.panels if alert in board.alerts(panel)]
+    asked = asked_by(alert.expr)
+    best = max(shown, key=lambda panel: (len(asked & panel.signals), -len(panel.signals)), default=None)
+    return None if best is None else best.key
 
 
 def build(board: Board, runbook_url: str) -> dict[str, Any]:

@@ -42,6 +42,9 @@ Shown = Prom | tuple[str, Prom]
 BAR: Final = "blue"
 """Colour of a bar without limits, which is neither good nor bad."""
 
+OF_AN_ARM: Final = "^.* · .*$"
+"""Names of lines of an arm, where a run has several."""
+
 TITLE_PIXELS: Final = 12
 """Names in a strip of numbers; left alone, they shrink with the widest."""
 
@@ -84,6 +87,9 @@ def timeseries_panel(
     builder.legend(legend_below())
     if stacked:
         builder.stacking(common.StackingConfig().mode(shown.StackingMode.NORMAL).group("A"))
+        # Two arms are never added up: what has an arm in its name is a line of its own.
+        arms = [setting("custom.stacking", {"mode": "none"}), setting("custom.fillOpacity", 5)]
+        builder.override_by_regexp(OF_AN_ARM, arms)
     if log:
         builder.scale_distribution(common.ScaleDistributionConfig().type(shown.ScaleDistribution.LOG).log(10))
     if between is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -154,7 +155,7 @@ def missing(text: str = NOT_MEASURED) -> Any:
     return models.SpecialValueMap(options=options)
 
 
-def mapping(states: dict[int, tuple[str, str]]) -> models.ValueMap:
+def mapping(states: Mapping[int, tuple[str, str]] | Mapping[str, tuple[str, str]]) -> models.ValueMap:
     """Word and colour of each value."""
     words = enumerate(states.items())
     return models.ValueMap(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from grafana_foundation_sdk.builders import common, logs, table
@@ -75,6 +76,8 @@ NARROW: Final = 70
 """Smallest width of a column, in pixels: Grafana's own, 150, hides half of a table behind a scroll bar."""
 
 Column = Prom | tuple[str, Prom]
+Words = Mapping[int, tuple[str, str]] | Mapping[str, tuple[str, str]]
+"""Word and colour of each value of a column."""
 
 
 def table_panel(
@@ -91,7 +94,7 @@ def table_panel(
     links: dict[str, str] | None = None,
     limits: dict[str, Threshold] | None = None,
     units: dict[str, str] | None = None,
-    words: dict[str, dict[int, tuple[str, str]]] | None = None,
+    words: Mapping[str, Words] | None = None,
     hidden: tuple[str, ...] = (),
 ) -> Panel:
     """A row for each set of labels, a column for each expression; limits colour the cells.
@@ -138,9 +141,7 @@ def table_panel(
     )
 
 
-def _dress(
-    builder: table.Panel, words: dict[str, dict[int, tuple[str, str]]], hidden: tuple[str, ...], links: dict[str, str]
-) -> None:
+def _dress(builder: table.Panel, words: Mapping[str, Words], hidden: tuple[str, ...], links: dict[str, str]) -> None:
     """Give columns their words, widths and links, and hide some."""
     for column, named in words.items():
         cell = [setting("mappings", [mapping(named).to_json()]), setting("custom.cellOptions", {"type": "color-text"})]

@@ -28,6 +28,14 @@ The numbers are the framework's own, and so is their meaning where it differs fr
   CleanRL's KL, entropy and losses are those of the last mini-batch, its clip fraction is the mean of all.
 * Stable-Baselines3's `train/value_loss` is the whole mean squared error, CleanRL's half of it.
 * `train/entropy_loss` of Stable-Baselines3 is the negative entropy, without its coefficient: `entropy` is its negative.
+* The names of TRL count where a trainer of transformers logs them whose class is called `…GRPOTrainer`, `…RLOOTrainer`
+  or `…PPOTrainer`, or is derived from one. Its numbers are means over the updates since the last log, but for
+  `grad_norm`, which is that of the last one, before clipping. `clip_ratio/…` counts only steps that lose their gradient
+  by it. PPO's are means of all its mini-batches; TRL had it up to 1.12.
+* `loss` of GRPO and RLOO is the whole loss, with the distance from a reference model (`beta`) where that is part of
+  it. Where TRL logs `policy_loss` as well, that is taken, and `loss` is a scalar.
+* `kl` and `objective/kl` of TRL are distances from a reference model, not the KL of an update: they are scalars, as are
+  rewards, lengths and whatever an evaluation logs (`eval_…`).
 * An event of an algorithm without rollouts (SAC, TD3, DQN) reports its last update, as often as the program logs.
 """
 

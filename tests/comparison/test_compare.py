@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from esper_otel.cli.commands import app_of
 from esper_otel.comparison.compare import compare
-from esper_otel.comparison.curves import Curve, Outcome, outcomes_of
+from esper_otel.comparison.curves import POINTS, Curve, Outcome, outcomes_of
 from esper_otel.comparison.resampling import of_difference, of_pairs, of_rounds
 from tests.diagnosis.made import Line, line, run
 
@@ -165,3 +165,17 @@ def test_a_condition_that_is_none_is_one_clear_error(condition: str, sides: tupl
 
     assert status == 2
     assert f"--fail-if: {condition!r} is no condition" in error
+
+
+def test_a_long_curve_is_cut_into_stretches_whose_means_are_numpys(tmp_path: Path) -> None:
+    losses = [random.Random(3).gauss(0, 1) + n / 1000 for n in range(2 * POINTS + 500)]
+    updates = [line("TOLARIA_TRAINING_UPDATE", n, update=n + 1, loss=loss) for n, loss in enumerate(losses)]
+
+    ((only,),) = [outcomes_of(run(tmp_path / "run", updates)).values()]
+
+    curve = only.curves["loss"]
+    stretches = [losses[start : start + 3] for start in range(0, len(losses), 3)]
+    assert curve.values == pytest.approx([np.mean(each) for each in stretches])
+    assert curve.numbers == [min(3 * n + 3, len(losses)) for n in range(len(stretches))]
+    assert curve.seconds[-1] == len(losses) - 1
+    assert len(curve.values) <= POINTS

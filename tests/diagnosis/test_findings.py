@@ -180,3 +180,11 @@ def test_every_query_of_a_finding_runs_and_has_rows(tmp_path: Path) -> None:
         for finding in diagnose(directory).findings:
             with connect(directory, query=finding.query) as connection:
                 assert connection.execute(finding.query).fetchall(), finding.query
+
+
+def test_an_event_under_its_old_and_its_new_name_is_no_line_that_could_not_be_used(tmp_path: Path) -> None:
+    directory = run(tmp_path / "run", training())
+    log = directory / "events.jsonl"
+    log.write_text("".join(2 * each for each in log.read_text().splitlines(keepends=True)))
+
+    assert kinds(diagnose(directory)) == set()

@@ -21,10 +21,10 @@ from pathlib import Path
 import msgspec
 
 from tests.faults.ledger import LEDGER_VARIABLE, Entry
+from tests.pages import put
 from tests.tools import ROOT
 
 PAGE = ROOT / "docs" / "evidence" / "faults.md"
-BEGIN, END = "<!-- the fault table: begin -->", "<!-- the fault table: end -->"
 HEAD = "| fault | runs | what held | lost | time to recover |\n|---|---|---|---|---|\n"
 
 
@@ -88,13 +88,6 @@ def table(ledger: Path) -> str:
     return f"{made}\n{HEAD}{''.join(lines)}"
 
 
-def write_table(ledger: Path) -> None:
-    """Put the table between the page's markers."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table(ledger)}\n{END}{after}", encoding="utf-8")
-
-
 def main() -> int:
     """Run it; pytest's exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -121,7 +114,7 @@ def main() -> int:
             command += ["-o", "tmp_path_retention_policy=none"]
             env = os.environ | {"ESPER_FAULTS": "whole", LEDGER_VARIABLE: str(ledger)}
             status = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
-        write_table(ledger)
+        put(PAGE, "fault table", table(ledger))
     return status
 
 

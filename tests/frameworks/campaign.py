@@ -1,4 +1,4 @@
-"""Real frameworks, pinned, unchanged: what ``make frameworks`` runs. It needs a package index the first time."""
+"""Numbers that real frameworks log, pinned, unchanged: part of ``make frameworks``, which needs a package index."""
 
 from __future__ import annotations
 
@@ -23,25 +23,20 @@ from tests.tools import ROOT
 from tests.waiting import PATIENCE_S, wait_for
 
 HERE = Path(__file__).parent
-PACKAGES = ROOT / "out" / "frameworks"
+PACKAGES = ROOT / "out" / "frameworks" / "site-packages"
+"""Under that name dill, by which TRL hashes its data, knows them for installed packages."""
+
 DOORS = {
     "": (sys.executable,),
     "run": (str(BIN / "esper-otel"), "run"),
     "instrument": (str(BIN / "opentelemetry-instrument"), sys.executable),
     "autolog": (sys.executable, str(HERE / "programs" / "with_autolog.py")),
 }
-CASES = {
-    "Stable-Baselines3": ("sb3.py", (), 1),
-    "Lightning": ("fit.py", (), 1),
-    "Lightning, two ranks": ("fit.py", ("2",), 2),
-    "transformers": ("hf.py", (), 1),
-    "accelerate": ("accelerated.py", (), 1),
-}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def installed() -> None:
-    if not all((PACKAGES / name).exists() for name in ("lightning", "tensorboard", "tensorboardX")):
+    if not all((PACKAGES / name).exists() for name in ("lightning", "tensorboard", "tensorboardX", "trl")):
         uv("pip", "install", "--quiet", "--no-deps", "--target", str(PACKAGES), "-r", str(HERE / "requirements.txt"))
 
 
@@ -53,24 +48,6 @@ def ran(door: str, directory: Path, program: str, *options: str, **more: str) ->
     done = subprocess.run(command, env=variables, cwd=directory, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return read(directory, done)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_every_update_of_a_framework_has_the_norm_that_its_clip_returned_and_the_weights_are_the_same(
-    name: str, tmp_path: Path
-) -> None:
-    program, options, ranks = CASES[name]
-    plain = ran("", tmp_path / "plain", program, *options)
-    run = ran("run", tmp_path / "recorded", program, *options)
-
-    assert len(run.lines) == len(run.own) == ranks
-    for rank, own in enumerate(run.own):
-        found = [update["pre_clip_grad_norm"] for update in run.updates(rank)]
-        assert found == pytest.approx(own["norms"], rel=1e-6)
-        assert len(found) >= 8
-        assert own["weights"] == plain.own[rank]["weights"]
-        assert run.of("SENSOR_FAULT", rank) == []
-    assert run.run["status"] == "finished"
 
 
 def of_table(values: dict[str, float]) -> dict[str, float]:

@@ -55,14 +55,20 @@ JUDGED: Final = ("resumed", "stalled")
 @contextmanager
 def every_life(directory: Path, now: float) -> Iterator[Prometheus]:
     """A Prometheus with all of them; ``now`` is the present, Unix s."""
-    text = directory / "lives.om"
-    text.write_text(_openmetrics(now), encoding="utf-8")
+    text = every_life_as_text(directory, now)
     data = directory / "data"
     created = [tool("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(text), str(data)]
     subprocess.run(created, check=True, capture_output=True)
     with prometheus_on(directory / "targets.json", directory) as prometheus:
         prometheus.wait_for('last_over_time(esper_run_status{instance="running"}[1d])')
         yield prometheus
+
+
+def every_life_as_text(directory: Path, now: float) -> Path:
+    """The same as a file of OpenMetrics."""
+    text = directory / "lives.om"
+    text.write_text(_openmetrics(now), encoding="utf-8")
+    return text
 
 
 def began_with(seed: int) -> dict[str, str]:

@@ -42,9 +42,9 @@ class Grafana(msgspec.Struct):
     context: BrowserContext
     log: Path
 
-    def solo(self, uid: str, title: str, run: str, size: tuple[int, int] = (900, 400)) -> Page:
+    def solo(self, uid: str, title: str, run: str, size: tuple[int, int] = (900, 400), since: str = "now-1h") -> Page:
         """One panel alone on a page, drawn."""
-        shown = {**ALL, "var-instance": run, "from": "now-1h", "to": "now", "theme": "dark", "timezone": "utc"}
+        shown = {**ALL, "var-instance": run, "from": since, "to": "now", "theme": "dark", "timezone": "utc"}
         page = self.context.new_page()
         page.set_viewport_size({"width": size[0], "height": size[1]})
         page.goto(f"{self.url}/d-solo/{uid}?{urlencode({**shown, 'panelId': panel(uid, title)['id']})}")

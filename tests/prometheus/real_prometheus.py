@@ -8,6 +8,7 @@ import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,23 @@ class Prometheus:
         found: list[dict[str, Any]] = self._get("query_exemplars", query=expression, start=since_s, end=until_s)
         return found
 
+    def label_values(self, label: str, selector: str, since_s: float) -> list[str]:
+        """The values of a label in the series of a selector since a Unix time."""
+        found: list[str] = self._get(f"label/{label}/values", **{"match[]": selector, "start": since_s})
+        return found
+
     def wait_for(self, expression: str) -> None:
         """Wait until an instant query yields something."""
         wait_for(lambda: self._yields(expression), f"a result of {expression}", every_s=0.2)
+
+    @contextmanager
+    def opening(self, gate: Path, targets: int) -> Iterator[None]:
+        """Make the file ``gate`` once so many targets have been scraped twice, while something else goes on."""
+        with ThreadPoolExecutor(1) as threads:
+            scraped = threads.submit(self.wait_for, f"count(count_over_time(up[1m]) >= 2 and up == 1) >= {targets}")
+            scraped.add_done_callback(lambda _: gate.touch())
+            yield
+            scraped.result()
 
     def _yields(self, expression: str) -> bool:
         try:

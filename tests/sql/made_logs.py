@@ -9,7 +9,7 @@ from typing import Any
 from tests.recorded import recording
 
 
-def line(event_type: str, data: dict[str, Any], number: int, **envelope: Any) -> bytes:
+def line(event_type: str, data: Any, number: int, **envelope: Any) -> bytes:
     """A line of esper-lite: no run_id, no seq."""
     head = {"event_id": f"id-{number}", "event_type": event_type, "timestamp": f"2026-01-02T03:04:{number:02d}+00:00"}
     rest = {"seed_id": None, "slot_id": None, "epoch": None, "group_id": "default", "message": "", "data": data}

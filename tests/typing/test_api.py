@@ -22,7 +22,7 @@ NAMES = {
         CheckpointLoaded CheckpointSaved CompilerStats CounterfactualMatrix Decision DegradationDetected Domain
         EpisodeOutcome EpochCompleted Event EventDeclared GradientAnomaly GradientPathology GradientStats GraphBreak
         Heartbeat HeuristicConfig HeuristicEpisode HeuristicWarning ImprovementDetected InfrastructureSnapshot
-        MaskHitRates
+        LoaderPass MaskHitRates
         MemoryWarning MorphologyCausalLog NumericalInstability ObservationStats PerformanceDegradation PhaseDurations
         PhaseProfile PhaseTiming PlateauDetected PolicyUpdate RatioCollapse RatioExplosion Recompilation RewardComputed
         RewardHackingSuspected RewardSummary Rollback RunEnded Scalar SeedConfiguration SeedDiversity SeedFossilized

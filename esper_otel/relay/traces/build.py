@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
+from esper_otel.log.envelope import Record
 from esper_otel.relay.encoding.attributes import AttributeValue
 from esper_otel.relay.traces.state import Lane, Round, SpanRef
 
@@ -68,6 +69,11 @@ def lane_attributes(lane: Lane, current: Round) -> dict[str, AttributeValue]:
         "esper.group.id": lane.group,
         "esper.rank": lane.rank,
     }
+
+
+def run_attributes(run_id: str, record: Record) -> dict[str, AttributeValue]:
+    """Attributes that place a span of a run."""
+    return {"esper.run.id": run_id, "esper.group.id": record.group_id, "esper.rank": record.rank}
 
 
 def _context(ref: SpanRef) -> SpanContext:

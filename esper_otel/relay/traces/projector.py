@@ -37,13 +37,13 @@ from esper_otel.events import (
     UpdateSkipped,
 )
 from esper_otel.log.envelope import Record
-from esper_otel.relay.encoding.attributes import AttributeValue, event_attributes
 from esper_otel.relay.trace_ids import run_trace_id, span_id
-from esper_otel.relay.traces.build import SpanSink, lane_attributes
-from esper_otel.relay.traces.rounds import LATE_NS, MAX_ATTRIBUTES, RoundSpans, duration_ns, env_of, episode_ref
+from esper_otel.relay.traces.build import SpanSink, lane_attributes, run_attributes
+from esper_otel.relay.traces.loops import LOOP_EVENTS, LoopSpans
+from esper_otel.relay.traces.rounds import LATE_NS, RoundSpans, duration_ns, env_of, episode_ref, scalars
 from esper_otel.relay.traces.rules import OPENERS, anomaly_name, opens_round
 from esper_otel.relay.traces.seeds import SeedSpans
-from esper_otel.relay.traces.state import Lane, Round, SpanRef, State, run_span
+from esper_otel.relay.traces.state import Lane, Round, SpanRef, State, lane_key, run_span
 
 NO_CONTEXT: Final[SpanRef] = (0, 0)
 
@@ -70,6 +70,7 @@ class TraceProjector:
         self._seeds = SeedSpans(self._sink)
         self._rounds = RoundSpans(self._sink, self._seeds)
         self._state = State()
+        self._loops = LoopSpans(self._sink, self._state.loops)
         self._active: dict[int, Lane] = {}  # what state.current says, without the texts that JSON wants
         self._lanes: dict[tuple[int, str], Lane] = {}  # the same of state.lanes, as far as it was asked for
         self._may_wait = False  # whether a round may have ended whose root was not yet exported
@@ -120,6 +121,7 @@ class TraceProjector:
         """
         for lane in self._state.lanes.values():
             self._close_round(lane, end_ns if end_ns is not None else lane.round.last_ns if lane.round else 0)
+        self._loops.end(truncated=True)
         return self._sink.take_finished()
 
     def trace_context(self, record: Record) -> SpanRef:
@@ -139,12 +141,15 @@ class TraceProjector:
             msgspec.ValidationError: ``state`` is not a snapshot.
         """
         self._state = msgspec.convert(state, State)
+        self._loops.loops = self._state.loops
         self._active.clear()
         self._lanes.clear()
         self._may_wait = True
         self._last = (None, NO_CONTEXT)
 
     def _take(self, record: Record, event: Event) -> SpanRef | None:
+        if type(event) in LOOP_EVENTS:
+            return self._loops.take(self.run_id, record, event)  # type: ignore[arg-type]  # it is one of them
         if type(event) is TrainingStarted:
             return self._on_training_started(record, event)
         if type(event) is RunEnded:
@@ -176,14 +181,14 @@ class TraceProjector:
         """Make ``lane`` the one that its rank trains; for nearly every event it already is."""
         if self._active.get(lane.rank) is not lane:
             self._active[lane.rank] = lane
-            self._state.current[str(lane.rank)] = _lane_key(lane.rank, lane.group)
+            self._state.current[str(lane.rank)] = lane_key(lane.rank, lane.group)
 
     def _lane(self, record: Record, event: Event | None) -> Lane | None:
         """The lane of an event; created if the event opens rounds, else the existing one, or None."""
         found = self._lanes.get((record.rank, record.group_id))
         if found is not None:
             return found
-        found = self._state.lanes.get(_lane_key(record.rank, record.group_id))
+        found = self._state.lanes.get(lane_key(record.rank, record.group_id))
         if found is not None:
             self._lanes[record.rank, record.group_id] = found
             return found
@@ -196,7 +201,7 @@ class TraceProjector:
 
     def _make_lane(self, record: Record) -> Lane:
         lane = Lane(run_id=record.run_id or self.run_id, rank=record.rank, group=record.group_id)
-        self._state.lanes[_lane_key(record.rank, record.group_id)] = lane
+        self._state.lanes[lane_key(record.rank, record.group_id)] = lane
         return lane
 
     def _let_others_pass(self, lane: Lane) -> None:
@@ -209,10 +214,10 @@ class TraceProjector:
                 lane.boundary_ns = max(lane.boundary_ns, other.boundary_ns)
 
     def _ambient(self, record: Record) -> SpanRef:
-        """The root of the round that is open or ended last; before the first, the span of the run."""
+        """The root of the round that is open or ended last, else that of the loop; before both, the span of the run."""
         lane = self._lane(record, None)
         if lane is None:
-            return run_span(record.run_id or self.run_id, record.group_id)
+            return self._loops.root(record) or run_span(record.run_id or self.run_id, record.group_id)
         number = lane.round.number if lane.round is not None else lane.previous
         return lane.run_span() if number is None else lane.root(number)
 
@@ -232,7 +237,7 @@ class TraceProjector:
         self._state.dropped += self._rounds.close(lane, end_ns)
 
     def _on_training_started(self, record: Record, event: TrainingStarted) -> SpanRef:
-        lane = self._state.lanes.get(_lane_key(record.rank, record.group_id)) or self._make_lane(record)
+        lane = self._state.lanes.get(lane_key(record.rank, record.group_id)) or self._make_lane(record)
         self._close_round(lane, record.timestamp_ns)
         # A log that begins in mid-run has rounds before its first start; their ids must not come again either.
         lane.starts = max(lane.starts, int(lane.previous is not None)) + 1
@@ -241,7 +246,7 @@ class TraceProjector:
         lane.previous, lane.carried, lane.boundary_ns = None, {}, record.timestamp_ns
         self._activate(lane)
         if lane.rank == 0:
-            attributes = {**_run_attributes(lane.run_id, record), **_scalars(event)}
+            attributes = {**run_attributes(lane.run_id, record), **scalars(event)}
             self._sink.add("esper.run", lane.run_span(), (record.timestamp_ns, record.timestamp_ns), attributes)
         return lane.run_span()
 
@@ -252,9 +257,10 @@ class TraceProjector:
             self._close_round(lane, record.timestamp_ns)
         trace = run_trace_id(run_id, f"end {record.rank}")
         ref = (trace, span_id(trace, "esper.run.end"))
-        attributes = {**_run_attributes(run_id, record), **_scalars(event)}
+        attributes = {**run_attributes(run_id, record), **scalars(event)}
         error = None if event.outcome == "finished" else f"{event.outcome}: {event.detail or 'no detail'}"
-        links = [lane.run_span() for lane in lanes] or [run_span(run_id, record.group_id)]
+        links = [lane.run_span() for lane in lanes] + self._loops.end(record.rank)
+        links = links or [run_span(run_id, record.group_id)]
         times_ns = (record.timestamp_ns, record.timestamp_ns)
         self._sink.add("esper.run.end", ref, times_ns, attributes, links=links, error=error)
         return ref
@@ -282,18 +288,6 @@ class TraceProjector:
         times_ns = current.clamp(end_ns - duration_ns(took_ms), end_ns)
         if not current.take(detail=False):
             return None
-        attributes = {**lane_attributes(lane, current), **_scalars(event)}
+        attributes = {**lane_attributes(lane, current), **scalars(event)}
         self._sink.add(name, ref, times_ns, attributes, parent=lane.root(current.number), error=anomaly_name(event))
         return ref
-
-
-def _lane_key(rank: int, group: str) -> str:
-    return f"{rank}/{group}"
-
-
-def _run_attributes(run_id: str, record: Record) -> dict[str, AttributeValue]:
-    return {"esper.run.id": run_id, "esper.group.id": record.group_id, "esper.rank": record.rank}
-
-
-def _scalars(event: Event) -> dict[str, AttributeValue]:
-    return event_attributes(event, limit=MAX_ATTRIBUTES, maps=False)

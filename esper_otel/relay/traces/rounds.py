@@ -57,14 +57,14 @@ class RoundSpans:
             return parent
         if not current.take(detail=True):
             return parent
-        attributes = {**lane_attributes(lane, current), **_scalars(event)}
+        attributes = {**lane_attributes(lane, current), **scalars(event)}
         self._sink.add("tolaria.epoch", ref, times_ns, attributes, parent=parent)
         return ref
 
     def episode_ended(self, lane: Lane, current: Round, record: Record, event: EpisodeOutcome) -> SpanRef:
         """An episode ends with its outcome."""
         episode = self.episode(lane, current, env_of(event.env_id), event.episode_idx)
-        self._close_episode(lane, current, episode, record.timestamp_ns, _scalars(event))
+        self._close_episode(lane, current, episode, record.timestamp_ns, scalars(event))
         return episode_ref(lane, current, episode)
 
     def phases(self, lane: Lane, current: Round, record: Record, event: PhaseProfile) -> None:
@@ -93,7 +93,7 @@ class RoundSpans:
         """The round ends; its root waits a little for late anomalies."""
         _, current.ended_ns = current.clamp(record.timestamp_ns, record.timestamp_ns)
         self._close_children(lane, current, current.ended_ns)
-        current.summary = {key: value for key, value in _scalars(event).items() if not isinstance(value, tuple)}
+        current.summary = {key: value for key, value in scalars(event).items() if not isinstance(value, tuple)}
         # Never backwards: a number that came again would name a trace that exists.
         lane.completed = max(current.number, event.batch_idx or 0)
         lane.boundary_ns = current.ended_ns
@@ -185,5 +185,6 @@ MAX_DURATION_MS: Final = 1e12
 """A longer time is a broken clock (30 years); the bound also keeps infinity out of integers."""
 
 
-def _scalars(event: Event) -> dict[str, AttributeValue]:
+def scalars(event: Event) -> dict[str, AttributeValue]:
+    """The single values of an event as attributes."""
     return event_attributes(event, limit=MAX_ATTRIBUTES, maps=False)

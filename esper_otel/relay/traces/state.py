@@ -19,6 +19,9 @@ DETAIL_SHARE: Final = 0.8
 
 MIN_SPANS_PER_RANK: Final = 20
 
+LOOP: Final = "tolaria.loop"
+"""Name of the root of a plain loop."""
+
 SpanRef = tuple[int, int]
 """Trace id and span id."""
 
@@ -143,6 +146,43 @@ class Lane(msgspec.Struct, kw_only=True):
         return self.round
 
 
+class Loop(msgspec.Struct, kw_only=True):
+    """The loop of one rank and group, as far as its spans are not exported yet.
+
+    ``part`` is the number of its trace; ``stretch_…`` is what has happened since the last epoch or stretch. A loop that
+    is over is remembered: if its run is continued, its next trace needs another number.
+    """
+
+    run_id: str
+    rank: int
+    group: str
+    start_ns: int
+    last_ns: int
+    part: int = 1
+    spans: int = 0
+    updates: int = 0
+    counts: dict[str, int] = {}
+    stretch_start_ns: int
+    stretch_updates: int = 0
+    has_stretches: bool = False
+    epoch_end_ns: int = 0
+    is_over: bool = False
+
+    def root(self, part: int | None = None) -> SpanRef:
+        """The root of the trace that is under way, or of an earlier one."""
+        trace = run_trace_id(self.run_id, f"loop {part or self.part} {self.rank} {self.group}")
+        return trace, span_id(trace, LOOP)
+
+    def attributes(self) -> dict[str, str | int]:
+        """Attributes that place a span."""
+        return {"esper.run.id": self.run_id, "esper.group.id": self.group, "esper.rank": self.rank}
+
+
+def lane_key(rank: int, group: str) -> str:
+    """Name of a rank and group in the state."""
+    return f"{rank}/{group}"
+
+
 def run_span(run_key: str, group: str) -> SpanRef:
     """The span that marks the start of a run."""
     trace = run_trace_id(run_key, group)
@@ -153,5 +193,6 @@ class State(msgspec.Struct, kw_only=True):
     """State of the projector. ``current`` is the lane of each rank that was active last."""
 
     lanes: dict[str, Lane] = {}
+    loops: dict[str, Loop] = {}
     current: dict[str, str] = {}
     dropped: int = 0

@@ -13,8 +13,9 @@ from esper_otel.log.envelope import BadLine, Record
 from esper_otel.log.reader import LogReader
 from esper_otel.sql.runs import Run
 from esper_otel.sql.staging.facts import Observed
+from esper_otel.sql.staging.needed import Needed
 from esper_otel.sql.staging.parts import Manifest
-from esper_otel.sql.staging.rows import Batch, line_types
+from esper_otel.sql.staging.rows import Batch
 
 BATCH_LINES: Final = 2000
 _INT64: Final = 2**63
@@ -29,13 +30,13 @@ class Batches:
         longest: bytes of the longest payload among them.
     """
 
-    def __init__(self, run: Run, manifest: Manifest, wanted: frozenset[str]) -> None:
-        """Make batches of ``run`` for the tables ``wanted``."""
+    def __init__(self, run: Run, manifest: Manifest, wanted: frozenset[str], *, all_rejected: bool = True) -> None:
+        """Make batches of ``run`` for the tables ``wanted``; ``all_rejected`` as for :class:`Needed`."""
         self._run = run
         self._wanted = wanted
         self._duplicates = Duplicates(manifest.duplicates)
         self._arms = Arms(manifest.arms)
-        self._line_types = line_types(wanted)
+        self._needed = Needed(wanted, all_rejected=all_rejected)
         self.observed = Observed(manifest.lost)
         self.lines = 0
         self.longest = 0
@@ -66,7 +67,7 @@ class Batches:
                 batch.repeated.append(record)
                 continue
             record = self._arms.attributed(record)
-            if self._line_types is None or item.event_type in self._line_types:
+            if self._needed.has(record):
                 batch.records.append(record)
                 self.longest = max(self.longest, len(item.data))
         return batch

@@ -31,6 +31,7 @@ class Unread(msgspec.Struct, frozen=True):
         tables: the tables that are wanted of it.
         signature: names, sizes and times of the logs; empty for a run that has a part in Parquet.
         size_bytes: size of the logs.
+        all_rejected: every line without an event is wanted, also one that only its conversion shows to have none.
     """
 
     run: Run
@@ -38,6 +39,7 @@ class Unread(msgspec.Struct, frozen=True):
     tables: frozenset[str]
     signature: str
     size_bytes: int
+    all_rejected: bool = True
 
 
 def gather(
@@ -92,7 +94,7 @@ class _Reading:
     def batches(self) -> Iterator[Batch]:
         for log in self._logs:
             assert log.run.path is not None
-            batches = Batches(log.run, log.rest, log.tables)
+            batches = Batches(log.run, log.rest, log.tables, all_rejected=log.all_rejected)
             with LogReader(log.run.path, positions=log.rest.typed_positions()) as reader:
                 for batch in batches.read(reader):
                     self.lines += len(batch.records) + len(batch.repeated) + len(batch.bad)

@@ -7,13 +7,11 @@ there. Non-finite numbers are texts, which DuckDB casts to DOUBLE.
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cache
 from typing import Final
 
 import msgspec
 
 from esper_otel.esper_lite.dialect.adapt import adapt
-from esper_otel.esper_lite.dialect.recipes import RECIPES
 from esper_otel.events import Event
 from esper_otel.log.duplicates import DUPLICATE
 from esper_otel.log.envelope import BadLine, Record
@@ -74,18 +72,6 @@ class _RawRow(msgspec.Struct, omit_defaults=True):
     source: str
     segment: int
     offset: int
-
-
-@cache
-def line_types(wanted: frozenset[str]) -> frozenset[str] | None:
-    """Types of the lines that give rows of the tables ``wanted``; None if every line may."""
-    if wanted & {RAW.name, REJECTED_LINES.name, REJECTED_FIELDS.name}:
-        return None
-    return frozenset(
-        key.split(":")[0]
-        for key, recipe in RECIPES.items()
-        if any(part.cls.event_type.lower() in wanted for part in recipe)
-    )
 
 
 def rows_of(batch: Batch) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 out = Path(sys.argv[1])
-is_compiled = "--compile" in sys.argv
+backend = {"--compile": "aot_eager", "--inductor": "inductor"}.get(sys.argv[-1])
 is_scaled = "--amp" in sys.argv
 accumulation, steps, clip = 2, 12, 0.5
 
@@ -48,8 +48,8 @@ others = [p for p in model.parameters() if p.dim() < 2]
 optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.1}, {"params": others}], lr=1e-2)
 scaler = torch.amp.GradScaler("cpu", enabled=is_scaled, init_scale=1024.0)
 raw = model
-if is_compiled:
-    model = torch.compile(model, backend="aot_eager")
+if backend:
+    model = torch.compile(model, backend=backend)
 if ddp:
     model = DistributedDataParallel(model)
 

@@ -24,4 +24,5 @@ for _ in range(6):
 weights = [p.full_tensor().tolist() for p in model.parameters()]
 out = Path(sys.argv[1])
 out.with_name(f"{out.stem}.{distributed.get_rank()}.json").write_text(json.dumps({"norms": norms, "weights": weights}))
+distributed.barrier()  # a rank that ends while another still speaks to it can abort that one
 distributed.destroy_process_group()
