@@ -129,7 +129,7 @@ def seen(run: Path, rounds: tuple[int, ...]) -> list[str]:
 
 
 def page(good: list[Path], broken: list[Path]) -> str:
-    """The tables of limits, detectors, alerts, faults and panels as Markdown."""
+    """The tables of limits, detectors and faults as Markdown."""
     lines = [
         f"Good runs: {', '.join(map(name_of, good))}. Runs with one fault each: {', '.join(map(name_of, broken))}.\n",
         "| field | limits | good: marked | critical | with a fault: marked | critical |",
@@ -143,23 +143,24 @@ def page(good: list[Path], broken: list[Path]) -> str:
     counted = [alarms(runs) for runs in (good, broken)]
     for kind in sorted(counted[0].keys() | counted[1].keys()):
         lines.append(f"| `{kind}` | {' | '.join(f'{one.get(kind, 0.0):.3f}' for one in counted)} |")
-    with measured(good, broken) as runs:
-        of_alerts, by_fault = alerts_page(runs)
-        of_panels = panels_page(runs)
-    return "\n".join([*lines, "", *_faults(good, broken, by_fault), "", of_alerts, of_panels])
+    lines += ["", "| fault | rounds | marked by critical limits and detectors |", "|---|---|---|"]
+    return "\n".join([*lines, *_faults(good, broken)]) + "\n"
 
 
-def _faults(good: list[Path], broken: list[Path], by_fault: dict[str, list[str]]) -> Iterator[str]:
+def _faults(good: list[Path], broken: list[Path]) -> Iterator[str]:
     """A row for each fault: what marks it and does not mark the same rounds of the same run without it."""
-    yield "| fault | rounds | critical limits and detectors | alerts |"
-    yield "|---|---|---|---|"
     control = next((run for run in good if run.name == CONTROL), None)
     for run in broken:
         for name, one in faults_of(run.name).items():
             without = seen(control, one.rounds) if control and run.name in FAULTS else []
             by = ", ".join(f"`{mark}`" for mark in seen(run, one.rounds) if mark not in without) or "**nothing**"
-            alerts = ", ".join(f"`{alert}`" for alert in by_fault.get(name, ())) or "**none**"
-            yield f"| {name} | {', '.join(map(str, one.rounds))} | {by} | {alerts} |"
+            yield f"| {name} | {', '.join(map(str, one.rounds))} | {by} |"
+
+
+def asked_page(good: list[Path], broken: list[Path]) -> str:
+    """The tables of alerts and panels as Markdown."""
+    with measured(good, broken) as runs:
+        return f"{alerts_page(runs)}\n{panels_page(runs)}"
 
 
 def _words(limit: Threshold) -> str:
@@ -168,16 +169,22 @@ def _words(limit: Threshold) -> str:
     return "; ".join(filter(None, said))
 
 
+PARTS: Final = {"limits": page, "asked": asked_page}
+
+
 def main() -> None:
     """Print tables, or write them into a page between their marks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--good", type=Path, nargs="+", default=[], help="runs that learn")
     parser.add_argument("--broken", type=Path, nargs="+", default=[], help="runs of the chaos recipe with one fault")
     parser.add_argument("--trainings", type=Path, nargs="+", default=[], help="healthy runs of any programs")
+    parser.add_argument("--only", choices=PARTS, default="", help="tables from the logs, or from a Prometheus")
     parser.add_argument("--write", type=Path, help="page that holds the tables between two marks")
     arguments = parser.parse_args()
     if arguments.good and arguments.broken:
-        give("limits", BY, page(arguments.good, arguments.broken), arguments.write)
+        for name, tables in PARTS.items():
+            if arguments.only in ("", name):
+                give(name, BY, tables(arguments.good, arguments.broken), arguments.write)
     if arguments.trainings:
         give("norms", BY, table.page(arguments.trainings), arguments.write)
 

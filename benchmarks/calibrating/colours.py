@@ -1,4 +1,4 @@
-"""The limits of the built dashboards' panels: each line of each panel, and the colour of a value."""
+"""Limits of the built panels: each line of each panel, and the colour of a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What alerts and panels mark in stretched runs, asked of a real Prometheus at every scrape."""
+"""Marks of alerts and panels in stretched runs, asked of a real Prometheus at every scrape."""
 
 from __future__ import annotations
 

@@ -64,13 +64,12 @@ def _program(name: str) -> str:
     return found
 
 
-def alerts_page(runs: Measured) -> tuple[str, dict[str, list[str]]]:
-    """The table of the alerts, and the alerts that mark each fault and not the control."""
+def alerts_page(runs: Measured) -> str:
+    """The table of the alerts; of the faults, those that fire an alert which the control does not fire."""
     lines = [
         "| alert | severity | good runs with data | good: updates under it | runs | faults that fire it |",
         "|---|---|--:|--:|---|---|",
     ]
-    by_fault: dict[str, list[str]] = defaultdict(list)
     names = {run: runs.server.names(run) for run in (*runs.good, *runs.broken)}
     silent = []
     for alert in judged(ALERTS):
@@ -80,8 +79,6 @@ def alerts_page(runs: Measured) -> tuple[str, dict[str, list[str]]]:
         faults = (
             [] if CONTROL in fired else [fault for one in runs.broken.values() for fault in _fault(runs, alert, one)]
         )
-        for fault in faults:
-            by_fault[fault].append(alert.name)
         if not with_data and not faults:
             silent.append(f"`{alert.name}`")
             continue
@@ -90,7 +87,7 @@ def alerts_page(runs: Measured) -> tuple[str, dict[str, list[str]]]:
         cells = (f"`{alert.name}`", alert.severity, str(len(with_data)), share, ", ".join(fired), ", ".join(faults))
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"No run here has what these watch: {', '.join(silent)}."]
-    return "\n".join(lines) + "\n", by_fault
+    return "\n".join(lines) + "\n"
 
 
 def _fault(runs: Measured, alert: Alert, run: Stretched) -> Iterator[str]:

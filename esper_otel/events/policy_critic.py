@@ -7,7 +7,7 @@ made from, and the same in all updates of a batch. R is the λ-return A + V, the
 from typing import Annotated, Final
 
 from esper_otel.events.declare import Threshold, gauge, note, violations
-from esper_otel.events.limits import CRITIC, HEALTH, MEASURED, above, below, between
+from esper_otel.events.limits import CRITIC, MEASURED, above, below, between
 from esper_otel.events.policy_optimisation import PolicyOptimisation
 from esper_otel.events.types import Flag, Flags, Real, Reals, Whole
 
@@ -52,7 +52,7 @@ class PolicyCritic(PolicyOptimisation, frozen=True, kw_only=True):
         note(
             "Root mean square of V - R of the rollout over the spread of R; 1 and above predicts nothing.",
             gauge(),
-            limits=above(4.5, 6.0, MEASURED),
+            limits=above(8.0, 12.0, MEASURED),
         ),
     ] = None
     value_mean: Annotated[Real, note("Mean predicted value of the rollout.", gauge())] = None
@@ -69,7 +69,7 @@ class PolicyCritic(PolicyOptimisation, frozen=True, kw_only=True):
             "Pearson correlation of V and R of the rollout, -1 to 1; under 0 it ranks states the wrong way.",
             gauge(),
             aliases=("v_return_correlation",),
-            limits=below(-0.6, -0.8, MEASURED),
+            limits=below(-0.7, -0.8, MEASURED),
         ),
     ] = None
     value_target_scale: Annotated[Real, note("Divisor that normalises returns for the critic.", gauge())] = None
@@ -117,7 +117,7 @@ class PolicyCritic(PolicyOptimisation, frozen=True, kw_only=True):
     ] = None
     advantage_std: Annotated[
         Real,
-        note("Spread of the advantages that the loss used.", gauge(), limits=between((0.5, 0.1), (2.0, 3.0), HEALTH)),
+        note("Spread of the advantages that the loss used.", gauge(), limits=between((0.3, 0.1), (2.0, 3.0), MEASURED)),
     ] = None
     advantage_skewness: Annotated[
         Real,
@@ -140,7 +140,6 @@ class PolicyCritic(PolicyOptimisation, frozen=True, kw_only=True):
         note(
             "Share of positive ones among the advantages that the loss used, 0 to 1.",
             gauge("tamiyo.advantage_positive_fraction"),
-            limits=between((0.3, 0.1), (0.7, 0.9), MEASURED),
         ),
     ] = None
     advantage_std_floored: Annotated[

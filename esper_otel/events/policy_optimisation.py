@@ -47,7 +47,7 @@ GRAD_NORM_VIOLATIONS = violations(
 KL_VIOLATIONS = violations(
     "tamiyo.kl_violations",
     threshold=Threshold(
-        warning_above=0.12,
+        warning_above=0.15,
         critical_above=0.3,
         reason=f"{MEASURED} 0 is no fault: one pass over a fresh rollout has it. Collapse shows in the entropy.",
     ),
@@ -177,7 +177,7 @@ class PolicyOptimisation(Event, frozen=True, kw_only=True):
         note(
             "Spread of the joint probability ratio.",
             gauge("tamiyo.policy_ratio_std"),
-            limits=above(0.65, 2.0, MEASURED),
+            limits=above(0.75, 2.0, MEASURED),
         ),
     ] = None
     joint_ratio_max: Annotated[
