@@ -89,7 +89,11 @@ browser: $(STAMP) ## runs in every state, in the real Grafana; needs one on the 
 .PHONY: diagnoses
 diagnoses: $(STAMP) ## make the labelled runs of the diagnosis and judge them, an hour
 	$(BIN)/python -m benchmarks.diagnosing.make out/diagnoses
+	$(BIN)/python -m benchmarks.diagnosing.labels out/diagnoses --half tuning
+	$(BIN)/python -m benchmarks.diagnosing.labels out/diagnoses --half reported
 	$(BIN)/python -m benchmarks.diagnosing.judge out/diagnoses --write docs/evidence/diagnoses.md
+	$(BIN)/python -m benchmarks.diagnosing.comparing out/comparing --write docs/evidence/diagnoses.md
+	$(BIN)/python -m benchmarks.diagnosing.times --write docs/evidence/diagnoses.md
 
 # Healthy runs and one for each fault, and what limits, panels and alerts mark in them. CLEANRL=…/ppo.py adds CleanRL.
 .PHONY: limits

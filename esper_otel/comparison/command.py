@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import duckdb
@@ -16,7 +15,7 @@ import typer
 from esper_otel.comparison.compare import Comparison, Effect
 from esper_otel.comparison.compare import compare as comparison_of
 from esper_otel.comparison.curves import IS_BETTER_HIGH, Outcome, outcomes_of
-from esper_otel.comparison.sides import paths_of
+from esper_otel.comparison.sides import groups_of, paths_of
 from esper_otel.sql.output import plain
 from esper_otel.text.terminal import printable
 
@@ -43,7 +42,9 @@ def compare(
     sides: Annotated[
         list[str],
         typer.Argument(
-            metavar="A [B]...", help="Run, directory of runs, or several with commas between them; alone, an A/B run."
+            metavar="A [B]...",
+            help="Run, directory of runs, or several with commas between them; alone, an A/B run, or a directory"
+            " with runs of several configurations.",
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -73,19 +74,29 @@ def compare(
 
 
 def sides_of(given: list[str]) -> list[list[Outcome]]:
-    """The runs of each side; one A/B run alone has a side for each arm.
+    """The runs of each side; one A/B run alone has a side for each arm, one directory for each configuration in it.
 
     Raises:
         FileNotFoundError: there is nothing to read at one of them.
         ValueError: there is only one side.
     """
-    if len(given) == 1 and "," not in given[0]:
-        arms = outcomes_of(Path(given[0]), _tell)
-        if len(arms) > 1:
-            return [[arm] for arm in arms.values()]
-    if len(given) < 2:
-        raise ValueError(f"{given[0]} has one arm: give a second run, or a directory of runs, to compare it with")
+    if len(given) == 1:
+        return _sides_in(given[0])
     return [[arm for path in paths_of(side, _tell) for arm in outcomes_of(path, _tell).values()] for side in given]
+
+
+def _sides_in(given: str) -> list[list[Outcome]]:
+    """Arms of an A/B run, or configurations among the runs of a directory."""
+    paths = paths_of(given, _tell)
+    if len(paths) > 1:
+        groups = groups_of([str(path) for path in paths], _tell)
+        if len(groups) > 1:
+            return [group.runs for group in groups]
+        raise ValueError(f"the runs of {given} differ by their seeds alone: give a second side to compare them with")
+    arms = outcomes_of(paths[0], _tell)
+    if len(arms) < 2:
+        raise ValueError(f"{given} has one arm: give a second run, or a directory of runs, to compare it with")
+    return [[arm] for arm in arms.values()]
 
 
 def condition_of(text: str) -> Condition:
