@@ -15,6 +15,7 @@ from grafana.queries.truth import GAP_MS
 
 Json = dict[str, Any]
 
+COLUMNS: Final = 24
 SOURCES: Final = {"prometheus": "${datasource}", "loki": "${loki}", "tempo": "${tempo}"}
 ROWS: Final = "row"
 WITHOUT_UNIT: Final = {ROWS, "text", "logs"}
@@ -154,6 +155,39 @@ def no_value_said(dashboard: Json) -> Iterator[str]:
             yield f"no-value: {panel['title']} has no text for missing data"
 
 
+COLUMN_PIXELS, ICONS_PIXELS, LETTER_PIXELS = 43.2, 80.0, 7.4
+"""One of 24 columns of a window of 1366 pixels with Grafana's menu; icons beside a title; a letter of it, mean."""
+
+
+def titles_fit(dashboard: Json) -> Iterator[str]:
+    """A title is not cut on a small screen."""
+    for panel in panels_of(dashboard):
+        room = int((panel["gridPos"]["w"] * COLUMN_PIXELS - ICONS_PIXELS) / LETTER_PIXELS)
+        if len(panel["title"]) > room:
+            yield f"titles: {panel['title']!r} has {len(panel['title'])} letters, and room for {room}"
+
+
+def lines_are_full(dashboard: Json) -> Iterator[str]:
+    """No line of panels ends in a hole."""
+    for panels in (dashboard["panels"], *(one.get("panels", []) for one in dashboard["panels"])):
+        filled: dict[int, int] = {}
+        for panel in panels:
+            filled[panel["gridPos"]["y"]] = filled.get(panel["gridPos"]["y"], 0) + panel["gridPos"]["w"]
+        yield from (f"lines: {width} of 24 columns at line {y}" for y, width in filled.items() if width != COLUMNS)
+
+
+ARM, MANY_NUMBERS = "{{group_id}}", 3
+
+
+def arms_are_apart(dashboard: Json) -> Iterator[str]:
+    """Arms of a run are not side by side in a strip of many numbers."""
+    for panel in panels_of(dashboard):
+        has_arms = any(ARM in one.get("legendFormat", "") for one in _asked_of_prometheus(panel))
+        numbers = sum(one["expr"].count('"line", ') for one in _asked_of_prometheus(panel))
+        if has_arms and panel["type"] == "stat" and numbers > MANY_NUMBERS:
+            yield f"arms: {panel['title']} has {numbers} numbers for each arm; make it a table, or sum them up"
+
+
 SINGLE_NUMBERS: Final = {"stat", "bargauge", "barchart", "gauge", "table"}
 UNMEASURED: Final = "No data: "
 """How the text of an empty panel begins: it names possible causes and asserts none."""
@@ -234,6 +268,9 @@ RULES: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
     panel_rules,
     unique_ids,
     no_overlap,
+    titles_fit,
+    lines_are_full,
+    arms_are_apart,
     no_value_said,
     gaps_are_gaps,
     bars_are_comparable,

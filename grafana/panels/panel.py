@@ -145,7 +145,7 @@ def _together(queries: list[Query]) -> Query:
 def empty_text(empty: str | None, queries: tuple[Query, ...]) -> str:
     """Text of the panel when nothing is found."""
     source = {Prom: "prometheus", Log: "loki", Trace: "tempo"}[type(queries[0].what)]
-    return no_data(empty, source)
+    return no_data(empty, source, in_time=not all(query.instant for query in queries))
 
 
 def missing(text: str = NOT_MEASURED) -> Any:

@@ -63,17 +63,20 @@ EVENT_COLUMNS: Final = {
 """Width in pixels of columns of log events that hold long words."""
 
 LABEL_COLUMNS: Final = {
-    "state": 110, "length": 90, "stage": 120, "blueprint": 110, "run": 170, "started": 170, "commit": 90,
-    "best accuracy": 115, "last accuracy": 115, "best reward": 100, "last reward": 100, "lowest head entropy": 160,
-    "reward mode": 105, "environments": 110, "learning rate": 110, "clip range": 90, "entropy bonus": 115,
-    "contribution": 100, "accuracy since birth": 140, "epochs in stage": 120,
+    "state": 105, "stage": 120, "blueprint": 110, "run": 150, "started": 165, "commit": 90,
 }  # fmt: skip
 """Width in pixels of columns with a long name or long words."""
 
 EVENT_ID: Final = "esper_event_id"
 TIME: Final = "Time (lastNotNull)"
-NARROW: Final = 70
+NARROW: Final = 80
 """Smallest width of a column, in pixels: Grafana's own, 150, hides half of a table behind a scroll bar."""
+
+FIT: Final = [setting("noValue", "–"), setting("custom.wrapHeaderText", True)]
+"""Settings of every column: a long name takes two lines."""
+
+LETTER_PIXELS, CELL_PADDING, ARROW_PIXELS = 8, 10, 24
+"""A letter of a header, the margin of a cell, the arrow of the column that a table is sorted by."""
 
 Column = Prom | tuple[str, Prom]
 Words = Mapping[int, tuple[str, str]] | Mapping[str, tuple[str, str]]
@@ -96,6 +99,8 @@ def table_panel(
     units: dict[str, str] | None = None,
     words: Mapping[str, Words] | None = None,
     hidden: tuple[str, ...] = (),
+    decimals: int = 2,
+    exact: tuple[str, ...] = (),
 ) -> Panel:
     """A row for each set of labels, a column for each expression; limits colour the cells.
 
@@ -109,6 +114,8 @@ def table_panel(
         units: unit by column, where the registry cannot know it.
         words: word and colour of each value, by column.
         hidden: columns that are there for links only.
+        decimals: those of numbers that are no counts.
+        exact: columns of values of many sizes, whose decimals Grafana chooses.
     """
     queries = tuple(_column(item) for item in columns)
     builder = table.Panel().cell_height(shown.TableCellHeight.SM).min_width(NARROW).unit("short")
@@ -116,7 +123,9 @@ def table_panel(
     builder.with_target(target(Query(what=joined(lines), instant=True), "A"))
     for column, what in lines:
         own_unit = (units or {}).get(column, what.unit)
-        builder.override_by_name(column, _cell(what, own_unit, (limits or {}).get(column)))
+        builder.override_by_name(
+            column, _cell(what, own_unit, (limits or {}).get(column), None if column in exact else decimals)
+        )
     _dress(builder, words or {}, hidden, links or {})
     builder.with_transformation(models.DataTransformerConfig(id_val="labelsToFields", options={"valueLabel": LINE}))
     builder.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
@@ -131,14 +140,22 @@ def table_panel(
         "renameByName": called,
     }
     builder.with_transformation(models.DataTransformerConfig(id_val="organize", options=organise))
-    builder.override_by_regexp(".*", [setting("noValue", "–")])
+    builder.override_by_regexp(".*", FIT)
     builder.mappings([missing("–")])
+    for name in (*(column for column, _ in lines if column.strip("_")), *(called.get(one, one) for one in labels)):
+        if (pixels := least_width(name, is_sorted=name == sort)) > NARROW:
+            builder.override_by_name(name, [setting("custom.minWidth", pixels)])
     if sort:
         builder.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
     builder.no_value(empty_text(empty, queries))
     return Panel(
         key=key, title=title, good=good, queries=queries, builder=builder, width=width, height=height, empty=empty
     )
+
+
+def least_width(name: str, *, is_sorted: bool) -> int:
+    """Pixels of a column in which no word of its name is cut."""
+    return LETTER_PIXELS * max(map(len, name.split())) + 2 * CELL_PADDING + (ARROW_PIXELS if is_sorted else 0)
 
 
 def _dress(builder: table.Panel, words: Mapping[str, Words], hidden: tuple[str, ...], links: dict[str, str]) -> None:
@@ -154,11 +171,11 @@ def _dress(builder: table.Panel, words: Mapping[str, Words], hidden: tuple[str, 
         builder.override_by_name(column, [setting("links", [{"title": "Open", "url": address}])])
 
 
-def _cell(what: Prom, unit: str, limits: Threshold | None) -> list[models.DynamicConfigValue]:
+def _cell(what: Prom, unit: str, limits: Threshold | None, decimals: int | None) -> list[models.DynamicConfigValue]:
     """Unit, decimals and colours of a column."""
     properties = [
         setting("unit", unit),
-        *([] if unit.startswith("dateTime") else [setting("decimals", 0 if unit == "none" else 2)]),
+        *([] if unit.startswith("dateTime") else [setting("decimals", 0 if unit == "none" else decimals)]),
     ]
     if limits is None and len(what.signals) == 1:
         limits = limits_of(what.signals[0])
@@ -232,7 +249,7 @@ def events_table_panel(
         builder.override_by_name(columns[label], [setting("custom.width", EVENT_COLUMNS[label])])
     for label in (name for name in columns if name.endswith("_rng_seed")):
         builder.override_by_name(columns[label], [setting("unit", "string")])
-    builder.override_by_regexp(".*", [setting("noValue", "–")])
+    builder.override_by_regexp(".*", FIT)
     builder.override_by_name("Time", [setting("custom.width", 190), setting("unit", "dateTimeAsIso")])
     if since:
         builder.time_from(since)
@@ -277,7 +294,7 @@ def traces_panel(
         builder.override_by_name(column, [setting("custom.hideFrom", {"viz": True}), setting("custom.hidden", True)])
     for column, (name, pixels) in SPAN_COLUMNS.items():
         builder.override_by_name(column, [setting("displayName", name), setting("custom.width", pixels)])
-    builder.override_by_regexp(".*", [setting("noValue", "–")])
+    builder.override_by_regexp(".*", FIT)
     builder.no_value(empty_text(empty, queries))
     return Panel(
         key=key, title=title, good=good, queries=queries, builder=builder, width=width, height=height, empty=empty
