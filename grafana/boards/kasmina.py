@@ -146,7 +146,6 @@ _PAYING = Row(
             ("pruned", only_where(_PRUNED, "> 0")),
             ("success", divided(_FOSSILIZED, _GERMINATED)),
             ("churn", divided(_PRUNED, _GERMINATED)),
-            width=12,
             sort="spawned",
             units={"spawned": "none", "fossilized": "none", "pruned": "none"},
         ),
@@ -156,7 +155,7 @@ _PAYING = Row(
             "Many seeds are kept, but not all: some exploration fails.",
             ("fossilized of germinated", divided(total("kasmina.fossilizations"), total("kasmina.germinations"))),
             limits=YIELD,
-            height=8,
+            width=8,
             empty=_TOO_FEW,
         ),
         stat_panel(
@@ -165,7 +164,7 @@ _PAYING = Row(
             "Most seeds that begin to blend are held.",
             ("held of blended", _blends()),
             limits=BLEND_SUCCESS,
-            height=8,
+            width=8,
             empty=_TOO_FEW,
         ),
         stat_panel(
@@ -174,7 +173,7 @@ _PAYING = Row(
             "Most slots have a seed; some are free for new ones.",
             ("slots in use", _slot_use()),
             limits=SLOT_USE,
-            height=8,
+            width=8,
         ),
         timeseries_panel(
             "lifecycle",

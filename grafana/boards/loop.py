@@ -63,5 +63,12 @@ LOOP: Final = Board(
     domain="loop",
     title="Training loop",
     description="Any PyTorch program: is it alive, does its loss fall, are its updates sound, where does the time go.",
-    rows=(_ALIVE, Row("Does it learn, and are its updates sound?", UPDATES.panels[2:]), _TIME, _LAYERS),
+    rows=(
+        _ALIVE,
+        Row(
+            "Does it learn, and are its updates sound?", (*UPDATES.panels[3:5], UPDATES.panels[2], *UPDATES.panels[5:])
+        ),
+        _TIME,
+        _LAYERS,
+    ),
 )

@@ -153,7 +153,7 @@ _SOUND = Row(
             ("determinism", last("tamiyo.policy_determinism")),
             ("decision density", last("tamiyo.decision_density")),
             ("inputs clipped", last("tamiyo.observation.clip_fraction")),
-            height=6,
+            height=5,
             decimals=3,
             limits={"lowest head entropy": HEAD_ENTROPY},
             units=dict.fromkeys(

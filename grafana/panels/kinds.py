@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from esper_otel.alerts.promql import GROUP, RUN
 from esper_otel.events.declare import Threshold
-from grafana.panels.axes import least_top
+from grafana.panels.axes import drawn_limits, least_top, signals_of, unit_of_all
 from grafana.panels.drill_down import to_rounds_and_events
 from grafana.panels.limits import SIGN, limits_of
 from grafana.panels.panel import (
@@ -49,7 +49,7 @@ OF_AN_ARM: Final = "^.* · .*$"
 TITLE_PIXELS, COUNT_PIXELS = 12, 30
 """Names and whole numbers in a strip; left alone, names shrink with the widest and are cut where a number is large."""
 
-BAR_PIXELS: Final = 13
+BAR_PIXELS: Final = 12
 """Names and numbers of bars; left alone, they grow until long names are cut."""
 
 SELDOM: Final = Threshold(warning_above=0.5, reason="Good runs have one now and then.")
@@ -85,8 +85,8 @@ def timeseries_panel(
         second: unit by legend of the lines that have an axis of their own on the right.
     """
     queries = tuple(ranged(item) for item in what)
-    unit = unit or _unit(queries)
-    drawn = _limits(limits, queries)
+    unit = unit or unit_of_all(queries)
+    drawn = drawn_limits(limits, queries)
     builder = timeseries.Panel().unit(unit).line_width(1).fill_opacity(60 if stacked else 5)
     builder.show_points(shown.VisibilityMode.AUTO).point_size(4).span_nulls(GAP_MS)
     builder.tooltip(common.VizTooltipOptions().mode(shown.TooltipDisplayMode.MULTI).sort(shown.SortOrder.DESCENDING))
@@ -100,7 +100,7 @@ def timeseries_panel(
         builder.scale_distribution(common.ScaleDistributionConfig().type(shown.ScaleDistribution.LOG).log(10))
     if between is not None:
         builder.min(between[0]).max(between[1])
-    elif not log and (top := least_top(unit, _signals(queries))) is not None:
+    elif not log and (top := least_top(unit, signals_of(queries))) is not None:
         builder.axis_soft_min(0).axis_soft_max(top)
     if drawn is not None:
         dashed = common.GraphThresholdsStyleConfig().mode(shown.GraphThresholdsStyleMode.DASHED)
@@ -137,8 +137,8 @@ def stat_panel(
     ``each``: limits of single numbers. ``zero_is_grey``: numbers of which 0 is neither good nor bad.
     """
     queries = tuple(_single(item) for item in what)
-    unit = unit or _unit(queries)
-    drawn = _limits(limits, queries)
+    unit = unit or unit_of_all(queries)
+    drawn = drawn_limits(limits, queries)
     builder = stat.Panel().unit(unit).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     builder.graph_mode(shown.BigValueGraphMode.AREA if graph else shown.BigValueGraphMode.NONE)
     builder.color_mode(shown.BigValueColorMode.VALUE)
@@ -182,14 +182,14 @@ def bar_gauge_panel(
     if signed:
         return _columns_panel(key, title, good, *what, width=width, height=height, unit=unit, empty=empty)
     queries = tuple(_single(item) for item in what)
-    unit = unit or _unit(queries)
+    unit = unit or unit_of_all(queries)
     builder = bargauge.Panel().unit(unit).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     builder.min(0).orientation(shown.VizOrientation.HORIZONTAL).display_mode(shown.BarGaugeDisplayMode.BASIC)
     builder.min_viz_height(10)  # two dozen bars fit where Grafana's own smallest height shows ten
     builder.max_viz_height(2 * BAR_PIXELS).sizing(shown.BarGaugeSizing.MANUAL)
     builder.text(common.VizTextDisplayOptions().title_size(BAR_PIXELS).value_size(BAR_PIXELS))
     builder.name_placement(shown.BarGaugeNamePlacement.LEFT)
-    drawn = _limits(limits, queries)
+    drawn = drawn_limits(limits, queries)
     builder.thresholds(steps(drawn, base=GREEN if drawn is not None else BAR)).mappings([missing()])
     _colour_each(builder, queries, limits)
     finish(builder, queries, empty)
@@ -204,7 +204,7 @@ def _columns_panel(
 ) -> Panel:
     """Columns above and below a line at 0, each on the same scale, coloured by their side."""
     queries = tuple(_single(item) for item in what)
-    unit = unit or _unit(queries)
+    unit = unit or unit_of_all(queries)
     builder = (
         barchart.Panel().unit(unit).orientation(shown.VizOrientation.HORIZONTAL).show_value(shown.VisibilityMode.ALWAYS)
     )
@@ -242,31 +242,6 @@ def ranged(item: Shown) -> Query:
 
 def _single(item: Shown) -> Query:
     return msgspec.structs.replace(ranged(item), instant=True)
-
-
-def _unit(queries: tuple[Query, ...]) -> str:
-    units = {query.what.unit for query in queries if isinstance(query.what, Prom)}
-    if units == {"percentunit", "short"}:  # shares among plain numbers read as 0 to 1
-        return "short"
-    if len(units) != 1:
-        raise ValueError(f"name the unit: the queries have {', '.join(sorted(units))}")
-    return units.pop()
-
-
-def _limits(wanted: str | Threshold | None, queries: tuple[Query, ...]) -> Threshold | None:
-    if isinstance(wanted, Threshold) or wanted is None:
-        return wanted
-    if wanted:
-        found = limits_of(wanted)
-        if found is None:
-            raise KeyError(f"signal {wanted!r} has no limits")
-        return found
-    signals = _signals(queries)
-    return limits_of(*signals) if len(signals) == 1 else None
-
-
-def _signals(queries: tuple[Query, ...]) -> frozenset[str]:
-    return frozenset(name for query in queries if isinstance(query.what, Prom) for name in query.what.signals)
 
 
 def _colour_each(builder: Any, queries: tuple[Query, ...], limits: str | Threshold | None) -> None:

@@ -148,9 +148,9 @@ def empty_text(empty: str | None, queries: tuple[Query, ...]) -> str:
     return no_data(empty, source, in_time=not all(query.instant for query in queries))
 
 
-def missing(text: str = NOT_MEASURED) -> Any:
+def missing(text: str = NOT_MEASURED, colour: str = GREY) -> Any:
     """Show a number that is not there as a grey word: without it Grafana gives it the colour of the lowest limit."""
-    result = models.ValueMappingResult(text=text, color=GREY, index=0)
+    result = models.ValueMappingResult(text=text, color=colour, index=0)
     options = models.DashboardSpecialValueMapOptions(match=models.SpecialValueMatch.NULL_AND_NAN, result=result)
     return models.SpecialValueMap(options=options)
 

@@ -69,7 +69,7 @@ def state_timeline_panel(
         lanes: how many a page has; None for all on one.
     """
     queries = tuple(ranged(item) for item in what)
-    builder = statetimeline.Panel().unit("short").mappings([mapping(states), missing()])
+    builder = statetimeline.Panel().unit("short").mappings([mapping(states), missing(colour="transparent")])
     builder.merge_values(True).show_value(shown.VisibilityMode.AUTO).row_height(0.8).line_width(0).span_nulls(False)
     builder = builder.disable_pagination() if lanes is None else builder.per_page(lanes)
     # By thresholds the panel would show limits in place of the words.
