@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any, Final
 
+from grafana.built import ROWS, Json, asked_of_prometheus, everything_on, panels_of
+from grafana.looks import LOOKS
 from grafana.panels.panel import GREY
 from grafana.queries.truth import GAP_MS
 
-Json = dict[str, Any]
-
-COLUMNS: Final = 24
 SOURCES: Final = {"prometheus": "${datasource}", "loki": "${loki}", "tempo": "${tempo}"}
-ROWS: Final = "row"
 WITHOUT_UNIT: Final = {ROWS, "text", "logs"}
 COUNTER_SUFFIXES: Final = ("_total", "_bucket", "_sum", "_count")
 SHOWN_AS_TOTAL: Final = {"stat", "table"}
@@ -39,16 +37,6 @@ def problems_between(dashboards: list[Json]) -> list[str]:
     """Problems of the dashboards as a set."""
     uids = [dashboard["uid"] for dashboard in dashboards]
     return [f"duplicate uid {uid}" for uid in sorted({uid for uid in uids if uids.count(uid) > 1})]
-
-
-def panels_of(dashboard: Json) -> list[Json]:
-    """Its panels without the rows, those of closed rows included."""
-    return [panel for panel in everything_on(dashboard) if panel["type"] != ROWS]
-
-
-def everything_on(dashboard: Json) -> list[Json]:
-    """Its rows and panels in order; Grafana keeps the panels of a closed row inside it."""
-    return [one for shown in dashboard["panels"] for one in (shown, *shown.get("panels", ()))]
 
 
 def _variables(dashboard: Json) -> dict[str, Json]:
@@ -155,39 +143,6 @@ def no_value_said(dashboard: Json) -> Iterator[str]:
             yield f"no-value: {panel['title']} has no text for missing data"
 
 
-COLUMN_PIXELS, ICONS_PIXELS, LETTER_PIXELS = 43.2, 80.0, 7.4
-"""One of 24 columns of a window of 1366 pixels with Grafana's menu; icons beside a title; a letter of it, mean."""
-
-
-def titles_fit(dashboard: Json) -> Iterator[str]:
-    """A title is not cut on a small screen."""
-    for panel in panels_of(dashboard):
-        room = int((panel["gridPos"]["w"] * COLUMN_PIXELS - ICONS_PIXELS) / LETTER_PIXELS)
-        if len(panel["title"]) > room:
-            yield f"titles: {panel['title']!r} has {len(panel['title'])} letters, and room for {room}"
-
-
-def lines_are_full(dashboard: Json) -> Iterator[str]:
-    """No line of panels ends in a hole."""
-    for panels in (dashboard["panels"], *(one.get("panels", []) for one in dashboard["panels"])):
-        filled: dict[int, int] = {}
-        for panel in panels:
-            filled[panel["gridPos"]["y"]] = filled.get(panel["gridPos"]["y"], 0) + panel["gridPos"]["w"]
-        yield from (f"lines: {width} of 24 columns at line {y}" for y, width in filled.items() if width != COLUMNS)
-
-
-ARM, MANY_NUMBERS = "{{group_id}}", 3
-
-
-def arms_are_apart(dashboard: Json) -> Iterator[str]:
-    """Arms of a run are not side by side in a strip of many numbers."""
-    for panel in panels_of(dashboard):
-        has_arms = any(ARM in one.get("legendFormat", "") for one in _asked_of_prometheus(panel))
-        numbers = sum(one["expr"].count('"line", ') for one in _asked_of_prometheus(panel))
-        if has_arms and panel["type"] == "stat" and numbers > MANY_NUMBERS:
-            yield f"arms: {panel['title']} has {numbers} numbers for each arm; make it a table, or sum them up"
-
-
 SINGLE_NUMBERS: Final = {"stat", "bargauge", "barchart", "gauge", "table"}
 UNMEASURED: Final = "No data: "
 """How the text of an empty panel begins: it names possible causes and asserts none."""
@@ -216,7 +171,7 @@ def bars_are_comparable(dashboard: Json) -> Iterator[str]:
 def a_number_is_asked_once(dashboard: Json) -> Iterator[str]:
     """A single number does not depend on the time shown; a chart is asked at every step."""
     for panel in panels_of(dashboard):
-        for target in _asked_of_prometheus(panel):
+        for target in asked_of_prometheus(panel):
             where, text = f"{panel['title']} {target['refId']}", target["expr"]
             if panel["type"] in SINGLE_NUMBERS and not target.get("instant"):
                 yield f"single-number: {where} shows the last step of a range"
@@ -229,7 +184,7 @@ def a_number_is_asked_once(dashboard: Json) -> Iterator[str]:
 def exemplars_of_histograms(dashboard: Json) -> Iterator[str]:
     """Only histograms have exemplars; Grafana asks for those of whatever it is told to."""
     for panel in panels_of(dashboard):
-        for target in _asked_of_prometheus(panel):
+        for target in asked_of_prometheus(panel):
             if target.get("exemplar") and "_bucket{" not in target["expr"]:
                 yield f"exemplars: {panel['title']} {target['refId']} asks for those of no histogram"
 
@@ -242,16 +197,12 @@ def missing_is_grey(dashboard: Json) -> Iterator[str]:
         of_nothing = [one["options"]["result"] for one in maps if one["options"]["match"] == "null+nan"]
         if (
             panel["type"] in SINGLE_NUMBERS
-            and _asked_of_prometheus(panel)
+            and asked_of_prometheus(panel)
             and [result["color"] for result in of_nothing] != [GREY]
         ):
             yield f"missing: {panel['title']} has no grey for a number that is not there"
         if not defaults.get("noValue", UNMEASURED).startswith(UNMEASURED):
             yield f"missing: {panel['title']} asserts something of data that it does not have"
-
-
-def _asked_of_prometheus(panel: Json) -> list[Json]:
-    return [one for one in panel.get("targets", ()) if one["datasource"]["type"] == "prometheus"]
 
 
 def _overridden(panel: Json, name: str) -> list[Any]:
@@ -268,13 +219,11 @@ RULES: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
     panel_rules,
     unique_ids,
     no_overlap,
-    titles_fit,
-    lines_are_full,
-    arms_are_apart,
     no_value_said,
     gaps_are_gaps,
     bars_are_comparable,
     a_number_is_asked_once,
     exemplars_of_histograms,
     missing_is_grey,
+    *LOOKS,
 )

@@ -13,9 +13,9 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from esper_otel.alerts import ALERTS
 from esper_otel.alerts.alert import Alert
+from grafana.built import everything_on
 from grafana.layout.annotations import annotation_queries
 from grafana.layout.variables import comparison_variables, event_log_variables, runs_variable, variables
-from grafana.lint import everything_on
 from grafana.panels.panel import Panel, describe, panel_id
 from grafana.queries.facts import alerts_on, asked_by
 from grafana.queries.promql import Prom

@@ -31,15 +31,15 @@ class Shot(msgspec.Struct, frozen=True):
         return "-".join((self.uid, *([self.run] if self.run != DEMO else []), self.theme)) + ".png"
 
 
+IN_LIGHT: Final = {"esper-kasmina", "esper-esper", "esper-runs"}
+"""Boards whose only picture is light."""
+
 SHOTS: Final = (
     *(Shot(HOME.uid, DEMO, theme) for theme in (DARK, LIGHT)),
     *(Shot(HOME.uid, CHAOS, theme) for theme in (DARK, LIGHT)),
     Shot(HOME.uid, ARMS, DARK),
     Shot(LOOP.uid, PLAIN, DARK),
-    *(
-        Shot(board.uid, DEMO, LIGHT if place % 2 else DARK)
-        for place, board in enumerate(one for one in BOARDS if one not in (HOME, LOOP))
-    ),
+    *(Shot(board.uid, DEMO, LIGHT if board.uid in IN_LIGHT else DARK) for board in BOARDS if board not in (HOME, LOOP)),
 )
 
 
