@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any, Final
 
+from grafana.built import ROWS, Json, asked_of_prometheus, everything_on, panels_of
+from grafana.looks import LOOKS
 from grafana.panels.panel import GREY
 from grafana.queries.truth import GAP_MS
 
-Json = dict[str, Any]
-
 SOURCES: Final = {"prometheus": "${datasource}", "loki": "${loki}", "tempo": "${tempo}"}
-ROWS: Final = "row"
 WITHOUT_UNIT: Final = {ROWS, "text", "logs"}
 COUNTER_SUFFIXES: Final = ("_total", "_bucket", "_sum", "_count")
 SHOWN_AS_TOTAL: Final = {"stat", "table"}
@@ -38,16 +37,6 @@ def problems_between(dashboards: list[Json]) -> list[str]:
     """Problems of the dashboards as a set."""
     uids = [dashboard["uid"] for dashboard in dashboards]
     return [f"duplicate uid {uid}" for uid in sorted({uid for uid in uids if uids.count(uid) > 1})]
-
-
-def panels_of(dashboard: Json) -> list[Json]:
-    """Its panels without the rows, those of closed rows included."""
-    return [panel for panel in everything_on(dashboard) if panel["type"] != ROWS]
-
-
-def everything_on(dashboard: Json) -> list[Json]:
-    """Its rows and panels in order; Grafana keeps the panels of a closed row inside it."""
-    return [one for shown in dashboard["panels"] for one in (shown, *shown.get("panels", ()))]
 
 
 def _variables(dashboard: Json) -> dict[str, Json]:
@@ -182,7 +171,7 @@ def bars_are_comparable(dashboard: Json) -> Iterator[str]:
 def a_number_is_asked_once(dashboard: Json) -> Iterator[str]:
     """A single number does not depend on the time shown; a chart is asked at every step."""
     for panel in panels_of(dashboard):
-        for target in _asked_of_prometheus(panel):
+        for target in asked_of_prometheus(panel):
             where, text = f"{panel['title']} {target['refId']}", target["expr"]
             if panel["type"] in SINGLE_NUMBERS and not target.get("instant"):
                 yield f"single-number: {where} shows the last step of a range"
@@ -195,7 +184,7 @@ def a_number_is_asked_once(dashboard: Json) -> Iterator[str]:
 def exemplars_of_histograms(dashboard: Json) -> Iterator[str]:
     """Only histograms have exemplars; Grafana asks for those of whatever it is told to."""
     for panel in panels_of(dashboard):
-        for target in _asked_of_prometheus(panel):
+        for target in asked_of_prometheus(panel):
             if target.get("exemplar") and "_bucket{" not in target["expr"]:
                 yield f"exemplars: {panel['title']} {target['refId']} asks for those of no histogram"
 
@@ -208,16 +197,12 @@ def missing_is_grey(dashboard: Json) -> Iterator[str]:
         of_nothing = [one["options"]["result"] for one in maps if one["options"]["match"] == "null+nan"]
         if (
             panel["type"] in SINGLE_NUMBERS
-            and _asked_of_prometheus(panel)
+            and asked_of_prometheus(panel)
             and [result["color"] for result in of_nothing] != [GREY]
         ):
             yield f"missing: {panel['title']} has no grey for a number that is not there"
         if not defaults.get("noValue", UNMEASURED).startswith(UNMEASURED):
             yield f"missing: {panel['title']} asserts something of data that it does not have"
-
-
-def _asked_of_prometheus(panel: Json) -> list[Json]:
-    return [one for one in panel.get("targets", ()) if one["datasource"]["type"] == "prometheus"]
 
 
 def _overridden(panel: Json, name: str) -> list[Any]:
@@ -240,4 +225,5 @@ RULES: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
     a_number_is_asked_once,
     exemplars_of_histograms,
     missing_is_grey,
+    *LOOKS,
 )

@@ -6,6 +6,7 @@ from typing import Final
 
 from grafana.boards.infrastructure import INFRASTRUCTURE
 from grafana.boards.kasmina import KASMINA
+from grafana.boards.loop import LOOP
 from grafana.boards.overview import overview
 from grafana.boards.runs import RUNS
 from grafana.boards.simic import SIMIC
@@ -14,7 +15,7 @@ from grafana.boards.telemetry import TELEMETRY
 from grafana.boards.tolaria import TOLARIA
 from grafana.layout.board import Board, panels_by_alert
 
-_OTHERS: Final[tuple[Board, ...]] = (RUNS, TAMIYO, TOLARIA, KASMINA, SIMIC, INFRASTRUCTURE, TELEMETRY)
+_OTHERS: Final[tuple[Board, ...]] = (RUNS, LOOP, TAMIYO, TOLARIA, KASMINA, SIMIC, INFRASTRUCTURE, TELEMETRY)
 
 HOME: Final = overview(panels_by_alert(_OTHERS))
 """Grafana's home dashboard."""

@@ -40,6 +40,18 @@ _BUSY = Row(
     ),
 )
 
+PROCESS: Final = timeseries_panel(
+    "process",
+    "Training process",
+    "Memory is flat after the first rounds.",
+    ("memory", last("tolaria.process.memory_usage", agg="sum")),
+    ("processors in use", rate("tolaria.process.cpu_time")),
+    unit="bytes",
+    limits=None,
+    second={"processors in use": "short"},
+    empty="infrastructure snapshots come every few rounds of the trainer",
+)
+
 _MEMORY = Row(
     "Does the memory hold?",
     (
@@ -64,17 +76,7 @@ _MEMORY = Row(
             ("{{device}} change", last("tolaria.allocator.allocated_delta", *OF_GPU)),
             empty=NO_CUDA,
         ),
-        timeseries_panel(
-            "process",
-            "Training process",
-            "Memory is flat after the first rounds.",
-            ("memory", last("tolaria.process.memory_usage", agg="sum")),
-            ("processors in use", rate("tolaria.process.cpu_time")),
-            unit="bytes",
-            limits=None,
-            second={"processors in use": "short"},
-            empty="infrastructure snapshots come every few rounds of the trainer",
-        ),
+        PROCESS,
         stat_panel(
             "memory_health",
             "Fullest GPU",
@@ -85,7 +87,7 @@ _MEMORY = Row(
         ),
         stat_panel(
             "fragmentation",
-            "Fragmentation",
+            "Fragmented",
             "Most of the reserved memory is allocated.",
             (
                 "fragmented of reserved",

@@ -19,6 +19,7 @@ from grafana.queries.promql import (
     last,
     now,
     only_where,
+    over_arms,
     plus,
     rate,
     raw,
@@ -69,7 +70,7 @@ def _per_episode(name: str) -> Prom:
 
 
 _NOW: Final[tuple[Shown, ...]] = tuple(
-    (stage.lower(), last("kasmina.seed_state", agg="sum", stage=stage)) for stage in STAGES
+    (stage.lower(), over_arms("sum", last("kasmina.seed_state", agg="sum", stage=stage))) for stage in STAGES
 )
 
 _GROWTH = Row(
@@ -115,7 +116,7 @@ _GROWTH = Row(
             units={"epochs in stage": "none", "vanishing": "none", "exploding": "none"},
             names={"env_id": "env"},
             sort="contribution",
-            height=8,
+            height=7,
             empty=_OVER,
         ),
         timeseries_panel(
@@ -123,6 +124,7 @@ _GROWTH = Row(
             "Blend weight by slot",
             "Rises in steps from 0 to its target and stays; a swinging weight means an indecisive policy.",
             ("{{env_id}}/{{slot}}", last("kasmina.seed_alpha", *OF_SLOT)),
+            between=(0, 1),
             width=24,
         ),
     ),
@@ -144,7 +146,6 @@ _PAYING = Row(
             ("pruned", only_where(_PRUNED, "> 0")),
             ("success", divided(_FOSSILIZED, _GERMINATED)),
             ("churn", divided(_PRUNED, _GERMINATED)),
-            width=12,
             sort="spawned",
             units={"spawned": "none", "fossilized": "none", "pruned": "none"},
         ),
@@ -154,16 +155,16 @@ _PAYING = Row(
             "Many seeds are kept, but not all: some exploration fails.",
             ("fossilized of germinated", divided(total("kasmina.fossilizations"), total("kasmina.germinations"))),
             limits=YIELD,
-            height=8,
+            width=8,
             empty=_TOO_FEW,
         ),
         stat_panel(
             "blending",
-            "Blend success",
+            "Blends held",
             "Most seeds that begin to blend are held.",
             ("held of blended", _blends()),
             limits=BLEND_SUCCESS,
-            height=8,
+            width=8,
             empty=_TOO_FEW,
         ),
         stat_panel(
@@ -172,7 +173,7 @@ _PAYING = Row(
             "Most slots have a seed; some are free for new ones.",
             ("slots in use", _slot_use()),
             limits=SLOT_USE,
-            height=8,
+            width=8,
         ),
         timeseries_panel(
             "lifecycle",

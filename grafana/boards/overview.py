@@ -11,12 +11,14 @@ from grafana.boards.overview_details import CONFIGURATION, EVENTS
 from grafana.layout.board import AlertPanels, Board, Row
 from grafana.panels.kinds import ANY_IS_BAD, SELDOM, stat_panel, timeseries_panel
 from grafana.panels.limits import HEAD_ENTROPY
+from grafana.panels.panel import GREY, setting
 from grafana.panels.states import state_panel, words_panel
 from grafana.panels.tables import events_table_panel, table_panel
 from grafana.queries.logql import events
-from grafana.queries.promql import age, counted, divided, head_entropy, last, minus, peak, rate, raw, total
+from grafana.queries.promql import age, counted, divided, head_entropy, last, minus, over_arms, peak, rate, raw, total
 
 OF_ENV: Final = ("env_id",)
+PER_CENT: Final = "percent"
 
 VERDICTS: Final[dict[int, tuple[str, str]]] = {
     0: ("no alert fires", "green"),
@@ -26,58 +28,56 @@ VERDICTS: Final[dict[int, tuple[str, str]]] = {
 }
 _SEVERITIES: Final = ("info", "warning", "critical")
 _OF_RUN: Final = 'job=~"$job", instance=~"$instance"'
+_ALERTS: Final = " or ".join(
+    f'{number} * ALERTS{{alertstate="firing", severity="{severity}", {_OF_RUN}}}'
+    for number, severity in enumerate(_SEVERITIES, 1)
+)
 _WORST: Final = raw(
-    "max("
-    + " or ".join(
-        f'{number} * ALERTS{{alertstate="firing", severity="{severity}", {_OF_RUN}}}'
-        for number, severity in enumerate(_SEVERITIES, 1)
-    )
+    f"max({_ALERTS}"
     # Recorded by the same Prometheus while it scrapes the run: without it nobody looked.
-    + f") or 0 * max(run:esper_events:rate5m{{{_OF_RUN}}})",
+    f") or 0 * max(run:esper_events:rate5m{{{_OF_RUN}}})",
 )
 
+_EPISODES: Final = last("tolaria.episodes_completed", agg="max")
+_PLANNED: Final = last("tolaria.episodes_planned", agg="max")
+
+_OTHER_LOOP: Final = "a training loop that is not Esper has none; its loss is on the dashboard Training loop"
+
+_ACCURACY: Final = timeseries_panel(
+    "accuracy",
+    "Accuracy of the hosts",
+    "Mean, best and worst of the environments. It rises and levels off; the mean of the last rounds does not fall.",
+    ("mean", last("tolaria.val_accuracy")),
+    ("best", last("tolaria.val_accuracy", agg="max")),
+    ("worst", last("tolaria.val_accuracy", agg="min")),
+    ("last rounds", last("tolaria.rolling_accuracy")),
+    unit=PER_CENT,
+    empty=_OTHER_LOOP,
+)
+_ACCURACY.builder.override_by_regexp("^last rounds", [setting("custom.lineWidth", 3)])  # the line that compares arms
+
 _STATE = Row(
-    "Is the run alive and sound?",
+    "Is the run alive, and does it learn?",
     (
         state_panel(
             "state",
             "State",
             "running, or finished when it is over; stalled, failed, died and vanished page a person.",
+            height=3,
         ),
         stat_panel(
             "last_event",
-            "Age of the last event",
+            "Last event",
             "A few seconds while training. It goes on growing when the run is over, killed or cut off.",
-            ("last event", age("esper.relay.last_record.timestamp")),
+            ("age", age("esper.relay.last_record.timestamp")),
+            height=3,
         ),
         stat_panel(
             "progress",
             "Progress",
             "Grows to 100 %.",
-            (
-                "episodes done",
-                divided(last("tolaria.episodes_completed", agg="max"), last("tolaria.episodes_planned", agg="max")),
-            ),
-        ),
-        stat_panel(
-            "position",
-            "Where it is",
-            "Round, episode and epoch move on.",
-            ("round", last("tolaria.current_batch", agg="max")),
-            ("episode", last("tolaria.current_episode", agg="max")),
-            ("epoch", last("tolaria.inner_epoch", agg="max")),
-            width=6,
-            unit="none",
-        ),
-        stat_panel(
-            "throughput",
-            "Throughput",
-            "Steady; a slow fall is a leak, a sudden one a stall.",
-            ("events", rate("esper.events")),
-            ("epochs", rate("tolaria.epochs")),
-            ("updates", rate("tamiyo.updates")),
-            width=6,
-            decimals=1,
+            ("episodes done", divided(over_arms("sum", _EPISODES), over_arms("sum", _PLANNED))),
+            height=3,
         ),
         words_panel(
             "judgement",
@@ -86,15 +86,40 @@ _STATE = Row(
             _WORST,
             VERDICTS,
             missing_word="no verdict: the run is over, or no rules are evaluated",
-            width=24,
+            width=12,
             height=3,
         ),
+        _ACCURACY,
+        timeseries_panel(
+            "reward",
+            "Reward of the episodes",
+            "Rises; best and worst stay close.",
+            ("mean", last("tolaria.avg_reward")),
+            ("best", last("simic.episode_reward", agg="max")),
+            ("worst", last("simic.episode_reward", agg="min")),
+            empty=_OTHER_LOOP,
+        ),
+        timeseries_panel(
+            "entropy",
+            "Entropy of the policy's heads",
+            "Falls slowly. At 0 a head always chooses the same, and nothing more is learnt.",
+            ("lowest head", head_entropy()),
+            limits=HEAD_ENTROPY,
+            between=(0, 1),
+            empty=_OTHER_LOOP,
+        ),
+    ),
+)
+
+_SOUND = Row(
+    "What is wrong?",
+    (
         stat_panel(
             "anomalies",
             "Anomalies since the run began",
             "Every number is 0. A red one is never seen in good runs, a yellow one now and then. Each has an alert, a"
             " row in the event log and a round with an error status.",
-            ("NaN or Inf updates", counted("tamiyo.nonfinite_updates")),
+            ("not finite", counted("tamiyo.nonfinite_updates")),
             ("gradient explosions", counted("tamiyo.grad_norm_violations", severity="critical")),
             ("instabilities", counted("simic.numerical_instabilities")),
             ("skipped updates", counted("tamiyo.skipped_updates")),
@@ -107,16 +132,17 @@ _STATE = Row(
             ("memory warnings", counted("simic.memory_warnings")),
             ("lost events", counted("esper.log.lost_events")),
             width=24,
-            height=5,
+            height=4,
             limits=ANY_IS_BAD,
             unit="none",
             horizontal=True,
             each=dict.fromkeys(("ratio explosions", "gradient anomalies", "degradations", "reward hacking"), SELDOM),
         ),
-        stat_panel(
+        table_panel(
             "verdict",
             "Policy in numbers",
-            "No number is coloured: the policy still chooses, its updates are no larger than those of good runs.",
+            "No number is yellow or red: the policy still chooses, its updates are no larger than those of good runs. "
+            "A KL divergence or clip fraction of 0 is grey: it is that of one pass over a rollout as of a dead policy.",
             ("mean reward", last("tolaria.avg_reward")),
             ("median return", last("tamiyo.return_p50")),
             ("value correlation", last("tamiyo.value_target_correlation")),
@@ -126,46 +152,22 @@ _STATE = Row(
             ("lowest head entropy", head_entropy()),
             ("determinism", last("tamiyo.policy_determinism")),
             ("decision density", last("tamiyo.decision_density")),
-            ("Q variance", last("tamiyo.q_variance")),
             ("inputs clipped", last("tamiyo.observation.clip_fraction")),
-            width=24,
-            unit="short",
+            height=5,
             decimals=3,
-            horizontal=True,
-            each={"lowest head entropy": HEAD_ENTROPY},
-            zero_is_grey=("KL", "clip fraction"),  # of one pass over a rollout as of a policy that has collapsed
+            limits={"lowest head entropy": HEAD_ENTROPY},
+            units=dict.fromkeys(
+                ("lowest head entropy", "clip fraction", "decision density", "inputs clipped"), "short"
+            ),
+            words={"KL": {0: ("0", GREY)}, "clip fraction": {0: ("0", GREY)}},
+            empty="the run has no policy, or it was not updated yet",
         ),
     ),
 )
 
 _LEARNING = Row(
-    "Does it learn?",
+    "Where does it learn?",
     (
-        timeseries_panel(
-            "accuracy",
-            "Accuracy of the hosts",
-            "Rises and levels off; the rolling mean does not fall.",
-            ("mean of the environments", last("tolaria.val_accuracy")),
-            ("best environment", last("tolaria.val_accuracy", agg="max")),
-            ("worst environment", last("tolaria.val_accuracy", agg="min")),
-            ("rolling mean", last("tolaria.rolling_accuracy")),
-        ),
-        timeseries_panel(
-            "reward",
-            "Reward of the episodes",
-            "Rises; best and worst stay close.",
-            ("mean of the round", last("tolaria.avg_reward")),
-            ("best episode", last("simic.episode_reward", agg="max")),
-            ("worst episode", last("simic.episode_reward", agg="min")),
-        ),
-        timeseries_panel(
-            "trends",
-            "Trends that were detected",
-            "Improvements outnumber plateaus and degradations.",
-            ("improvements", total("simic.improvements")),
-            ("plateaus", total("simic.plateaus")),
-            ("degradations", total("simic.degradations")),
-        ),
         table_panel(
             "environments",
             "Environments, best and worst",
@@ -180,6 +182,41 @@ _LEARNING = Row(
             ("stability", last("simic.stability_score", *OF_ENV)),
             height=6,
             sort="accuracy",
+            units={**dict.fromkeys(("accuracy", "peak", "from peak"), PER_CENT), "fossilized": "none"},
+        ),
+        timeseries_panel(
+            "trends",
+            "Trends that were detected",
+            "Improvements outnumber plateaus and degradations.",
+            ("improvements", total("simic.improvements")),
+            ("plateaus", total("simic.plateaus")),
+            ("degradations", total("simic.degradations")),
+            width=12,
+            height=6,
+        ),
+        stat_panel(
+            "position",
+            "Where it is",
+            "Round, episode and epoch move on; of an A/B run, those of the arm that is ahead.",
+            ("round", over_arms("max", last("tolaria.current_batch", agg="max"))),
+            ("episode", over_arms("max", last("tolaria.current_episode", agg="max"))),
+            ("epoch", over_arms("max", last("tolaria.inner_epoch", agg="max"))),
+            width=6,
+            unit="none",
+            height=6,
+            horizontal=True,
+        ),
+        stat_panel(
+            "throughput",
+            "Throughput",
+            "Steady; a slow fall is a leak, a sudden one a stall.",
+            ("events", over_arms("sum", rate("esper.events"))),
+            ("epochs", over_arms("sum", rate("tolaria.epochs"))),
+            ("updates", over_arms("sum", rate("tamiyo.updates"))),
+            width=6,
+            decimals=1,
+            height=6,
+            horizontal=True,
         ),
         events_table_panel(
             "leaderboard",
@@ -205,11 +242,11 @@ _LEARNING = Row(
 
 def overview(panels: AlertPanels) -> Board:
     """The board, with a link from every alert to its panel on another board."""
-    state = msgspec.structs.replace(_STATE, panels=(*_STATE.panels, firing_panel(panels)))
+    sound = msgspec.structs.replace(_SOUND, panels=(firing_panel(panels), *_SOUND.panels))
     return Board(
         domain="run",
         title="Run overview",
         description="Is the run alive, does it learn, what was run, what happened.",
-        rows=(state, _LEARNING, CONFIGURATION, EVENTS),
+        rows=(_STATE, sound, _LEARNING, CONFIGURATION, EVENTS),
         has_event_log=True,
     )

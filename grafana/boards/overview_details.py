@@ -9,7 +9,7 @@ from grafana.layout.board import Row
 from grafana.panels.kinds import stat_panel
 from grafana.panels.tables import events_table_panel, logs_panel, traces_panel
 from grafana.queries.logql import LEFT_OUT, events
-from grafana.queries.promql import last, raw
+from grafana.queries.promql import last, over_arms, raw
 from grafana.queries.traceql import rounds
 from grafana.queries.truth import value
 
@@ -19,13 +19,13 @@ CONFIGURATION: Final = Row(
         stat_panel(
             "sizes",
             "Sizes",
-            "The values of the recipe.",
-            ("environments", last("simic.envs", agg="max")),
-            ("rounds", last("simic.max_batches", agg="max")),
-            ("episodes", last("simic.max_episodes", agg="max")),
-            ("epochs an episode", last("simic.max_epochs", agg="max")),
-            ("host parameters", last("simic.host_params", agg="max")),
-            ("parameter budget", last("simic.param_budget", agg="max")),
+            "The values of the recipe; of an A/B run, the same for each arm.",
+            ("environments", over_arms("max", last("simic.envs", agg="max"))),
+            ("rounds", over_arms("max", last("simic.max_batches", agg="max"))),
+            ("episodes", over_arms("max", last("simic.max_episodes", agg="max"))),
+            ("epochs an episode", over_arms("max", last("simic.max_epochs", agg="max"))),
+            ("host parameters", over_arms("max", last("simic.host_params", agg="max"))),
+            ("parameter budget", over_arms("max", last("simic.param_budget", agg="max"))),
             (
                 "ranks",
                 raw(

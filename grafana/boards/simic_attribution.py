@@ -49,7 +49,7 @@ ATTRIBUTION: Final = Row(
         ),
         table_panel(
             "shapley_table",
-            "Shapley values, their errors and interactions",
+            "Shapley values and their errors",
             "Above 0 and beyond the error (1). The trainer's values are exact, with error 0; what is left is the noise "
             "of the accuracies, about 2.5 points with 300 images. Interaction is no error: it says how much a seed's "
             "worth depends on which others are on.",
@@ -61,18 +61,18 @@ ATTRIBUTION: Final = Row(
             units={"beyond error": "none"},
             sort="mean",
             names=NAMES,
-            width=9,
+            width=16,
             height=10,
             empty=_NOT_COMPUTED,
         ),
         quantiles_panel(
             "counterfactual_time",
-            "Time of a counterfactual matrix",
+            "Time of a matrix",
             "Well under the time of an epoch.",
             ("p50", quantile(0.5, "simic.counterfactual.duration")),
             ("p99", quantile(0.99, "simic.counterfactual.duration")),
-            width=7,
-            height=10,
+            width=24,
+            height=6,
             empty=_NOT_COMPUTED,
         ),
         events_table_panel(

@@ -10,7 +10,7 @@ from grafana.panels.kinds import bar_gauge_panel, stat_panel, timeseries_panel
 from grafana.panels.limits import SUSPICIONS, YIELD
 from grafana.panels.tables import events_table_panel, table_panel
 from grafana.queries.logql import events
-from grafana.queries.promql import Prom, divided, increase, last, only_where, total
+from grafana.queries.promql import Prom, divided, increase, last, only_where, over_arms, total
 
 PER_CENT: Final = "percent"
 
@@ -61,19 +61,17 @@ GROUPS: Final = Row(
         ),
         bar_gauge_panel(
             "group_reward",
-            "Mean reward of a round by group",
+            "Reward by group",
             "Of groups with one reward function the larger leads; groups with different ones are compared by accuracy.",
             ("{{group_id}}", last("tolaria.avg_reward")),
             signed=True,
-            width=5,
             height=6,
         ),
         timeseries_panel(
             "group_accuracy",
-            "Accuracy of the rounds by group",
+            "Accuracy by group",
             "One group's line stays above the other's.",
             ("{{group_id}}", last("tolaria.rolling_accuracy")),
-            width=6,
             height=6,
             unit=PER_CENT,
         ),
@@ -83,7 +81,6 @@ GROUPS: Final = Row(
             "Seeds are tried in every round, and some are kept.",
             ("created", last("simic.batch_seeds_created")),
             ("fossilized", last("simic.batch_seeds_fossilized")),
-            width=5,
             height=6,
             unit="none",
         ),
@@ -135,20 +132,23 @@ DETECTIONS: Final = Row(
             *((name, only_where(_arms(increase(signal)), "> 0")) for name, signal in _DETECTIONS),
             unit="none",
             limits=None,
+            width=24,
+            beside=True,
             empty="nothing was detected",
         ),
         bar_gauge_panel(
             "hacking",
-            "Suspicions of reward hacking by pattern, since the run began",
+            "Suspicions of reward hacking",
             "Short bars. attribution_ratio: a seed is credited with far more than the host gained. "
             "ransomware_signature: a seed is needed by a host that got worse.",
             _arms(last("simic.reward_hacking_suspicions", "pattern", agg="sum")),
             limits=SUSPICIONS,
             unit="none",
+            width=12,
         ),
         timeseries_panel(
             "drops",
-            "Relative drop of accuracy when performance degraded",
+            "Drop of accuracy when it degraded",
             "Empty.",
             last("simic.accuracy_drop"),
             unit=PER_CENT,
@@ -186,11 +186,11 @@ TOTALS: Final = Row(
             "totals",
             "Counted since the run began",
             "Rounds, rewards and counterfactuals grow together; one start unless the run was resumed.",
-            ("starts", total("simic.training_starts")),
-            ("rounds", total("tolaria.batches")),
-            ("rewards", total("simic.rewards")),
-            ("counterfactuals", total("simic.counterfactuals")),
-            ("checkpoints loaded", total("simic.checkpoints_loaded")),
+            ("starts", over_arms("sum", total("simic.training_starts"))),
+            ("rounds", over_arms("sum", total("tolaria.batches"))),
+            ("rewards", over_arms("sum", total("simic.rewards"))),
+            ("counterfactuals", over_arms("sum", total("simic.counterfactuals"))),
+            ("checkpoints loaded", over_arms("sum", total("simic.checkpoints_loaded"))),
             width=16,
             unit="none",
             horizontal=True,
@@ -198,14 +198,14 @@ TOTALS: Final = Row(
         ),
         stat_panel(
             "length",
-            "Length of the run",
+            "Length",
             "As long as planned.",
             ("length", last("esper.run_length", agg="max")),
             empty="the run still goes on, or ended without an event",
         ),
         stat_panel(
             "checkpoint_size",
-            "Size of the newest checkpoint",
+            "Checkpoint",
             "It grows with the hosts.",
             ("checkpoint", last("simic.checkpoint_size", agg="max")),
             empty="no checkpoint was saved",

@@ -8,10 +8,10 @@ from grafana.boards.tamiyo_details import INPUT_DETAILS, STATE_DETAILS, UPDATE_D
 from grafana.boards.tamiyo_gradients import GRADIENTS, HEADS
 from grafana.boards.tamiyo_updates import CRITIC, LOSSES, TRUST_REGION
 from grafana.layout.board import Board, Row
-from grafana.panels.kinds import ANY_IS_BAD, bar_gauge_panel, stat_panel, timeseries_panel
+from grafana.panels.kinds import ANY_IS_BAD, stat_panel, timeseries_panel
 from grafana.panels.tables import events_table_panel
 from grafana.queries.logql import events
-from grafana.queries.promql import divided, increase, last, rate, total
+from grafana.queries.promql import divided, increase, last, over_arms, rate, total
 
 _DECISIONS = Row(
     "What does it decide, and on what?",
@@ -29,20 +29,12 @@ _DECISIONS = Row(
             "Operations that change something succeed mostly.",
             ("{{op}} success {{success}}", rate("tamiyo.decisions", "op", "success")),
             stacked=True,
-        ),
-        bar_gauge_panel(
-            "q_values",
-            "Estimated Q by operation",
-            "The operations differ: with a variance under 0.01 they are indistinguishable.",
-            ("{{op}}", last("tamiyo.op_q_values", "op")),
-            ("variance", last("tamiyo.q_variance")),
-            ("spread", last("tamiyo.q_spread")),
-            signed=True,
-            empty="the policy has no Q head",
+            width=16,
+            beside=True,
         ),
         timeseries_panel(
             "choice",
-            "Freedom and confidence of the choices",
+            "Freedom and confidence",
             "Density above 0.7; confidence rises without reaching 1.",
             ("decision density", last("tamiyo.decision_density")),
             ("forced steps", last("tamiyo.forced_step_fraction")),
@@ -66,13 +58,14 @@ _DECISIONS = Row(
         ),
         stat_panel(
             "observation_faults",
-            "Inputs that were not finite, since the run began",
+            "Inputs that were not finite",
             "0.",
-            ("NaN", total("tamiyo.observation.nans")),
-            ("Inf", total("tamiyo.observation.infs")),
-            ("log-probability underflows", total("tamiyo.log_prob_underflows")),
+            ("NaN", over_arms("sum", total("tamiyo.observation.nans"))),
+            ("Inf", over_arms("sum", total("tamiyo.observation.infs"))),
+            ("log-probability underflows", over_arms("sum", total("tamiyo.log_prob_underflows"))),
             width=8,
             height=8,
+            horizontal=True,
             limits=ANY_IS_BAD,
             unit="none",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from grafana.layout.board import Row
-from grafana.panels.kinds import ANY_IS_BAD, quantiles_panel, stat_panel, timeseries_panel
+from grafana.panels.kinds import ANY_IS_BAD, bar_gauge_panel, quantiles_panel, stat_panel, timeseries_panel
 from grafana.queries.promql import increase, last, quantile, rate
 
 _NOT_REPORTED: Final = "the producer does not report these fields"
@@ -31,7 +31,7 @@ UPDATE_DETAILS: Final = Row(
         ),
         timeseries_panel(
             "update_magnitude",
-            "Change of the policy's weights by update",
+            "Change of the policy's weights",
             "Flat or slowly falling. A jump is an update that overwrote what was learnt; 0 means no change.",
             ("L2 norm", last("tamiyo.policy_update_magnitude")),
             log=True,
@@ -39,7 +39,7 @@ UPDATE_DETAILS: Final = Row(
         ),
         timeseries_panel(
             "gradient_budget",
-            "Gradient norm against its clipping limit",
+            "Gradient norm against its limit",
             "A share below 1 most of the time: clipping handles outliers. Always above 1, clipping sets the step size.",
             ("norm over limit, mean of minibatches", last("tamiyo.gradient_utilization")),
             ("minibatches clipped", last("tamiyo.grad_clip_fraction")),
@@ -92,14 +92,14 @@ UPDATE_DETAILS: Final = Row(
         ),
         timeseries_panel(
             "causal_coverage",
-            "Share of steps in which a head mattered",
+            "Steps in which a head mattered",
             "Heads other than the operation matter when their operation is chosen; at 0 a head gets no gradient.",
             last("tamiyo.causal_mask_coverage", "head"),
             empty=_NOT_REPORTED,
         ),
         timeseries_panel(
             "op_mix",
-            "Operations among the steps with a choice",
+            "Operations where there was a choice",
             "Several operations keep their share. One at 100 % is a policy that no longer explores.",
             last("tamiyo.op_distribution", "op"),
             stacked=True,
@@ -117,7 +117,7 @@ UPDATE_DETAILS: Final = Row(
         ),
         timeseries_panel(
             "decisions_by_env",
-            "Entropy and value of the latest decision, by environment",
+            "Latest decision by environment",
             "The value follows the rewards of the environment; the entropy falls slowly.",
             ("entropy {{env_id}}", last("tamiyo.decision_entropy", "env_id")),
             ("value {{env_id}}", last("tamiyo.value_estimate", "env_id")),
@@ -139,11 +139,47 @@ UPDATE_DETAILS: Final = Row(
 )
 
 STATE_DETAILS: Final = Row(
-    "Is the recurrent state sound, in the rollout as after the update?",
+    "Are mixed precision, the recurrent state and Q values sound, in policies that have them?",
     (
         timeseries_panel(
+            "amp",
+            "Mixed precision",
+            "The scale stays or grows, overflows are rare.",
+            ("loss scale", last("tamiyo.loss_scale")),
+            ("overflows", increase("tamiyo.amp_overflows")),
+            ("scale changes", increase("tamiyo.loss_scale_changes")),
+            width=8,
+            height=7,
+            second={"loss scale": "short"},
+            empty="the policy does not train with AMP",
+        ),
+        timeseries_panel(
+            "recurrent",
+            "Recurrent state",
+            "RMS between 1e-4 and 5, never NaN or infinite.",
+            ("RMS {{cell}}", last("tamiyo.lstm_rms", "cell")),
+            ("largest {{cell}}", last("tamiyo.lstm_max", "cell", agg="max")),
+            ("RMS in the rollout {{cell}}", last("tamiyo.rollout_lstm_rms", "cell")),
+            ("NaN", last("tamiyo.lstm_has_nan", agg="max")),
+            ("Inf", last("tamiyo.lstm_has_inf", agg="max")),
+            limits="tamiyo.lstm_rms",
+            width=8,
+            height=7,
+            empty="the policy has no recurrent state",
+        ),
+        bar_gauge_panel(
+            "q_values",
+            "Estimated Q by operation",
+            "The operations differ: with a variance under 0.01 they are indistinguishable.",
+            ("{{op}}", last("tamiyo.op_q_values", "op")),
+            ("variance", last("tamiyo.q_variance")),
+            ("spread", last("tamiyo.q_spread")),
+            signed=True,
+            empty="the policy has no Q head",
+        ),
+        timeseries_panel(
             "state_rms",
-            "RMS of the state over environments, after the update",
+            "RMS of the state after the update",
             "The worst environment stays within a few times the mean.",
             ("mean {{cell}}", last("tamiyo.lstm_env_rms_mean", "cell")),
             ("worst {{cell}}", last("tamiyo.lstm_env_rms_max", "cell", agg="max")),
@@ -151,7 +187,7 @@ STATE_DETAILS: Final = Row(
         ),
         timeseries_panel(
             "rollout_state_rms",
-            "RMS of the state over environments, in the rollout",
+            "RMS of the state in the rollout",
             "As after the update; a difference means that the stored states are stale.",
             ("mean {{cell}}", last("tamiyo.rollout_lstm_env_rms_mean", "cell")),
             ("worst {{cell}}", last("tamiyo.rollout_lstm_env_rms_max", "cell", agg="max")),

@@ -9,7 +9,7 @@ from grafana.panels.kinds import quantiles_panel, timeseries_panel
 from grafana.panels.limits import HEAD_ENTROPY
 from grafana.panels.states import state_timeline_panel
 from grafana.panels.tables import table_panel
-from grafana.queries.promql import head_entropy, increase, last, mean, quantile
+from grafana.queries.promql import head_entropy, increase, last, mean, over_arms, quantile
 
 GRADIENTS: Final = Row(
     "Are the gradients healthy?",
@@ -37,7 +37,7 @@ GRADIENTS: Final = Row(
             ("NaN entries", increase("tamiyo.nan_grads")),
             ("Inf entries", increase("tamiyo.inf_grads")),
             ("stability score", last("tamiyo.numerical_stability_score", agg="min")),
-            width=6,
+            width=12,
         ),
         quantiles_panel(
             "update_time",
@@ -45,41 +45,16 @@ GRADIENTS: Final = Row(
             "Steady; a rise is a longer rollout, recompilation or a busy device.",
             ("p99", quantile(0.99, "tamiyo.update.duration")),
             ("mean", mean("tamiyo.update.duration")),
-            width=6,
+            width=12,
+            height=7,
         ),
         timeseries_panel(
             "skipped",
             "Skipped updates",
             "0. Each is an update that left the weights as they were.",
             increase("tamiyo.skipped_updates", "reason"),
-            width=6,
-            height=7,
-        ),
-        timeseries_panel(
-            "amp",
-            "Mixed precision",
-            "The scale stays or grows, overflows are rare.",
-            ("loss scale", last("tamiyo.loss_scale")),
-            ("overflows", increase("tamiyo.amp_overflows")),
-            ("scale changes", increase("tamiyo.loss_scale_changes")),
-            width=6,
-            height=7,
-            second={"loss scale": "short"},
-            empty="the policy does not train with AMP",
-        ),
-        timeseries_panel(
-            "recurrent",
-            "Recurrent state",
-            "RMS between 1e-4 and 5, never NaN or infinite.",
-            ("RMS {{cell}}", last("tamiyo.lstm_rms", "cell")),
-            ("largest {{cell}}", last("tamiyo.lstm_max", "cell", agg="max")),
-            ("RMS in the rollout {{cell}}", last("tamiyo.rollout_lstm_rms", "cell")),
-            ("NaN", last("tamiyo.lstm_has_nan", agg="max")),
-            ("Inf", last("tamiyo.lstm_has_inf", agg="max")),
-            limits="tamiyo.lstm_rms",
             width=12,
             height=7,
-            empty="the policy has no recurrent state",
         ),
     ),
 )
@@ -101,8 +76,10 @@ HEADS: Final = Row(
             ("learnable", last("tamiyo.head_learnable_fraction", *_BY_HEAD)),
             ("NaN", last("tamiyo.head_nan_detected", *_BY_HEAD, agg="max")),
             ("Inf", last("tamiyo.head_inf_detected", *_BY_HEAD, agg="max")),
-            height=10,
+            height=11,
             limits={"entropy": HEAD_ENTROPY},
+            exact=("gradient norm", "KL"),
+            units={"NaN": "none", "Inf": "none"},
         ),
         timeseries_panel(
             "head_entropy",
@@ -126,7 +103,7 @@ HEADS: Final = Row(
             "head_nonfinite",
             "NaN or infinity by head",
             "Green throughout.",
-            ("{{head}} NaN", last("tamiyo.head_nan_detected", *_BY_HEAD, agg="max")),
+            ("{{head}} NaN", over_arms("max", last("tamiyo.head_nan_detected", *_BY_HEAD, agg="max"))),
             states={0: ("none", "green"), 1: ("met", "red")},
             width=24,
             height=7,

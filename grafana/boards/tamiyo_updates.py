@@ -6,7 +6,8 @@ from typing import Final
 
 from grafana.layout.board import Row
 from grafana.panels.kinds import stat_panel, timeseries_panel
-from grafana.queries.promql import last, total
+from grafana.panels.tables import table_panel
+from grafana.queries.promql import last, over_arms, total
 
 TRUST_REGION: Final = Row(
     "Do the updates stay within the trust region?",
@@ -39,24 +40,27 @@ TRUST_REGION: Final = Row(
             ("mean", last("tamiyo.policy_ratio_mean")),
             ("smallest", last("tamiyo.policy_ratio_min", agg="min")),
             ("spread", last("tamiyo.policy_ratio_std")),
-            ("largest product over heads", last("tamiyo.joint_ratio_max", agg="max")),
+            ("largest product", last("tamiyo.joint_ratio_max", agg="max")),
             limits="tamiyo.policy_ratio_max",
             log=True,
         ),
         stat_panel(
             "violations",
             "Updates beyond a critical limit, since the run began",
-            "None of the gradients; few of the others. The alerts look at the share of all updates.",
-            ("KL", total("tamiyo.kl_violations", severity="critical")),
-            ("clipping", total("tamiyo.clip_fraction_violations", severity="critical")),
-            ("ratio", total("tamiyo.policy_ratio_violations", severity="critical")),
-            ("explained variance", total("tamiyo.explained_variance_violations", severity="critical")),
-            ("gradient norm", total("tamiyo.grad_norm_violations", severity="critical")),
-            ("not finite", total("tamiyo.nonfinite_updates")),
-            ("instabilities", total("simic.numerical_instabilities")),
-            ("ratio collapses", total("simic.ratio_collapses")),
-            ("value collapses", total("simic.value_collapses")),
-            ("updates", total("tamiyo.updates")),
+            "Of all arms. None of the gradients; few of the others. The alerts look at the share of all updates.",
+            ("KL", over_arms("sum", total("tamiyo.kl_violations", severity="critical"))),
+            ("clipping", over_arms("sum", total("tamiyo.clip_fraction_violations", severity="critical"))),
+            ("ratio", over_arms("sum", total("tamiyo.policy_ratio_violations", severity="critical"))),
+            (
+                "explained variance",
+                over_arms("sum", total("tamiyo.explained_variance_violations", severity="critical")),
+            ),
+            ("gradient norm", over_arms("sum", total("tamiyo.grad_norm_violations", severity="critical"))),
+            ("not finite", over_arms("sum", total("tamiyo.nonfinite_updates"))),
+            ("instabilities", over_arms("sum", total("simic.numerical_instabilities"))),
+            ("ratio collapses", over_arms("sum", total("simic.ratio_collapses"))),
+            ("value collapses", over_arms("sum", total("simic.value_collapses"))),
+            ("updates", over_arms("sum", total("tamiyo.updates"))),
             width=24,
             unit="none",
             horizontal=True,
@@ -73,8 +77,8 @@ LOSSES: Final = Row(
             "Losses",
             "The value loss falls; the policy loss stays near 0 and is not a goal.",
             ("policy", last("tamiyo.policy_loss")),
-            ("value, half the squared error", last("tamiyo.value_loss")),
-            ("entropy, times its coefficient", last("tamiyo.entropy_loss")),
+            ("value", last("tamiyo.value_loss")),
+            ("entropy term", last("tamiyo.entropy_loss")),
             ("Q auxiliary", last("tamiyo.q_aux_loss")),
         ),
         timeseries_panel(
@@ -114,7 +118,7 @@ CRITIC: Final = Row(
             ("explained variance", last("tamiyo.explained_variance")),
             ("correlation", last("tamiyo.value_target_correlation")),
             ("NRMSE", last("tamiyo.value_nrmse")),
-            ("low return variance", last("tamiyo.ev_low_return_variance", agg="max")),
+            ("low variance", last("tamiyo.ev_low_return_variance", agg="max")),
             limits=None,
             between=(-1.0, 1.5),
         ),
@@ -137,7 +141,7 @@ CRITIC: Final = Row(
             ("mean absolute", last("tamiyo.bellman_error")),
             limits="tamiyo.td_error_mean",
         ),
-        stat_panel(
+        table_panel(
             "distribution",
             "Advantages and returns",
             "Of the advantages that the loss used, normalised over all ranks. Green: no tails, and about half of them "
@@ -153,10 +157,8 @@ CRITIC: Final = Row(
             ("return skewness", last("tamiyo.return_skewness")),
             ("lowest log prob", last("tamiyo.log_prob_min", agg="min")),
             ("highest log prob", last("tamiyo.log_prob_max", agg="max")),
-            width=24,
-            unit="short",
-            decimals=2,
-            horizontal=True,
+            height=6,
+            units={"positive share": "short", "spread was floored": "none"},
         ),
     ),
 )

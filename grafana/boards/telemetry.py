@@ -9,7 +9,7 @@ from grafana.panels.kinds import ANY_IS_BAD, stat_panel, timeseries_panel
 from grafana.panels.states import state_timeline_panel
 from grafana.panels.tables import events_table_panel, table_panel
 from grafana.queries.logql import events
-from grafana.queries.promql import Prom, age, counted, increase, last, only_where, rate, raw, state
+from grafana.queries.promql import Prom, age, counted, increase, last, only_where, over_arms, rate, raw, state
 from grafana.queries.truth import STATES, value, window
 
 _NO_HEARTBEATS: Final = "esper-lite's log has no heartbeats."
@@ -47,12 +47,12 @@ _FRESH = Row(
             "ages",
             "Age of the newest …",
             "Seconds, while the run goes on. A heartbeat comes every 10 s.",
-            ("heartbeat", age("esper.last_heartbeat.timestamp")),
-            ("event", age("esper.relay.last_record.timestamp")),
-            ("epoch", age("tolaria.last_epoch.timestamp")),
-            ("optimizer step", age("tolaria.last_update.timestamp")),
-            ("policy update", age("tamiyo.last_update.timestamp")),
-            ("round", age("tolaria.last_batch.timestamp")),
+            ("heartbeat", over_arms("min", age("esper.last_heartbeat.timestamp"))),
+            ("event", over_arms("min", age("esper.relay.last_record.timestamp"))),
+            ("epoch", over_arms("min", age("tolaria.last_epoch.timestamp"))),
+            ("optimizer step", over_arms("min", age("tolaria.last_update.timestamp"))),
+            ("policy update", over_arms("min", age("tamiyo.last_update.timestamp"))),
+            ("round", over_arms("min", age("tolaria.last_batch.timestamp"))),
             decimals=0,
             width=12,
             height=6,
@@ -171,6 +171,12 @@ _DELIVERED = Row(
             unit="short",
             empty="its metrics come through a collector, so that it is not scraped",
         ),
+    ),
+)
+
+_COLLECTOR = Row(
+    "Does the collector pass everything on? (needs one)",
+    (
         timeseries_panel(
             "collector_flow",
             "Collector: received and sent",
@@ -181,6 +187,7 @@ _DELIVERED = Row(
             ("sent spans", _collector("otelcol_exporter_sent_spans")),
             ("sent points", _collector("otelcol_exporter_sent_metric_points")),
             ("sent log events", _collector("otelcol_exporter_sent_log_records")),
+            width=12,
             empty=_NO_COLLECTOR,
         ),
         timeseries_panel(
@@ -195,6 +202,7 @@ _DELIVERED = Row(
             ("rounds decided too early", _collector(_DROPPED_EARLY)),
             ("failed spans", _collector("otelcol_exporter_send_failed_spans")),
             ("failed log events", _collector("otelcol_exporter_send_failed_log_records")),
+            width=12,
             empty=_NO_COLLECTOR,
         ),
         timeseries_panel(
@@ -209,6 +217,7 @@ _DELIVERED = Row(
                     unit="percentunit",
                 ),
             ),
+            width=12,
             empty=_NO_COLLECTOR,
         ),
         timeseries_panel(
@@ -222,9 +231,11 @@ _DELIVERED = Row(
             ),
             unit="s",
             second={"rounds in memory": "short"},
+            width=12,
             empty=_NO_COLLECTOR,
         ),
     ),
+    is_open=False,
 )
 
 _INSIDE = Row(
@@ -285,5 +296,5 @@ TELEMETRY: Final = Board(
     domain="esper",
     title="Telemetry health",
     description="Is what the other dashboards show fresh, complete and delivered.",
-    rows=(_FRESH, _COMPLETE, _DELIVERED, _INSIDE),
+    rows=(_FRESH, _COMPLETE, _DELIVERED, _COLLECTOR, _INSIDE),
 )

@@ -11,7 +11,7 @@ from grafana.layout.board import Board, Row
 from grafana.panels.kinds import stat_panel, timeseries_panel
 from grafana.panels.states import state_timeline_panel
 from grafana.panels.tables import table_panel
-from grafana.queries.promql import age, last, minus, peak, raw, select, total
+from grafana.queries.promql import age, last, minus, over_arms, peak, raw, select, total
 from grafana.queries.truth import value
 
 OF_ENV: Final = ("env_id",)
@@ -75,7 +75,9 @@ def _status() -> str:
     by = "by (env_id, group_id)"
     final, newest = select("simic.final_accuracy"), select("tolaria.last_epoch.timestamp")
     running = f"scalar(max({value(select('esper.run.status', esper_run_state='running'))}))"
-    silent = f"4 * {running} * (time() - max {by} ({value(newest)}) > bool 60)"
+    # Against the newest event: the times of a log that is read later are not of today.
+    heard = f"scalar(max({value(select('esper.relay.last_record.timestamp'))}))"
+    silent = f"4 * {running} * ({heard} - max {by} ({value(newest)}) > bool 60)"
     degraded = f"2 * (max {by} ({value(final)}) < bool 0.9 * max {by} (avg_over_time({final}[{_RECENT}])))"
     return f"{silent} + {degraded} + (max {by} ({value(final)}) > bool 80)"
 
@@ -110,6 +112,7 @@ _ENVIRONMENTS = Row(
                 "last episode": PER_CENT,
                 "episode": "none",
                 "epoch": "none",
+                "parameters": "none",
                 "from best": PER_CENT,
             },
         ),
@@ -117,13 +120,16 @@ _ENVIRONMENTS = Row(
             "status",
             "Status by environment",
             "Learning or excellent (the last episode ended above 80 %). Degraded: it ended more than a tenth below the "
-            f"mean of the last {_RECENT}. Silent: no epoch for a minute while the run goes on.",
+            f"mean of the last {_RECENT}. Silent: no epoch for a minute while others of the run report.",
             (
                 "{{env_id}}",
                 raw(
                     _status(),
                     labels=("env_id", "group_id"),
-                    signals=("simic.final_accuracy", "tolaria.last_epoch.timestamp", "esper.run.status"),
+                    signals=(
+                        *("simic.final_accuracy", "tolaria.last_epoch.timestamp"),
+                        *("esper.run.status", "esper.relay.last_record.timestamp"),
+                    ),
                 ),
             ),
             states={
@@ -139,10 +145,10 @@ _ENVIRONMENTS = Row(
             "position",
             "Where it is",
             "Advances; the latest epoch is seconds old while the run trains.",
-            ("episodes done", last("tolaria.episodes_completed", agg="max")),
-            ("planned", last("tolaria.episodes_planned", agg="max")),
-            ("round", last("tolaria.current_batch", agg="max")),
-            ("environments", last("tolaria.batch_envs", agg="max")),
+            ("episodes done", over_arms("max", last("tolaria.episodes_completed", agg="max"))),
+            ("planned", over_arms("max", last("tolaria.episodes_planned", agg="max"))),
+            ("round", over_arms("max", last("tolaria.current_batch", agg="max"))),
+            ("environments", over_arms("max", last("tolaria.batch_envs", agg="max"))),
             width=8,
             height=8,
             unit="none",

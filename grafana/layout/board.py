@@ -13,9 +13,9 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from esper_otel.alerts import ALERTS
 from esper_otel.alerts.alert import Alert
+from grafana.built import everything_on
 from grafana.layout.annotations import annotation_queries
 from grafana.layout.variables import comparison_variables, event_log_variables, runs_variable, variables
-from grafana.lint import everything_on
 from grafana.panels.panel import Panel, describe, panel_id
 from grafana.queries.facts import alerts_on, asked_by
 from grafana.queries.promql import Prom
@@ -178,17 +178,28 @@ def _row(board: Board, row: Row, top: int) -> Any:
 
 
 def _place(holder: Any, board: Board, row: Row, top: int, runbook_url: str) -> int:
-    """Put the panels of a row into ``holder``, left to right, line by line, and return the next free line."""
-    left, line_height = 0, 0
-    for panel in row.panels:
-        if left + panel.width > COLUMNS:
-            left, top, line_height = 0, top + line_height, 0
-        place = models.GridPos(x=left, y=top, w=panel.width, h=panel.height)
-        alerts = tuple(alert.name for alert in board.alerts(panel))
-        finished = panel.builder.title(panel.title).description(describe(panel, alerts, runbook_url))
-        holder.with_panel(finished.id(panel_id(board.uid, panel.key)).grid_pos(place))
-        left, line_height = left + panel.width, max(line_height, panel.height)
-    return top + line_height
+    """Put the panels of a row into ``holder``, line by line, and return the next free line."""
+    for line in _lines(row.panels):
+        left, height = 0, max(panel.height for panel in line)
+        for panel in line:
+            width = COLUMNS - left if panel is line[-1] else panel.width  # no line ends in a hole
+            place = models.GridPos(x=left, y=top, w=width, h=height)
+            alerts = tuple(alert.name for alert in board.alerts(panel))
+            finished = panel.builder.title(panel.title).description(describe(panel, alerts, runbook_url))
+            holder.with_panel(finished.id(panel_id(board.uid, panel.key)).grid_pos(place))
+            left += width
+        top += height
+    return top
+
+
+def _lines(panels: tuple[Panel, ...]) -> list[list[Panel]]:
+    """The panels, left to right, as many in a line as fit."""
+    lines: list[list[Panel]] = [[]]
+    for panel in panels:
+        if sum(one.width for one in lines[-1]) + panel.width > COLUMNS:
+            lines.append([])
+        lines[-1].append(panel)
+    return lines
 
 
 def _others() -> Any:

@@ -21,6 +21,9 @@ AT_LEAST_ONE: Final = ".+"
 RESULTS: Final = 3
 """Grafana's number of a variable whose values are cut out of the results of a query."""
 
+SELDOM_CHOSEN: Final = models.VariableHide.IN_CONTROLS_MENU
+"""Variables in the menu at the right: in a line of their own each they take the first screen from the charts."""
+
 CHOSEN_RUN: Final = {"job": "~$job", "instance": "~$instance"}
 
 
@@ -30,10 +33,10 @@ def variables(queries: str) -> list[Any]:
         _source("datasource", "Prometheus", "prometheus"),
         _source("loki", "Loki", "loki", hide=True),
         _source("tempo", "Tempo", "tempo", hide=True),
-        _label("job", "Job", metric("esper.run.status"), every=AT_LEAST_ONE),
+        _label("job", "Job", metric("esper.run.status"), every=AT_LEAST_ONE).hide(SELDOM_CHOSEN),
         _run("instance", "Run", newest_first(EVERY)),
         _label("group_id", "Group", metric("esper.events", **CHOSEN_RUN), every=ANY),
-        _label("rank", "Rank", metric("esper.events", **CHOSEN_RUN), every=ANY),
+        _label("rank", "Rank", metric("esper.events", **CHOSEN_RUN), every=ANY).hide(SELDOM_CHOSEN),
         _label("env_id", "Env", metric("tolaria.epochs", **CHOSEN_RUN), every=ANY),
         _label("slot", "Slot", metric("kasmina.seed_state", **CHOSEN_RUN), every=ANY),
     ]
@@ -53,12 +56,14 @@ def event_log_variables() -> list[Any]:
         _choice("domain", "Domain", by_domain),
         _choice("severity", "Severity", {severity.value: severity.value.upper() for severity in Severity}),
         # Of every step there are so many that the lines of a panel would be those of some seconds.
-        _one_of(LEFT_OUT, "Detail", {"rounds and seeds": "|".join(of_every_step()), "every step": "none"}),
+        _one_of(LEFT_OUT, "Detail", {"rounds and seeds": "|".join(of_every_step()), "every step": "none"}).hide(
+            SELDOM_CHOSEN
+        ),
     ]
 
 
 def _source(name: str, label: str, kind: str, *, hide: bool = False) -> Any:
-    shown = models.VariableHide.HIDE_VARIABLE if hide else models.VariableHide.HIDE_LABEL
+    shown = models.VariableHide.HIDE_VARIABLE if hide else SELDOM_CHOSEN
     return sdk.DatasourceVariable(name).label(label).type(kind).hide(shown).include_all(False).multi(False)
 
 
@@ -124,5 +129,6 @@ def _choice(name: str, label: str, values: dict[str, str]) -> Any:
         .multi(True)
         .include_all(True)
         .all_value(AT_LEAST_ONE)
+        .hide(SELDOM_CHOSEN)
         .current(models.VariableOption(selected=True, text=["All"], value=[ALL]))
     )

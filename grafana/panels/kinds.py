@@ -16,6 +16,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from esper_otel.alerts.promql import GROUP, RUN
 from esper_otel.events.declare import Threshold
+from grafana.panels.axes import drawn_limits, least_top, signals_of, unit_of_all
 from grafana.panels.drill_down import to_rounds_and_events
 from grafana.panels.limits import SIGN, limits_of
 from grafana.panels.panel import (
@@ -45,8 +46,11 @@ BAR: Final = "blue"
 OF_AN_ARM: Final = "^.* · .*$"
 """Names of lines of an arm, where a run has several."""
 
-TITLE_PIXELS: Final = 12
-"""Names in a strip of numbers; left alone, they shrink with the widest."""
+TITLE_PIXELS, COUNT_PIXELS = 12, 30
+"""Names and whole numbers in a strip; left alone, names shrink with the widest and are cut where a number is large."""
+
+BAR_PIXELS: Final = 12
+"""Names and numbers of bars; left alone, they grow until long names are cut."""
 
 SELDOM: Final = Threshold(warning_above=0.5, reason="Good runs have one now and then.")
 ANY_IS_BAD: Final = Threshold(critical_above=0.5, reason="One is too many.")
@@ -67,6 +71,7 @@ def timeseries_panel(
     between: tuple[float, float] | None = None,
     empty: str | None = None,
     second: dict[str, str] | None = None,
+    beside: bool = False,
 ) -> Panel:
     """Lines over time.
 
@@ -76,15 +81,16 @@ def timeseries_panel(
         stacked: whether the lines are stacked areas.
         log: whether the axis is logarithmic.
         between: ends of the axis, where single values would flatten the rest.
+        beside: whether the legend is at the right, for more lines than one below has room for.
         second: unit by legend of the lines that have an axis of their own on the right.
     """
     queries = tuple(ranged(item) for item in what)
-    unit = unit or _unit(queries)
-    drawn = _limits(limits, queries)
+    unit = unit or unit_of_all(queries)
+    drawn = drawn_limits(limits, queries)
     builder = timeseries.Panel().unit(unit).line_width(1).fill_opacity(60 if stacked else 5)
     builder.show_points(shown.VisibilityMode.AUTO).point_size(4).span_nulls(GAP_MS)
     builder.tooltip(common.VizTooltipOptions().mode(shown.TooltipDisplayMode.MULTI).sort(shown.SortOrder.DESCENDING))
-    builder.legend(legend_below())
+    builder.legend(legend_below().placement(shown.LegendPlacement.RIGHT) if beside else legend_below())
     if stacked:
         builder.stacking(common.StackingConfig().mode(shown.StackingMode.NORMAL).group("A"))
         # Two arms are never added up: what has an arm in its name is a line of its own.
@@ -94,6 +100,8 @@ def timeseries_panel(
         builder.scale_distribution(common.ScaleDistributionConfig().type(shown.ScaleDistribution.LOG).log(10))
     if between is not None:
         builder.min(between[0]).max(between[1])
+    elif not log and (top := least_top(unit, signals_of(queries))) is not None:
+        builder.axis_soft_min(0).axis_soft_max(top)
     if drawn is not None:
         dashed = common.GraphThresholdsStyleConfig().mode(shown.GraphThresholdsStyleMode.DASHED)
         builder.thresholds(steps(drawn)).thresholds_style(dashed)
@@ -129,8 +137,8 @@ def stat_panel(
     ``each``: limits of single numbers. ``zero_is_grey``: numbers of which 0 is neither good nor bad.
     """
     queries = tuple(_single(item) for item in what)
-    unit = unit or _unit(queries)
-    drawn = _limits(limits, queries)
+    unit = unit or unit_of_all(queries)
+    drawn = drawn_limits(limits, queries)
     builder = stat.Panel().unit(unit).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     builder.graph_mode(shown.BigValueGraphMode.AREA if graph else shown.BigValueGraphMode.NONE)
     builder.color_mode(shown.BigValueColorMode.VALUE)
@@ -138,7 +146,8 @@ def stat_panel(
     builder.text_mode(shown.BigValueTextMode.VALUE_AND_NAME if len(queries) > 1 else shown.BigValueTextMode.AUTO)
     if horizontal:
         builder.orientation(shown.VizOrientation.VERTICAL).justify_mode(shown.BigValueJustifyMode.CENTER)
-        builder.text(common.VizTextDisplayOptions().title_size(TITLE_PIXELS))
+        text = common.VizTextDisplayOptions().title_size(TITLE_PIXELS)
+        builder.text(text.value_size(COUNT_PIXELS) if unit == "none" else text)
     if decimals is not None:
         builder.decimals(decimals)
     _colour_each(builder, queries, limits)
@@ -173,11 +182,14 @@ def bar_gauge_panel(
     if signed:
         return _columns_panel(key, title, good, *what, width=width, height=height, unit=unit, empty=empty)
     queries = tuple(_single(item) for item in what)
-    unit = unit or _unit(queries)
+    unit = unit or unit_of_all(queries)
     builder = bargauge.Panel().unit(unit).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     builder.min(0).orientation(shown.VizOrientation.HORIZONTAL).display_mode(shown.BarGaugeDisplayMode.BASIC)
     builder.min_viz_height(10)  # two dozen bars fit where Grafana's own smallest height shows ten
-    drawn = _limits(limits, queries)
+    builder.max_viz_height(2 * BAR_PIXELS).sizing(shown.BarGaugeSizing.MANUAL)
+    builder.text(common.VizTextDisplayOptions().title_size(BAR_PIXELS).value_size(BAR_PIXELS))
+    builder.name_placement(shown.BarGaugeNamePlacement.LEFT)
+    drawn = drawn_limits(limits, queries)
     builder.thresholds(steps(drawn, base=GREEN if drawn is not None else BAR)).mappings([missing()])
     _colour_each(builder, queries, limits)
     finish(builder, queries, empty)
@@ -192,10 +204,11 @@ def _columns_panel(
 ) -> Panel:
     """Columns above and below a line at 0, each on the same scale, coloured by their side."""
     queries = tuple(_single(item) for item in what)
-    unit = unit or _unit(queries)
+    unit = unit or unit_of_all(queries)
     builder = (
         barchart.Panel().unit(unit).orientation(shown.VizOrientation.HORIZONTAL).show_value(shown.VisibilityMode.ALWAYS)
     )
+    builder.text(common.VizTextDisplayOptions().value_size(BAR_PIXELS - 2))
     builder.axis_centered_zero(True).legend(legend_below().show_legend(False)).thresholds(steps(SIGN)).mappings(
         [missing()]
     )
@@ -205,6 +218,8 @@ def _columns_panel(
     builder.with_transformation(
         models.DataTransformerConfig(id_val="reduce", options={"reducers": ["lastNotNull"], "labelsToFields": False})
     )
+    ranked = {"sort": [{"field": "Last *", "desc": True}]}
+    builder.with_transformation(models.DataTransformerConfig(id_val="sortBy", options=ranked))
     return Panel(
         key=key, title=title, good=good, queries=queries, builder=builder,
         width=width, height=height, empty=empty, unit=unit,
@@ -227,27 +242,6 @@ def ranged(item: Shown) -> Query:
 
 def _single(item: Shown) -> Query:
     return msgspec.structs.replace(ranged(item), instant=True)
-
-
-def _unit(queries: tuple[Query, ...]) -> str:
-    units = {query.what.unit for query in queries if isinstance(query.what, Prom)}
-    if units == {"percentunit", "short"}:  # shares among plain numbers read as 0 to 1
-        return "short"
-    if len(units) != 1:
-        raise ValueError(f"name the unit: the queries have {', '.join(sorted(units))}")
-    return units.pop()
-
-
-def _limits(wanted: str | Threshold | None, queries: tuple[Query, ...]) -> Threshold | None:
-    if isinstance(wanted, Threshold) or wanted is None:
-        return wanted
-    signals = {name for query in queries if isinstance(query.what, Prom) for name in query.what.signals}
-    if wanted:
-        found = limits_of(wanted)
-        if found is None:
-            raise KeyError(f"signal {wanted!r} has no limits")
-        return found
-    return limits_of(signals.pop()) if len(signals) == 1 else None
 
 
 def _colour_each(builder: Any, queries: tuple[Query, ...], limits: str | Threshold | None) -> None:

@@ -145,12 +145,12 @@ def _together(queries: list[Query]) -> Query:
 def empty_text(empty: str | None, queries: tuple[Query, ...]) -> str:
     """Text of the panel when nothing is found."""
     source = {Prom: "prometheus", Log: "loki", Trace: "tempo"}[type(queries[0].what)]
-    return no_data(empty, source)
+    return no_data(empty, source, in_time=not all(query.instant for query in queries))
 
 
-def missing(text: str = NOT_MEASURED) -> Any:
+def missing(text: str = NOT_MEASURED, colour: str = GREY) -> Any:
     """Show a number that is not there as a grey word: without it Grafana gives it the colour of the lowest limit."""
-    result = models.ValueMappingResult(text=text, color=GREY, index=0)
+    result = models.ValueMappingResult(text=text, color=colour, index=0)
     options = models.DashboardSpecialValueMapOptions(match=models.SpecialValueMatch.NULL_AND_NAN, result=result)
     return models.SpecialValueMap(options=options)
 

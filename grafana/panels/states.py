@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from grafana_foundation_sdk.builders import common, stat, statetimeline
 from grafana_foundation_sdk.builders import dashboard as sdk
 from grafana_foundation_sdk.models import common as shown
@@ -11,6 +13,10 @@ from grafana.panels.kinds import Shown, finish, legend_below, ranged
 from grafana.panels.panel import GREY, Panel, Query, mapping, missing, steps, target
 from grafana.queries.promql import Prom, state
 from grafana.queries.truth import STATES
+
+SHORT: Final = 20
+SENTENCE_PIXELS: Final = 20
+"""Size of a sentence of more than so many letters: one that fills its panel is cut in the next one's width."""
 
 
 def words_panel(
@@ -29,6 +35,8 @@ def words_panel(
     builder = stat.Panel().reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).unit("none")
     builder.text_mode(shown.BigValueTextMode.VALUE).color_mode(shown.BigValueColorMode.BACKGROUND_SOLID)
     builder.graph_mode(shown.BigValueGraphMode.NONE).thresholds(steps(None, base=GREY))
+    if max(map(len, (missing_word, *(word for word, _ in words.values())))) > SHORT:
+        builder.text(common.VizTextDisplayOptions().value_size(SENTENCE_PIXELS))
     builder.mappings([mapping(words), missing(missing_word)]).no_value(f"No data: {missing_word}")
     builder.with_target(target(queries[0], "A"))
     return Panel(
@@ -37,9 +45,9 @@ def words_panel(
     )  # fmt: skip
 
 
-def state_panel(key: str, title: str, good: str) -> Panel:
+def state_panel(key: str, title: str, good: str, *, height: int) -> Panel:
     """The state of the run."""
-    return words_panel(key, title, good, state(), STATES, missing_word="no such run")
+    return words_panel(key, title, good, state(), STATES, missing_word="no such run", height=height)
 
 
 def state_timeline_panel(
@@ -61,13 +69,16 @@ def state_timeline_panel(
         lanes: how many a page has; None for all on one.
     """
     queries = tuple(ranged(item) for item in what)
-    builder = statetimeline.Panel().unit("short").mappings([mapping(states)])
+    builder = statetimeline.Panel().unit("short").mappings([mapping(states), missing(colour="transparent")])
     builder.merge_values(True).show_value(shown.VisibilityMode.AUTO).row_height(0.8).line_width(0).span_nulls(False)
     builder = builder.disable_pagination() if lanes is None else builder.per_page(lanes)
     # By thresholds the panel would show limits in place of the words.
     builder.color_scheme(sdk.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
-    builder.legend(legend_below().show_legend(False))
+    builder.legend(legend_below())  # lanes are often too short for a word
     finish(builder, queries, empty)
+    # An answer without fields is taken away: of one Grafana says that a time is missing.
+    some = {"include": {"pattern": ".*"}}
+    builder.with_transformation(models.DataTransformerConfig(id_val="filterFieldsByName", options=some))
     return Panel(
         key=key, title=title, good=good, queries=queries, builder=builder, width=width, height=height, empty=empty
     )

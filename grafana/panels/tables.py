@@ -13,6 +13,7 @@ from esper_otel.events.declare import Threshold
 from grafana.panels.drill_down import to_trace
 from grafana.panels.limits import limits_of
 from grafana.panels.panel import Panel, Query, empty_text, mapping, missing, setting, steps, target
+from grafana.panels.widths import EVENT_COLUMNS, LABEL_COLUMNS, NARROW, SPAN_COLUMNS, least_width
 from grafana.queries.facts import words_of
 from grafana.queries.logql import Log
 from grafana.queries.promql import LINE, Prom, joined
@@ -24,56 +25,10 @@ SAME_IN_EVERY_ROW: Final = (
 )
 """Columns of Tempo's spans that are not shown; the link of a row needs the first."""
 
-SPAN_COLUMNS: Final = {
-    "time": ("start", 190),
-    "spanID": ("round's trace", 150),
-    "statusMessage": ("what went wrong", 420),
-    "esper.group.id": ("group", 80),
-    "esper.round": ("round", 70),
-    "kasmina.env_id": ("env", 60),
-    "kasmina.slot_id": ("slot", 70),
-    "kasmina.blueprint_id": ("blueprint", 110),
-    "kasmina.seed.outcome": ("end", 100),
-    "kasmina.improvement": ("improvement", 110),
-}
-"""Name and width in pixels of columns of Tempo's spans."""
-
-EVENT_COLUMNS: Final = {
-    "esper_event_type": 210,
-    "kasmina_action_id": 230,
-    "kasmina_blueprint_id": 110,
-    "kasmina_from_stage": 120,
-    "kasmina_to_stage": 120,
-    "kasmina_target_stage": 120,
-    "kasmina_rng_seed": 180,
-    "kasmina_rng_stream": 170,
-    "kasmina_operation": 160,
-    "kasmina_governor_reason": 120,
-    "kasmina_checks_failed": 200,
-    "kasmina_reason": 130,
-    "simic_anomaly_type": 150,
-    "simic_detail": 260,
-    "simic_configs": 200,
-    "simic_slot_ids": 160,
-    "simic_strategy": 120,
-    "tolaria_panic_reason": 160,
-    "tolaria_triggering_action_id": 230,
-    "tolaria_guard": 420,
-}
-"""Width in pixels of columns of log events that hold long words."""
-
-LABEL_COLUMNS: Final = {
-    "state": 110, "length": 90, "stage": 120, "blueprint": 110, "run": 170, "started": 170, "commit": 90,
-    "best accuracy": 115, "last accuracy": 115, "best reward": 100, "last reward": 100, "lowest head entropy": 160,
-    "reward mode": 105, "environments": 110, "learning rate": 110, "clip range": 90, "entropy bonus": 115,
-    "contribution": 100, "accuracy since birth": 140, "epochs in stage": 120,
-}  # fmt: skip
-"""Width in pixels of columns with a long name or long words."""
-
 EVENT_ID: Final = "esper_event_id"
 TIME: Final = "Time (lastNotNull)"
-NARROW: Final = 70
-"""Smallest width of a column, in pixels: Grafana's own, 150, hides half of a table behind a scroll bar."""
+FIT: Final = [setting("noValue", "–"), setting("custom.wrapHeaderText", True)]
+"""Settings of every column: a long name takes two lines."""
 
 Column = Prom | tuple[str, Prom]
 Words = Mapping[int, tuple[str, str]] | Mapping[str, tuple[str, str]]
@@ -96,6 +51,8 @@ def table_panel(
     units: dict[str, str] | None = None,
     words: Mapping[str, Words] | None = None,
     hidden: tuple[str, ...] = (),
+    decimals: int = 2,
+    exact: tuple[str, ...] = (),
 ) -> Panel:
     """A row for each set of labels, a column for each expression; limits colour the cells.
 
@@ -109,6 +66,8 @@ def table_panel(
         units: unit by column, where the registry cannot know it.
         words: word and colour of each value, by column.
         hidden: columns that are there for links only.
+        decimals: those of numbers that are no counts.
+        exact: columns of values of many sizes, whose decimals Grafana chooses.
     """
     queries = tuple(_column(item) for item in columns)
     builder = table.Panel().cell_height(shown.TableCellHeight.SM).min_width(NARROW).unit("short")
@@ -116,7 +75,9 @@ def table_panel(
     builder.with_target(target(Query(what=joined(lines), instant=True), "A"))
     for column, what in lines:
         own_unit = (units or {}).get(column, what.unit)
-        builder.override_by_name(column, _cell(what, own_unit, (limits or {}).get(column)))
+        builder.override_by_name(
+            column, _cell(what, own_unit, (limits or {}).get(column), None if column in exact else decimals)
+        )
     _dress(builder, words or {}, hidden, links or {})
     builder.with_transformation(models.DataTransformerConfig(id_val="labelsToFields", options={"valueLabel": LINE}))
     builder.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
@@ -131,8 +92,11 @@ def table_panel(
         "renameByName": called,
     }
     builder.with_transformation(models.DataTransformerConfig(id_val="organize", options=organise))
-    builder.override_by_regexp(".*", [setting("noValue", "–")])
+    builder.override_by_regexp(".*", FIT)
     builder.mappings([missing("–")])
+    for name in (*(column for column, _ in lines if column.strip("_")), *(called.get(one, one) for one in labels)):
+        if (pixels := least_width(name, is_sorted=name == sort)) > NARROW:
+            builder.override_by_name(name, [setting("custom.minWidth", pixels)])
     if sort:
         builder.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
     builder.no_value(empty_text(empty, queries))
@@ -154,11 +118,11 @@ def _dress(builder: table.Panel, words: Mapping[str, Words], hidden: tuple[str, 
         builder.override_by_name(column, [setting("links", [{"title": "Open", "url": address}])])
 
 
-def _cell(what: Prom, unit: str, limits: Threshold | None) -> list[models.DynamicConfigValue]:
+def _cell(what: Prom, unit: str, limits: Threshold | None, decimals: int | None) -> list[models.DynamicConfigValue]:
     """Unit, decimals and colours of a column."""
     properties = [
         setting("unit", unit),
-        *([] if unit.startswith("dateTime") else [setting("decimals", 0 if unit == "none" else 2)]),
+        *([] if unit.startswith("dateTime") else [setting("decimals", 0 if unit == "none" else decimals)]),
     ]
     if limits is None and len(what.signals) == 1:
         limits = limits_of(what.signals[0])
@@ -232,7 +196,7 @@ def events_table_panel(
         builder.override_by_name(columns[label], [setting("custom.width", EVENT_COLUMNS[label])])
     for label in (name for name in columns if name.endswith("_rng_seed")):
         builder.override_by_name(columns[label], [setting("unit", "string")])
-    builder.override_by_regexp(".*", [setting("noValue", "–")])
+    builder.override_by_regexp(".*", FIT)
     builder.override_by_name("Time", [setting("custom.width", 190), setting("unit", "dateTimeAsIso")])
     if since:
         builder.time_from(since)
@@ -277,7 +241,7 @@ def traces_panel(
         builder.override_by_name(column, [setting("custom.hideFrom", {"viz": True}), setting("custom.hidden", True)])
     for column, (name, pixels) in SPAN_COLUMNS.items():
         builder.override_by_name(column, [setting("displayName", name), setting("custom.width", pixels)])
-    builder.override_by_regexp(".*", [setting("noValue", "–")])
+    builder.override_by_regexp(".*", FIT)
     builder.no_value(empty_text(empty, queries))
     return Panel(
         key=key, title=title, good=good, queries=queries, builder=builder, width=width, height=height, empty=empty

@@ -120,6 +120,7 @@ OVERWATCH: Final = (
         "run/verdict",
         "run/anomalies",
         "tamiyo/actions",
+        "tamiyo/q_values",
         "kasmina/yield",
         "kasmina/slot_use",
         shows=(

@@ -193,6 +193,12 @@ def head_entropy(*by: str) -> Prom:
     return msgspec.structs.replace(last("tamiyo.head_entropy", *by, agg="min"), unit="percentunit")
 
 
+def over_arms(agg: str, expression: Prom) -> Prom:
+    """One result for the run: ``agg`` over its arms."""
+    labels = tuple(label for label in expression.labels if label != GROUP)
+    return msgspec.structs.replace(expression, text=aggregated(agg, expression.text, labels), labels=labels)
+
+
 def joined(lines: tuple[tuple[str, Prom], ...]) -> Prom:
     """Several expressions as one query, each result named in the label :data:`LINE`.
 

@@ -106,15 +106,16 @@ def state(**run: str) -> str:
     return f"(({lost}) * 0 + {_VANISHED}) or {known}"
 
 
-def no_data(reason: str | None, source: str) -> str:
+def no_data(reason: str | None, source: str, *, in_time: bool) -> str:
     """Text of a panel without data: nobody checked why, so it names every possible cause.
 
     Args:
         reason: why a run may have none, as a sentence or two; None where every run should have some.
         source: name of the data source.
+        in_time: whether it was asked for the time shown only, not for the whole run.
     """
     causes = {
-        "prometheus": "Prometheus has nothing of this run",
+        "prometheus": f"Prometheus has nothing of this run{' in the time shown' if in_time else ''}",
         "loki": "Loki is not there or has nothing of this run in the time shown",
         "tempo": "Tempo is not there or has nothing of this run in the time shown",
     }

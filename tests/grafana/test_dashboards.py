@@ -82,6 +82,27 @@ def _healthy_emptiness(dashboard: dict[str, Any]) -> None:
     _chart(dashboard)["fieldConfig"]["defaults"]["noValue"] = "No round had an anomaly."
 
 
+def _long_title(dashboard: dict[str, Any]) -> None:
+    panels_of(dashboard)[0]["title"] = "State of the run that was chosen above"
+
+
+def _hole(dashboard: dict[str, Any]) -> None:
+    _chart(dashboard)["gridPos"]["w"] -= 1
+
+
+def _arms_in_a_strip(dashboard: dict[str, Any]) -> None:
+    lines = " or ".join(f'label_replace(x, "line", "{number}", "", "")' for number in range(5))
+    _number(dashboard)["targets"][0] |= {"expr": lines, "legendFormat": "{{line}} · {{group_id}}"}
+
+
+def _zeros_up_to_100(dashboard: dict[str, Any]) -> None:
+    _chart(dashboard)["fieldConfig"]["defaults"] |= {"unit": "s"}
+
+
+def _cut_header(dashboard: dict[str, Any]) -> None:
+    next(panel for panel in panels_of(dashboard) if panel["type"] == "table")["fieldConfig"]["overrides"] = []
+
+
 def _same_id(dashboard: dict[str, Any]) -> None:
     panels_of(dashboard)[1]["id"] = panels_of(dashboard)[0]["id"]
 
@@ -105,6 +126,11 @@ def _editable(dashboard: dict[str, Any]) -> None:
         (_of_the_range, "depends on the time shown"),
         (_zero_of_nothing, "makes a 0 of nothing"),
         (_green_nothing, "has no grey for a number that is not there"),
+        (_long_title, "titles: "),
+        (_hole, "lines: "),
+        (_arms_in_a_strip, "arms: "),
+        (_zeros_up_to_100, "zeros: "),
+        (_cut_header, "headers: "),
         (_healthy_emptiness, "asserts something of data that it does not have"),
     ],
 )

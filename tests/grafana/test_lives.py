@@ -19,7 +19,7 @@ from tests.relay.processes import manifest, process
 from tests.waiting import wait_for
 
 GREY = "#8e8e8e"
-NUMBERS = ("State", "Age of the last event", "Anomalies since the run began")
+NUMBERS = ("State", "Last event", "Anomalies since the run began")
 
 
 def _queries(title: str) -> list[Target]:
@@ -77,14 +77,14 @@ def test_no_number_of_a_run_that_does_not_exist_is_green(prometheus: Prometheus,
 def test_the_last_event_goes_on_ageing_after_the_end(
     prometheus: Prometheus, now: float, run: str, age_s: float
 ) -> None:
-    (at_once,) = _shown(prometheus, "Age of the last event", run, now)
-    (later,) = _shown(prometheus, "Age of the last event", run, now + 120)
+    (at_once,) = _shown(prometheus, "Last event", run, now)
+    (later,) = _shown(prometheus, "Last event", run, now + 120)
 
     assert (age_s, age_s + 120) == (float(at_once.text), float(later.text))
 
 
 def test_the_last_event_of_a_run_that_lives_is_seconds_old(prometheus: Prometheus, now: float) -> None:
-    shown = [_shown(prometheus, "Age of the last event", "running", now + later) for later in (0, 120)]
+    shown = [_shown(prometheus, "Last event", "running", now + later) for later in (0, 120)]
     ages = [float(one.text) for (one,) in shown]
 
     assert [True, True] == [age < STEP_S for age in ages]
@@ -175,7 +175,7 @@ def test_a_run_that_is_killed_with_its_relay_has_vanished_a_minute_later(killed:
     soon = time.time() + 70.0
 
     assert Drawn("vanished", "purple") == _state(server, run, soon)
-    (age,) = _shown(server, "Age of the last event", run, soon)
+    (age,) = _shown(server, "Last event", run, soon)
     assert float(age.text) >= 60.0
 
 

@@ -17,7 +17,7 @@ DETAILS: Final = Row(
     (
         timeseries_panel(
             "device_memory",
-            "Memory by device, as the snapshots of the training report it",
+            "Memory by device, in snapshots",
             "Flat after the first rounds; the peak stays below what the device has.",
             ("allocated {{device}}", last("tolaria.cuda_memory.allocated", *_OF_DEVICE)),
             ("reserved {{device}}", last("tolaria.cuda_memory.reserved", *_OF_DEVICE)),
@@ -29,7 +29,7 @@ DETAILS: Final = Row(
         ),
         timeseries_panel(
             "device_memory_growth",
-            "Growth of tensor memory between snapshots",
+            "Growth of tensor memory",
             "Around 0. Always above it is a leak.",
             ("{{device}}", last("tolaria.cuda_memory.allocated_delta", *_OF_DEVICE)),
             empty=_NO_FIELDS,
@@ -56,7 +56,7 @@ DETAILS: Final = Row(
         ),
         timeseries_panel(
             "device_load",
-            "Load by device, as the snapshots of the training report it",
+            "Load by device, in snapshots",
             "High and even, as the driver's own figures above.",
             ("busy {{device}}", last("tolaria.gpu_utilization.ratio", *_OF_DEVICE)),
             ("memory bus {{device}}", last("tolaria.gpu_memory_bandwidth.ratio", *_OF_DEVICE)),
@@ -64,7 +64,7 @@ DETAILS: Final = Row(
         ),
         stat_panel(
             "snapshot_ooms",
-            "Out-of-memory errors in the snapshots",
+            "Out-of-memory errors",
             "0.",
             ("errors", total("tolaria.cuda_memory.ooms")),
             limits=ANY_IS_BAD,

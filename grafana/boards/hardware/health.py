@@ -54,7 +54,7 @@ HEALTH: Final = Row(
         ),
         timeseries_panel(
             "throttling",
-            "Share of time during which clocks were throttled",
+            "Share of time with throttled clocks",
             "Nothing but idle and application clocks; sw_power_cap is the power limit at work.",
             (
                 "{{device}} {{throttle_reason}}",
@@ -122,4 +122,5 @@ HEALTH: Final = Row(
             empty=_NOT_THIS_GPU,
         ),
     ),
+    is_open=False,
 )

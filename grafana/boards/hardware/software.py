@@ -38,6 +38,7 @@ DEVICE_TIME: Final = Row(
             empty=_NO_SNAPSHOTS,
         ),
     ),
+    is_open=False,
 )
 
 SOFTWARE: Final = Row(
@@ -102,6 +103,7 @@ SOFTWARE: Final = Row(
             empty="nothing was recompiled in this time",
         ),
     ),
+    is_open=False,
 )
 
 SENSORS: Final = Row(
@@ -109,7 +111,7 @@ SENSORS: Final = Row(
     (
         stat_panel(
             "snapshot_age",
-            "Age of the GPU figures",
+            "Age",
             "A few seconds; it grows while the driver hangs.",
             ("age", last("esper.nvml.snapshot_age", agg="max")),
             height=8,

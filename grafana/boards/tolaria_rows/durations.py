@@ -10,6 +10,20 @@ from grafana.queries.promql import last, mean, quantile, rate
 
 _NO_TIMES: Final = "the log has no such times, or the phases are not timed, as without diagnostics"
 
+WAITING: Final = timeseries_panel(
+    "waiting",
+    "Waiting for data",
+    "Next to nothing: an accelerator that waits for its input is idle.",
+    ("share of the update", last("tamiyo.dataloader_wait_fraction")),
+    ("wait in a step", last("tolaria.dataloader_wait.mean_duration")),
+    ("step", last("tolaria.step.mean_duration")),
+    second={"share of the update": "percentunit"},
+    unit="s",
+    width=12,
+    limits=None,
+    empty="the trainer reports no waiting",
+)
+
 TIME: Final = Row(
     "Where does the time go?",
     (
@@ -65,17 +79,6 @@ TIME: Final = Row(
             ("round p50", quantile(0.5, "tolaria.batch.duration")),
             empty=_NO_TIMES,
         ),
-        timeseries_panel(
-            "waiting",
-            "Waiting for data",
-            "Next to nothing: an accelerator that waits for its input is idle.",
-            ("share of the update", last("tamiyo.dataloader_wait_fraction")),
-            ("wait in a step", last("tolaria.dataloader_wait.mean_duration")),
-            ("step", last("tolaria.step.mean_duration")),
-            second={"share of the update": "percentunit"},
-            unit="s",
-            limits=None,
-            empty="the trainer reports no waiting",
-        ),
+        WAITING,
     ),
 )

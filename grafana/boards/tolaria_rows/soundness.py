@@ -8,7 +8,7 @@ from grafana.layout.board import Row
 from grafana.panels.kinds import ANY_IS_BAD, quantiles_panel, stat_panel, timeseries_panel
 from grafana.panels.tables import events_table_panel
 from grafana.queries.logql import events
-from grafana.queries.promql import counted, last, quantile, total
+from grafana.queries.promql import counted, last, over_arms, quantile, total
 
 _NO_GRADIENTS: Final = "layers are examined only with medium diagnostics"
 _HOST_LOSSES: Final = {"event_type": "TOLARIA_EPOCH_COMPLETED", "field": "~val_loss|host_train_loss"}
@@ -32,13 +32,12 @@ SOUNDNESS: Final = Row(
             "layers",
             "Layers in the worst environment",
             "No dead and no exploding layers.",
-            ("dead layers", last("tolaria.dead_layers", agg="max")),
-            ("exploding layers", last("tolaria.exploding_layers", agg="max")),
-            ("zero entries", last("tolaria.grad_zero_fraction", agg="max")),
-            ("norm spread", last("tolaria.grad_norm_spread", agg="max")),
+            ("dead layers", over_arms("max", last("tolaria.dead_layers", agg="max"))),
+            ("exploding layers", over_arms("max", last("tolaria.exploding_layers", agg="max"))),
+            ("zero entries", over_arms("max", last("tolaria.grad_zero_fraction", agg="max"))),
+            ("norm spread", over_arms("max", last("tolaria.grad_norm_spread", agg="max"))),
             width=16,
             unit="short",
-            decimals=2,
             horizontal=True,
             empty=_NO_GRADIENTS,
         ),
@@ -50,7 +49,7 @@ SOUNDNESS: Final = Row(
         ),
         quantiles_panel(
             "grad_norm",
-            "Gradient norm of the hosts before clipping",
+            "Gradient norm of the hosts",
             "Flat, within a factor of ten.",
             ("p50", quantile(0.5, "tolaria.host_grad_norm")),
             ("p99", quantile(0.99, "tolaria.host_grad_norm")),
@@ -60,7 +59,7 @@ SOUNDNESS: Final = Row(
         ),
         timeseries_panel(
             "gradients",
-            "Shape of the gradients by environment",
+            "Shape of the gradients",
             "Zero entries stay rare; no layer's norm is many orders above another's.",
             ("norm spread {{env_id}}", last("tolaria.grad_norm_spread", "env_id")),
             log=True,
@@ -97,7 +96,7 @@ LAYERS: Final = Row(
     (
         timeseries_panel(
             "sensor_norm",
-            "Gradient norm before clipping, sampled",
+            "Gradient norm, sampled",
             "Flat, within a factor of ten.",
             ("{{device}}", last("tolaria.gradient.last_norm", "device")),
             log=True,

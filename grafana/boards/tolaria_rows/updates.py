@@ -8,7 +8,7 @@ from grafana.layout.board import Row
 from grafana.panels.kinds import ANY_IS_BAD, quantiles_panel, stat_panel, timeseries_panel
 from grafana.queries.promql import counted, last, quantile, total
 
-_NO_UPDATES: Final = "No loop is watched by esper_otel.autolog() or a TrainingMonitor in this run."
+_NO_UPDATES: Final = "no loop is watched by esper_otel.autolog() or a TrainingMonitor in this run"
 _OF_MODEL: Final = ("model",)
 
 UPDATES: Final = Row(
@@ -39,7 +39,7 @@ UPDATES: Final = Row(
         ),
         quantiles_panel(
             "update_norm",
-            "Gradient norm before clipping, and what was left",
+            "Gradient norm before and after",
             "Flat, within a factor of ten; after clipping never above the limit of the loop.",
             ("before, peak", last("tolaria.update.max_pre_clip_grad_norm", agg="max")),
             ("before, p99", quantile(0.99, "tolaria.update.pre_clip_grad_norm")),
@@ -66,7 +66,7 @@ UPDATES: Final = Row(
         ),
         timeseries_panel(
             "update_count",
-            "Updates and samples since the run began",
+            "Updates and samples of the run",
             "Straight lines; a flat part is a loop that waits.",
             ("updates {{model}}", total("tolaria.updates", *_OF_MODEL)),
             ("samples", total("tolaria.samples")),
@@ -79,7 +79,7 @@ UPDATES: Final = Row(
             "As the program's own log shows them; choose one in the legend, for they have no scale in common.",
             ("{{tag}}", last("tolaria.scalar", "tag")),
             limits=None,
-            empty="The program logs nothing by a framework or for TensorBoard.",
+            empty="the program logs nothing by a framework or for TensorBoard.",
         ),
     ),
     is_open=False,

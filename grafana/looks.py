@@ -1,0 +1,69 @@
+"""Rules of what a person sees: nothing is cut, stretched or left empty on a small screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from grafana.built import Json, asked_of_prometheus, panels_of
+from grafana.panels.axes import LEAST
+
+COLUMNS: Final = 24
+COLUMN_PIXELS, ICONS_PIXELS, LETTER_PIXELS = 43.2, 80.0, 7.4
+"""One of 24 columns of a window of 1366 pixels with Grafana's menu; icons beside a title; a letter of it, mean."""
+
+
+def titles_fit(dashboard: Json) -> Iterator[str]:
+    """A title is not cut on a small screen."""
+    for panel in panels_of(dashboard):
+        room = int((panel["gridPos"]["w"] * COLUMN_PIXELS - ICONS_PIXELS) / LETTER_PIXELS)
+        if len(panel["title"]) > room:
+            yield f"titles: {panel['title']!r} has {len(panel['title'])} letters, and room for {room}"
+
+
+def lines_are_full(dashboard: Json) -> Iterator[str]:
+    """No line of panels ends in a hole."""
+    for panels in (dashboard["panels"], *(one.get("panels", []) for one in dashboard["panels"])):
+        filled: dict[int, int] = {}
+        for panel in panels:
+            filled[panel["gridPos"]["y"]] = filled.get(panel["gridPos"]["y"], 0) + panel["gridPos"]["w"]
+        yield from (f"lines: {width} of 24 columns at line {y}" for y, width in filled.items() if width != COLUMNS)
+
+
+ARM, MANY_NUMBERS = "{{group_id}}", 3
+
+
+def arms_are_apart(dashboard: Json) -> Iterator[str]:
+    """Arms of a run are not side by side in a strip of many numbers."""
+    for panel in panels_of(dashboard):
+        has_arms = any(ARM in one.get("legendFormat", "") for one in asked_of_prometheus(panel))
+        numbers = sum(one["expr"].count('"line", ') for one in asked_of_prometheus(panel))
+        if has_arms and panel["type"] == "stat" and numbers > MANY_NUMBERS:
+            yield f"arms: {panel['title']} has {numbers} numbers for each arm; make it a table, or sum them up"
+
+
+def zeros_are_low(dashboard: Json) -> Iterator[str]:
+    """A line of zeros lies on an axis that ends near 0: left alone, Grafana ends it at 100."""
+    for panel in panels_of(dashboard):
+        defaults = panel["fieldConfig"]["defaults"]
+        custom = defaults.get("custom", {})
+        is_free = "max" not in defaults and custom.get("scaleDistribution", {}).get("type") != "log"
+        if panel["type"] == "timeseries" and defaults["unit"] in LEAST and is_free and "axisSoftMax" not in custom:
+            yield f"zeros: {panel['title']} has no least end of its axis"
+
+
+def headers_are_whole(dashboard: Json) -> Iterator[str]:
+    """Names of columns take as many lines as they need."""
+    for panel in panels_of(dashboard):
+        properties = [one["id"] for override in panel["fieldConfig"]["overrides"] for one in override["properties"]]
+        if panel["type"] == "table" and "custom.wrapHeaderText" not in properties:
+            yield f"headers: {panel['title']} cuts names of columns"
+
+
+LOOKS: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
+    titles_fit,
+    lines_are_full,
+    arms_are_apart,
+    zeros_are_low,
+    headers_are_whole,
+)
