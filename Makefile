@@ -80,10 +80,10 @@ packaging: $(STAMP) ## every extra of the wheel in an empty environment, oldest 
 frameworks: $(STAMP) ## programs of every kind, recorded unchanged, and the page about them
 	$(BIN)/python -m tests.frameworks.evidence $(OPTIONS)
 
-# The drawn dashboards in Grafana's own front end; needs a Grafana, which no package of Debian has.
+# The drawn dashboards in Grafana's own front end; needs Grafana, Tempo and Loki, which no package of Debian has.
 .PHONY: browser
-browser: $(STAMP) ## runs in every state, in the real Grafana; needs one on the PATH or in .tools/bin
-	CI=true $(BIN)/python -m pytest tests/grafana/in_browser.py
+browser: $(STAMP) ## dashboards in the real Grafana; needs it, Tempo and Loki on the PATH or in .tools/bin
+	CI=true $(BIN)/python -m pytest tests/grafana/in_browser.py tests/browser/in_*.py
 
 # A labelled set of real runs, healthy and broken, and how the diagnosis judges them. Stable-Baselines3 as 'make frameworks'.
 .PHONY: diagnoses

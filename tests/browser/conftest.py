@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +14,16 @@ import pytest
 
 from tests.browser.made_runs import ARMS, COLLAPSED
 from tests.browser.series import made, prometheus_of, stretched
+from tests.browser.whole_stack import Stack, whole_stack
 from tests.grafana.lives import every_life_as_text
 from tests.grafana.real_grafana import Grafana, grafana_on
+from tests.recorded import recording
 from tests.shared_run import finished_run
+from tests.tools import ROOT, python_environment
+from tests.waiting import PATIENCE_S
 
 HOUR_S = 3600.0
+PLAIN, RECORDED = "plain", "esper-lite"
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -37,6 +45,7 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
         *(stretched(run, directory, began, ended) for run in (chaos, demo)),
         made(directory, "arms", ARMS, now - HOUR_S, now + HOUR_S),
         made(directory, "collapsed", COLLAPSED, now - HOUR_S, now + HOUR_S),
+        *(stretched(run, directory, began, ended) for run in _of_others(directory)),
         every_life_as_text(directory, now),
     ]
     with prometheus_of(texts, directory) as prometheus, grafana_on(prometheus, directory) as grafana:
@@ -47,3 +56,23 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
 def grafana(looked: Looked) -> Grafana:
     """The Grafana alone."""
     return looked.grafana
+
+
+def _of_others(directory: Path) -> list[Path]:
+    """A run of a loop that knows nothing of us, and one of esper-lite."""
+    plain, recorded = directory / "runs" / PLAIN, directory / "runs" / RECORDED
+    loop = [str(Path(sys.executable).parent / "esper-otel"), "run", str(ROOT / "tests/browser/plain_loop.py"), "3000"]
+    environment = python_environment(
+        ESPER_OTEL_RELAY="0", ESPER_OTEL_RUN_ID=PLAIN, ESPER_OTEL_TELEMETRY_DIR=str(directory / "runs")
+    )
+    subprocess.run(loop, cwd=directory, env=environment, check=True, capture_output=True, timeout=PATIENCE_S)
+    recorded.mkdir()
+    (recorded / "events.jsonl").write_bytes(gzip.decompress(recording("esper-lite-3env-3slot").read_bytes()))
+    return [plain, recorded]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything that 'make stack' starts, with runs that it watches."""
+    with whole_stack(tmp_path_factory) as found:
+        yield found

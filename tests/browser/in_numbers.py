@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.conftest import Looked
 from tests.grafana.in_browser import GREY, LOADING
-from tests.grafana.real_grafana import CONTENT, Grafana
+from tests.grafana.real_grafana import ALL, CONTENT, Grafana
 from tests.grafana.substituted import built
 
 BOARDS = ("esper-run", "esper-tamiyo", "esper-simic")
@@ -35,7 +35,7 @@ def _titles(uid: str) -> list[str]:
     return [one["title"] for one in shown if one["title"] != OF_NOW]
 
 
-def _numbers(grafana: Grafana, uid: str, run: str, since: str = "now-1h") -> dict[str, list[Number]]:
+def numbers(grafana: Grafana, uid: str, run: str, since: str = "now-1h") -> dict[str, list[Number]]:
     """Words by panel of one look at a board."""
     asked = (uid, run, since)
     if asked not in _seen:
@@ -72,7 +72,7 @@ def _number(found: list[Number], name: str) -> Number:
 
 @pytest.mark.parametrize("uid", BOARDS)
 def test_a_finished_run_has_the_same_numbers_whatever_time_is_shown(grafana: Grafana, uid: str) -> None:
-    assert _numbers(grafana, uid, "chaos", "now-35m") == _numbers(grafana, uid, "chaos", "now-7d")
+    assert numbers(grafana, uid, "chaos", "now-35m") == numbers(grafana, uid, "chaos", "now-7d")
 
 
 def _count(run: Path, event_type: str) -> int:
@@ -92,20 +92,20 @@ def _count(run: Path, event_type: str) -> int:
     ],
 )
 def test_the_number_of_anomalies_is_that_of_the_log(looked: Looked, name: str, event_type: str) -> None:
-    found = _numbers(looked.grafana, "esper-run", "chaos", "now-7d")["Anomalies since the run began"]
+    found = numbers(looked.grafana, "esper-run", "chaos", "now-7d")["Anomalies since the run began"]
 
     assert str(_count(looked.chaos, event_type)) == _number(found, name)[0]
 
 
 @pytest.mark.parametrize("name", ["KL", "clip fraction"])
 def test_a_policy_that_stopped_moving_is_not_green(grafana: Grafana, name: str) -> None:
-    found = _numbers(grafana, "esper-run", "collapsed")["Policy in numbers"]
+    found = numbers(grafana, "esper-run", "collapsed")["Policy in numbers"]
 
     assert ("0", GREY) == _number(found, name)
 
 
 def test_a_policy_that_stopped_choosing_is_red(grafana: Grafana) -> None:
-    found = _numbers(grafana, "esper-run", "collapsed")["Policy in numbers"]
+    found = numbers(grafana, "esper-run", "collapsed")["Policy in numbers"]
 
     assert RED == _number(found, "lowest head entropy")[1]
     assert GREEN not in {colour for _, colour in found}
@@ -113,6 +113,6 @@ def test_a_policy_that_stopped_choosing_is_red(grafana: Grafana) -> None:
 
 @pytest.mark.parametrize("uid", BOARDS)
 def test_no_number_of_a_healthy_run_is_red(grafana: Grafana, uid: str) -> None:
-    found = _numbers(grafana, uid, "demo")
+    found = numbers(grafana, uid, "demo")
 
     assert [] == [(title, text) for title, words in found.items() for text, colour in words if colour == RED]

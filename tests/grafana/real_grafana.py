@@ -17,6 +17,7 @@ from deploy.stack.stores import PASSWORD_FILE, grafana
 from tests.grafana.drawn import panel
 from tests.prometheus.real_prometheus import Prometheus
 from tests.tools import tool
+from tests.waiting import PATIENCE_S
 
 ALL = {"var-job": "$__all", "var-group_id": "$__all", "var-rank": "$__all", "var-env_id": "$__all"}
 CONTENT = "[data-testid='data-testid panel content']"
@@ -71,11 +72,19 @@ def grafana_on(prometheus: Prometheus, directory: Path) -> Iterator[Grafana]:
     settings = Settings(telemetry_dir=directory, data_dir=directory / "grafana")
     ports = {"prometheus": port, "grafana": Ports(standard=False).take(3000)}
     at = Layout(settings=settings, executables={"grafana": program}, ports=ports)
-    with running([grafana(at)], directory / "logs"), sync_playwright() as playwright:
+    with running([grafana(at)], directory / "logs"), looked_at(at, directory / "logs") as found:
+        yield found
+
+
+@contextmanager
+def looked_at(at: Layout, logs: Path) -> Iterator[Grafana]:
+    """The Grafana of a running stack, with a browser that is logged in."""
+    with sync_playwright() as playwright:
         browser: Browser = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": 900, "height": 400}, timezone_id="UTC", locale="en-GB")
+        context.set_default_timeout(PATIENCE_S * 1000)
         password = at.data(PASSWORD_FILE).read_text(encoding="utf-8").strip()
         answer = context.request.post(f"{at.url('grafana')}/login", data={"user": "admin", "password": password})
         assert answer.ok, answer.text()
-        yield Grafana(at.url("grafana"), context, directory / "logs" / "grafana.log")
+        yield Grafana(at.url("grafana"), context, logs / "grafana.log")
         browser.close()

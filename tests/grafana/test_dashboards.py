@@ -58,6 +58,28 @@ def _over_gaps(dashboard: dict[str, Any]) -> None:
     _chart(dashboard)["fieldConfig"]["defaults"]["custom"]["spanNulls"] = True
 
 
+def _arms_on_each_other(dashboard: dict[str, Any]) -> None:
+    _chart(dashboard)["fieldConfig"]["defaults"]["custom"]["stacking"] = {"mode": "normal", "group": "A"}
+
+
+def _bars_from_the_least(dashboard: dict[str, Any]) -> None:
+    _chart(dashboard)["type"] = "bargauge"
+
+
+def _unsorted(dashboard: dict[str, Any]) -> None:
+    _asks(dashboard, "loki")["transformations"] = []
+
+
+def _whichever_come_first(dashboard: dict[str, Any]) -> None:
+    target = _asks(dashboard, "tempo")["targets"][0]
+    target["query"] = target["query"].replace("most_recent=true", "")
+
+
+def _asks(dashboard: dict[str, Any], kind: str) -> dict[str, Any]:
+    tables = (panel for panel in panels_of(dashboard) if panel["type"] == "table")
+    return next(panel for panel in tables if panel["targets"][0]["datasource"]["type"] == kind)
+
+
 def _exemplars_of_a_gauge(dashboard: dict[str, Any]) -> None:
     _chart(dashboard)["targets"][0] |= {"exemplar": True, "expr": 'x{job=~"$job",instance=~"$instance"}'}
 
@@ -121,6 +143,10 @@ def _editable(dashboard: dict[str, Any]) -> None:
         (_same_id, "unique-id"),
         (_editable, "uneditable-dashboard"),
         (_over_gaps, "gaps: "),
+        (_arms_on_each_other, "stacks arms on each other"),
+        (_bars_from_the_least, "draws what is no count as bars"),
+        (_unsorted, "shows rows in the order in which they arrive"),
+        (_whichever_come_first, "shows whichever spans are found first"),
         (_exemplars_of_a_gauge, "exemplars: "),
         (_last_step, "shows the last step of a range"),
         (_of_the_range, "depends on the time shown"),

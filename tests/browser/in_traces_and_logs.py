@@ -1,0 +1,110 @@
+"""Rows of the real Tempo and Loki: the newest, in order, also of a run that was replayed later."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from itertools import pairwise
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.whole_stack import MANY, REPLAYED, ROUNDS, Stack
+from tests.grafana.real_grafana import CONTENT
+from tests.grafana.substituted import built, panels_of
+
+SHOWN = 50
+TALL = (2400, 2400)
+ROWS = "[role=row]"
+SINCE = {MANY: "now-1h", REPLAYED: "now-2d"}
+
+
+def _table(stack: Stack, uid: str, title: str, run: str) -> list[dict[str, str]]:
+    """Cells by the name of their column, of every row."""
+    page = stack.grafana.solo(uid, title, run, size=TALL, since=SINCE[run])
+    page.wait_for_selector(f"{ROWS} >> nth=1")
+    page.wait_for_load_state("networkidle")
+    try:
+        header, *rows = (one.locator("> *").all_inner_texts() for one in page.locator(ROWS).all())
+        return [dict(zip(map(str.strip, header), row, strict=False)) for row in rows]
+    finally:
+        page.close()
+
+
+def _numbers(rows: list[dict[str, str]], column: str) -> list[int]:
+    return [int(row[column]) for row in rows]
+
+
+def test_the_newest_fifty_rounds_are_shown_newest_first(stack: Stack) -> None:
+    found = _numbers(_table(stack, "esper-run", "Newest 50 rounds", MANY), "round")
+
+    assert list(range(ROUNDS, ROUNDS - SHOWN, -1)) == found
+
+
+@pytest.mark.parametrize("title", ["Newest 50 rounds", "Newest 50 rounds with an anomaly"])
+def test_the_newest_rounds_of_a_run_that_was_replayed_later_are_found(stack: Stack, title: str) -> None:
+    found = _numbers(_table(stack, "esper-run", title, REPLAYED), "round")
+
+    assert list(range(ROUNDS, ROUNDS - SHOWN, -1)) == found
+
+
+@pytest.mark.parametrize("run", [MANY, REPLAYED])
+def test_the_newest_lives_of_seeds_are_shown_newest_first(stack: Stack, run: str) -> None:
+    (title,) = (
+        one["title"]
+        for one in panels_of(built()["esper-kasmina"])
+        if any("kasmina.seed" in target.get("query", "") for target in one["targets"])
+    )
+    rows = _table(stack, "esper-kasmina", title, run)
+
+    assert SHOWN == len(rows)
+    assert max(_numbers(rows, "round")) >= ROUNDS - 1
+    assert sorted((row["start"] for row in rows), reverse=True) == [row["start"] for row in rows]
+
+
+TABLES = [
+    (uid, panel["title"])
+    for uid, board in built().items()
+    for panel in panels_of(board)
+    if panel["type"] == "table" and panel["targets"][0]["datasource"]["type"] == "loki"
+]
+
+
+@pytest.mark.parametrize(("uid", "title"), TABLES)
+def test_the_rows_of_a_table_of_events_are_newest_first(stack: Stack, uid: str, title: str) -> None:
+    page = stack.grafana.solo(uid, title, REPLAYED, size=TALL, since=SINCE[REPLAYED])
+    page.wait_for_selector(f"{ROWS} >> nth=1, {CONTENT} :text('No data')")
+    if page.locator(ROWS).count() < 2:
+        page.close()
+        pytest.skip("the run has no such event")
+    page.close()
+    times = [row["Time"] for row in _table(stack, uid, title, REPLAYED)]
+
+    assert sorted(times, reverse=True) == times
+
+
+def _moments(page: Page) -> list[datetime]:
+    found = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", page.inner_text(CONTENT))
+    return [datetime.fromisoformat(one) for one in found]
+
+
+def test_the_event_log_shows_the_whole_run_and_not_its_last_seconds(stack: Stack) -> None:
+    page = stack.grafana.solo("esper-run", "Event log", MANY, size=TALL)
+    page.wait_for_selector(f"{CONTENT} :text-matches('round', 'i')")
+    found = _moments(page)
+
+    length = stack.prometheus.number(f'max(esper_run_length_seconds{{instance="{MANY}"}})')
+    assert (max(found) - min(found)).total_seconds() > length / 4
+    assert all(one >= other for one, other in pairwise(found))
+
+
+def test_an_exemplar_leads_to_its_trace_its_log_events_and_back(stack: Stack) -> None:
+    page = stack.grafana.solo("esper-tamiyo", "Time of an update", MANY, size=(1600, 900))
+    point = page.locator('[data-testid="data-testid Exemplar marker"]').first
+    point.hover(force=True)
+    link = page.get_by_text(re.compile("Query with Tempo|Tempo", re.I)).first
+    address = link.evaluate("one => one.closest('a').href")
+    page.goto(address)
+    page.wait_for_selector("text=simic.round")
+    page.get_by_role("button", name=re.compile("Logs for this span|Related", re.I)).first.click()
+    page.wait_for_selector("text=Trace of this round")
