@@ -53,6 +53,11 @@ COMMANDS: Final = {
         "report",
         "Write the charts of one run as a self-contained HTML page: one file, no server, no network.",
     ),
+    "runs": Command(
+        "esper_otel.runs.command:runs",
+        "cli",
+        "List the runs of a directory: state, start, duration, outcome, settings, tags and notes. Logs are only read.",
+    ),
     "diagnose": Command(
         "esper_otel.diagnosis.command:diagnose",
         "sql",

@@ -94,6 +94,8 @@ def _first_fields(settings: Settings) -> dict[str, Any]:
         "world_size": settings.world_size,
         "group_id": settings.group_id,
         "stability": settings.stability.value,
+        **({"tags": list(settings.tags)} if settings.tags else {}),  # a session without any keeps those of the run
+        **({"notes": settings.notes} if settings.notes else {}),
     }
 
 

@@ -37,6 +37,8 @@ VARIABLES: Final = (
         TRAINING,
     ),
     Variable("ESPER_OTEL_RUN_ID", "time and six random digits", "Name of the run, the same on every rank.", TRAINING),
+    Variable("ESPER_OTEL_TAGS", "", "Words to find the run by, with commas between them.", TRAINING),
+    Variable("ESPER_OTEL_NOTES", "", "Text about the run.", TRAINING),
     Variable(
         "ESPER_OTEL_RELAY", "`1`", "`0`: start no relay. Another one follows the run, for instance a sidecar.", TRAINING
     ),
@@ -188,6 +190,7 @@ VARIABLES: Final = (
         " reason.",
         OTHERS,
     ),
+    Variable("XDG_CACHE_HOME", "`~/.cache`", "Directory of the index of runs where theirs is read-only.", OTHERS),
     Variable("OTEL_PYTHON_CONTEXT", "", "Ignored: the relay has no use for another context.", OTHERS),
     Variable("REQUESTS_CA_BUNDLE", "", "File with certificates to trust, as is `CURL_CA_BUNDLE`.", OTHERS),
     Variable("CURL_CA_BUNDLE", "", "See `REQUESTS_CA_BUNDLE`.", OTHERS),

@@ -11,6 +11,9 @@ from esper_otel.log.locks.lock import is_free
 
 RUNNING: Final = "running"
 STOPPED: Final = "died, or was stopped without an end event"
+STALLED_S: Final = 300.0
+"""A running process that emits nothing but heartbeats for so long is stalled."""
+
 UNASKED: Final = "running, by run.json; only its owner can ask its lock"
 
 
