@@ -58,6 +58,11 @@ COMMANDS: Final = {
         "cli",
         "List the runs of a directory: state, start, duration, outcome, settings, tags and notes. Logs are only read.",
     ),
+    "stacks": Command(
+        "esper_otel.stacks.command:stacks",
+        "stacks",
+        "Print the Python stacks of a run's living processes on this machine. They are read, not stopped.",
+    ),
     "diagnose": Command(
         "esper_otel.diagnosis.command:diagnose",
         "sql",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from esper_otel.log import manifest
 from esper_otel.log.layout import LATEST, RELAY_DIRECTORY, RUN_FILE
-from esper_otel.runtime.processes import process_start
+from esper_otel.log.locks.processes import process_start
 from esper_otel.runtime.revision import commit_around
 from esper_otel.runtime.settings import Settings
 from esper_otel.text.redaction import redacted_arguments

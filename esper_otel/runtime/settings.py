@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from esper_otel.log.locks.processes import process_start
 from esper_otel.runtime.arguments import (
     checked_notes,
     checked_path,
@@ -32,7 +33,6 @@ from esper_otel.runtime.arguments import (
 from esper_otel.runtime.environment import Environment
 from esper_otel.runtime.identity import PARENT_RUN
 from esper_otel.runtime.launch import MARK
-from esper_otel.runtime.processes import process_start
 
 STABILITY_VARIABLE: Final = "ESPER_OTEL_STABILITY_OPT_IN"
 DEFAULT_LINGER_S: Final = 30.0

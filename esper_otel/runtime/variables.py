@@ -83,6 +83,12 @@ VARIABLES: Final = (
         "`true`: start no relay and export nothing by OTLP. The log is written all the same.",
         TRAINING,
     ),
+    Variable(
+        "ESPER_OTEL_STACKS",
+        "`1`",
+        "`0`: do not read the Python stack of a rank that stopped. That needs py-spy (extra `stacks`).",
+        RELAY,
+    ),
     Variable("OTEL_EXPORTER_PROMETHEUS_HOST", "`127.0.0.1`", "Address that `/metrics` is served on.", RELAY),
     Variable(
         "OTEL_EXPORTER_PROMETHEUS_PORT",

@@ -17,6 +17,18 @@ STALLED_S: Final = 300.0
 UNASKED: Final = "running, by run.json; only its owner can ask its lock"
 
 
+SILENCE_S: Final = 15.0
+"""Three heartbeats at the usual interval: a trainer that goes on writing is never taken for dead for a lock alone."""
+
+
+def proving_silence_s(content: Mapping[str, Any], otherwise_s: float) -> float:
+    """Silence that no living trainer of this manifest keeps; ``otherwise_s`` where it writes no heartbeats."""
+    heartbeat_s = content.get("heartbeat_s")
+    if not isinstance(heartbeat_s, int | float):  # of an earlier version
+        return SILENCE_S
+    return max(SILENCE_S, 3 * heartbeat_s if heartbeat_s > 0 else otherwise_s)
+
+
 def is_held(directory: Path | None) -> bool:
     """Return True if a living process owns the run, whatever its log and ``run.json`` say of an earlier end."""
     return directory is not None and is_free(Series(directory, 0).lock_path) is False
