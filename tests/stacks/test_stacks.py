@@ -15,7 +15,7 @@ from esper_otel.stacks import dump
 from esper_otel.stacks.dump import Frame, StackError, Thread, stacks_of
 from esper_otel.stacks.owners import Owner, owner_of, owners_of
 from esper_otel.stacks.phase import phase_of, place_of
-from tests.stacks.training import training
+from tests.stacks.training import renoted, training
 from tests.tools import python_environment, tool
 from tests.waiting import wait_for
 
@@ -32,13 +32,6 @@ def asked(run: Path, *options: str, user: int | None = None, **environment: str)
         user=user,
     )
     return found.returncode, found.stdout, found.stderr
-
-
-def renoted(lock: Path, **changed: Any) -> None:
-    """Change the note in the lock's file as another machine, or another process, would have written it."""
-    note = json.loads(lock.read_bytes()) | changed
-    with lock.open("r+b") as file:
-        file.write(json.dumps(note).encode().ljust(255) + b"\n")
 
 
 def test_the_stack_of_each_rank_is_that_of_its_process_even_of_one_that_is_stopped(tmp_path: Path) -> None:

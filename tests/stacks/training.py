@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.tools import python_environment
 from tests.waiting import wait_for
@@ -52,3 +54,10 @@ def training(directory: Path, ranks: int = 1) -> Iterator[Sequence[subprocess.Po
 
 def _has_update(log: Path) -> bool:
     return log.exists() and b"TRAINING_UPDATE" in log.read_bytes()
+
+
+def renoted(lock: Path, **changed: Any) -> None:
+    """Change the note in the lock's file as another machine, or another process, would have written it."""
+    note = json.loads(lock.read_bytes()) | changed
+    with lock.open("r+b") as file:
+        file.write(json.dumps(note).encode().ljust(255) + b"\n")
