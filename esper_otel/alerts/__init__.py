@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from esper_otel.alerts import collector, gpu, gradients, memory, run, tamiyo, telemetry, training, updates
+from esper_otel.alerts import collector, gpu, gradients, memory, ranks, run, tamiyo, telemetry, training, updates
 from esper_otel.alerts.alert import Alert
 
 ALERTS: Final[tuple[Alert, ...]] = (
@@ -11,6 +11,7 @@ ALERTS: Final[tuple[Alert, ...]] = (
     *training.ALERTS,
     *updates.ALERTS,
     *run.ALERTS,
+    *ranks.ALERTS,
     *telemetry.ALERTS,
     *memory.ALERTS,
     *gpu.ALERTS,

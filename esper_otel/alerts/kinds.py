@@ -94,24 +94,13 @@ KINDS: Final[dict[str, Kind]] = {
         of("memory_growth", "TolariaHostMemoryLeak"),
         of("out_of_memory", "TolariaCudaOutOfMemory"),
         of("recompilation_storm", "TolariaRecompilationStorm"),
-        Kind(
-            name="straggler",
-            meaning="One rank does its own work more slowly than the others, which wait for it in every step.",
-            act=text("""
-                Look at the named phase of that rank: its share of the data, its disk, its clocks, other programs on its
-                machine. Take the node out if it is slow with any work.
-            """),
-        ),
+        of("straggler", "TolariaStraggler"),
         Kind(
             name="rank_missing",
             meaning="One rank ended, or was killed, before the others, which cannot go on without it.",
             act="Read the end of that rank's log and its machine's kernel log (OOM killer, Xid); start the run again.",
         ),
-        Kind(
-            name="rank_stopped",
-            meaning="One rank has stopped while the others go on or wait for it.",
-            act="Look where it stands: `py-spy dump --pid PID` on its machine; its pid is in the log's directory.",
-        ),
+        of("rank_stopped", "EsperRankStopped"),
         Kind(
             name="ranks_differ",
             meaning="Ranks that train one model have made different numbers of updates.",

@@ -109,8 +109,7 @@ ALERTS: Final = (
         ),
         sql="SELECT rank, max(timestamp) AS newest, count(*) AS events FROM raw_events GROUP BY rank ORDER BY newest",
         act=text("""
-            Run `py-spy dump --pid PID` for the training process (its pid is in run.json); with several ranks, compare
-            their newest events.
+            Run `esper-otel stacks RUN`; with several ranks, compare their newest events.
         """),
         is_symptom=True,
         fires={_RUNNING: "1x100 0x200", _STALLED: "0x100 1x200"},

@@ -163,7 +163,7 @@ ALERTS: Final = (
             newest DESC LIMIT 20
         """),
         act=text("""
-            Run `py-spy dump --pid PID` (the pid is in run.json). A long evaluation needs no action; a data loader that
+            Run `esper-otel stacks RUN`. A long evaluation needs no action; a data loader that
             waits, a collective that hangs or a loop that skips each step does.
         """),
         is_symptom=True,

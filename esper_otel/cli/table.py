@@ -53,6 +53,16 @@ COMMANDS: Final = {
         "report",
         "Write the charts of one run as a self-contained HTML page: one file, no server, no network.",
     ),
+    "runs": Command(
+        "esper_otel.runs.command:runs",
+        "cli",
+        "List the runs of a directory: state, start, duration, outcome, settings, tags and notes. Logs are only read.",
+    ),
+    "stacks": Command(
+        "esper_otel.stacks.command:stacks",
+        "stacks",
+        "Print the Python stacks of a run's living processes on this machine. They are read, not stopped.",
+    ),
     "diagnose": Command(
         "esper_otel.diagnosis.command:diagnose",
         "sql",

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.comparison.curves import IS_BETTER_HIGH, Curve, Outcome
+from esper_otel.comparison.curves import Curve, Outcome
 from esper_otel.comparison.resampling import Interval, least_chance, of_difference, of_pairs, of_rounds
+from esper_otel.runs.summary import IS_BETTER_HIGH
 
 LAST: Final = 0.2
 """Share of the common rounds, or of the common time, whose mean is a run's result."""

@@ -8,26 +8,30 @@ from typing import Any, Final
 
 import msgspec
 
+from esper_otel.events import BatchCompleted, EpisodeOutcome, Event, TrainingUpdate
 from esper_otel.log import manifest
 from esper_otel.log.layout import Series, resolve
+from esper_otel.runs.summary import OUTCOMES
 from esper_otel.sql import connect
 from esper_otel.sql.connect import MEMORY_LIMIT
+from esper_otel.sql.views.view import view_name
 
 POINTS: Final = 1000
 """Points of a curve; of more updates the means of equal stretches are taken."""
 
-VIEWS: Final = ("training_starts", "tolaria_batches", "episode_outcomes", "tolaria_training_update")
-_CURVES: Final = {
-    "reward": (
-        ("batch_idx", "avg_reward", "tolaria_batches"),
-        ("row_number() OVER (ORDER BY timestamp, event_id)", "episode_reward", "episode_outcomes"),
-    ),
-    "accuracy": (("batch_idx", "avg_accuracy", "tolaria_batches"),),
-    "loss": (('"update"', "loss", "tolaria_training_update"),),
+_NUMBERS: Final[dict[type[Event], str]] = {
+    BatchCompleted: "batch_idx",
+    EpisodeOutcome: "row_number() OVER (ORDER BY timestamp, event_id)",
+    TrainingUpdate: '"update"',
 }
-"""Number, value and view of each outcome; the first that has rows counts: by round, episode or update."""
+"""Number of a round, episode or update."""
 
-IS_BETTER_HIGH: Final = {"reward": True, "accuracy": True, "loss": False}
+_CURVES: Final = {
+    name: [(_NUMBERS[cls], field, view_name(cls)) for cls, field in sources] for name, sources in OUTCOMES.items()
+}
+"""Number, value and view of each outcome; the first that has rows counts."""
+
+VIEWS: Final = ("training_starts", *map(view_name, _NUMBERS))
 
 _IGNORED: Final = frozenset(
     ("run_id", "run_dir", "event_id", "timestamp", "seq", "message", "severity", "rank", "local_rank", "episode_id")
@@ -90,7 +94,7 @@ def outcomes_of(
 
 
 def _curve(
-    rows: Callable[..., list[dict[str, Any]]], sources: tuple[tuple[str, str, str], ...], arm: str, first: float
+    rows: Callable[..., list[dict[str, Any]]], sources: list[tuple[str, str, str]], arm: str, first: float
 ) -> Curve | None:
     for number, value, view in sources:
         found = rows(

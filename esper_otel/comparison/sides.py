@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from esper_otel.comparison.curves import Outcome, outcomes_of
-from esper_otel.sql.runs import is_one_run, runs_below
+from esper_otel.runs.places import is_one_run, runs_below
 
 Tell = Callable[[str], object]
 

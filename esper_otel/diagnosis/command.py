@@ -91,6 +91,8 @@ def _details(finding: Finding) -> Iterator[str]:
     for name, value in parts.items():
         if value:
             yield f"   {name:<9}{value}"
+    for number, frame in enumerate(finding.stack):
+        yield f"   {'' if number else 'stack':<9}{frame}"
 
 
 def _tell(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import duckdb
 
-from esper_otel.diagnosis import life, machine, policy, ranks, updates
+from esper_otel.diagnosis import life, machine, policy, ranks, stopped, updates
 from esper_otel.diagnosis.finding import ORDER, Confidence, Diagnosis, Figure, Finding, Grade
 from esper_otel.diagnosis.subject import VIEWS, Subject, restrict, subject_of
 from esper_otel.sql import connect
@@ -22,6 +22,7 @@ RULES: Final[tuple[Rule, ...]] = (
     life.ended_badly,
     life.stalled,
     ranks.missing,
+    stopped.stopped,
     updates.not_finite,
     updates.exploding,
     updates.diverged,

@@ -56,6 +56,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         when: time, round, update or episode, for people.
         who: rank, environment, head, model, seed or blueprint, by name.
         cause: the cause where the log tells it, else empty.
+        stack: frames of the main thread where one was recorded, the innermost first.
         query: SQL that shows the events behind it.
     """
 
@@ -67,6 +68,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     when: str = ""
     who: dict[str, str] = {}
     cause: str = ""
+    stack: list[str] = []
     query: str = ""
     alert: str = ""
 

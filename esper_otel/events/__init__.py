@@ -39,7 +39,7 @@ from esper_otel.events.kasmina import (
     TopologyManifest,
 )
 from esper_otel.events.policy_update import PolicyUpdate
-from esper_otel.events.run import EventDeclared, Heartbeat, RunEnded, TelemetryLoss
+from esper_otel.events.run import EventDeclared, Heartbeat, RankStopped, RunEnded, TelemetryLoss
 from esper_otel.events.simic import (
     BatchStats,
     CheckpointLoaded,
@@ -116,6 +116,7 @@ __all__ = [
     "PhaseTiming",
     "PlateauDetected",
     "PolicyUpdate",
+    "RankStopped",
     "RatioCollapse",
     "RatioExplosion",
     "Recompilation",

@@ -55,6 +55,19 @@ class Heartbeat(Event, frozen=True, kw_only=True):
     ] = None
 
 
+@declares("RANK_STOPPED", domain=Domain.ESPER, severity=Severity.ERROR)
+class RankStopped(Event, frozen=True, kw_only=True):
+    """A rank has stopped while its process lives: the relay reports it, it is in no log."""
+
+    stopped_rank: Annotated[Whole, note("The rank.")] = None
+    quiet_s: Annotated[Real, note("Time without a sign of life, or without progress, s.")] = None
+    phase: Annotated[Text, note("Phase of the step that its main thread was in, by its stack.")] = None
+    stack: Annotated[Text, note("Frames of its main thread, the innermost first, one a line.")] = None
+    pid: Annotated[Whole, note("Its process.")] = None
+    host: Annotated[Text, note("Machine or container on which it runs.")] = None
+    detail: Annotated[Text, note("What was seen, as text.")] = None
+
+
 @declares("EVENT_DECLARED", domain=Domain.ESPER, severity=Severity.DEBUG)
 class EventDeclared(Event, frozen=True, kw_only=True):
     """Declaration of an event class of a user's own, before its first event: with it the log describes itself."""

@@ -7,6 +7,7 @@ number after the last closed one, so that a position (segment, offset) stays rig
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -165,6 +166,16 @@ def _read_names(names: tuple[str, ...]) -> _Contents:
     return _Contents(
         {rank: _Closed(found, max(found, default=0)) for rank, found in sorted(closed.items())}, tuple(locked)
     )
+
+
+def has_log(directory: Path) -> bool:
+    """Return True if ``directory`` is a run directory rather than one of runs. Cheap, whatever else is in it.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    with os.scandir(directory) as found:
+        return any(entry.name.startswith("events") and _NAME.fullmatch(entry.name) for entry in found)
 
 
 def ranks_with_lock(directory: Path) -> list[int]:

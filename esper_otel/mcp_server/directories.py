@@ -9,7 +9,7 @@ from pathlib import Path
 
 from esper_otel.log.layout import RUN_FILE
 from esper_otel.log.salvage import valid_text
-from esper_otel.sql.runs import MANIFEST, PARQUET, is_one_run, run_of
+from esper_otel.runs.places import MANIFEST, PARQUET, is_one_run, run_of
 
 _LOGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 

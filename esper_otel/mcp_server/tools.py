@@ -83,9 +83,13 @@ class Tools:
         return _json({"view": view, "a_row_is": found.description, "columns": columns})
 
     def list_runs(self, limit: Limit = 50) -> str:
-        """List the runs, newest first: name, place, size, state, and how training started."""
+        """List the runs, newest first: name, place, size, state, duration, best and last outcome, settings, tags."""
         found = self._found()
-        shown = [listing.described(name, path) for name, path in islice(found.items(), limit)]
+        try:
+            rows = listing.rows_of(self._directories)
+        except OSError as error:
+            raise ToolError(f"the runs cannot be listed: {error}") from None
+        shown = [listing.described(name, path, rows.get(path)) for name, path in islice(found.items(), limit)]
         return _json({"runs": shown, "of": len(found)})
 
     def run_overview(

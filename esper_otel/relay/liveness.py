@@ -21,9 +21,10 @@ from esper_otel.log import manifest
 from esper_otel.log.duplicates import DUPLICATE
 from esper_otel.log.layout import Series, ranks_with_lock
 from esper_otel.log.locks.lock import note_in
+from esper_otel.log.reading.standing import SILENCE_S, proving_silence_s
 from esper_otel.relay.ingest import Ingested
 from esper_otel.relay.lifecycle.burial import bury
-from esper_otel.relay.lifecycle.evidence import SILENCE_S, Writer, proving_silence_s, writer_of
+from esper_otel.relay.lifecycle.evidence import Writer, writer_of
 from esper_otel.signals.attributes import ATTRIBUTES
 
 RUNNING: Final = "running"
@@ -152,6 +153,18 @@ class Liveness:
         """True if every rank of the run has ended and no process holds the lock of one."""
         members = self._members()
         return bool(members) and not self._held and all(status.outcome is not None for status in members)
+
+    def stopped(self) -> dict[int, float]:
+        """Time without a sign of life, or without progress, of each rank that stopped while its process lives, s."""
+        found = {}
+        for rank in self._held:
+            status = self._ranks.get(rank)
+            if status is None or status.outcome is not None:
+                continue
+            silent_s, quiet_s = status.silent_s(), status.quiet_s()
+            if silent_s > self._proving_s or quiet_s > self._stall_after_s:
+                found[rank] = max(silent_s, quiet_s)
+        return found
 
     @property
     def is_continued(self) -> bool:

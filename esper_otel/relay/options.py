@@ -13,13 +13,14 @@ import msgspec
 from esper_otel.log import manifest
 from esper_otel.log.layout import RUN_FILE, Series, ranks_with_lock, relay_directory, resolve
 from esper_otel.log.opening import refuse_link
+from esper_otel.log.reading.standing import STALLED_S
 from esper_otel.runtime.settings import DEFAULT_LINGER_S
 
 COMMIT: Final = "vcs.ref.head.revision"
 """Resource attribute of the commit that is trained, by OpenTelemetry's conventions."""
 
 DEFAULT_DRAIN_S: Final = 60.0
-DEFAULT_STALL_S: Final = 300.0
+DEFAULT_STALL_S: Final = STALLED_S
 DEFAULT_WAIT_S: Final = 30.0
 """Long enough for a relay that is ending, whatever its endpoints do; one that follows the run again goes on."""
 

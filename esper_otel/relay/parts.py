@@ -14,6 +14,7 @@ from esper_otel.relay.gpu.processes import run_pids
 from esper_otel.relay.gpu.sampler import NvmlSampler
 from esper_otel.relay.lifecycle.node import NodeRanks, all_ranks
 from esper_otel.relay.lifecycle.place import Place
+from esper_otel.relay.lifecycle.stopped import StoppedRanks
 from esper_otel.relay.liveness import Liveness
 from esper_otel.relay.metrics import pipeline as metrics_pipeline
 from esper_otel.relay.metrics.pipeline import MetricsPipeline
@@ -76,6 +77,12 @@ class Parts:
             parent_pid=options.parent_pid,
             follows=self.follows,
         )
+        self.stopped = StoppedRanks(
+            self.subject.directory if is_held and self.subject.is_ours else None,
+            self.liveness.stopped,
+            note=self._note,
+            environ=os.environ,
+        )
         self.gpus = NvmlSampler(
             environ=os.environ, own_pids=lambda: run_pids(self.subject.directory), say=say, on_xid=self._note
         )
@@ -115,6 +122,11 @@ class Parts:
     def is_over(self) -> bool:
         """Return True if the run's own log or its locks show that it is over; those of esper-lite never do."""
         return self.subject.is_ours and self.liveness.has_ended
+
+    def look(self) -> None:
+        """Look at the locks of the ranks, and for ranks that stopped."""
+        self.liveness.look()
+        self.stopped.look()
 
     def moved(self) -> Path | None:
         """The new directory of a run that was renamed; None while it is where it was, or gone."""

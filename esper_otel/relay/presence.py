@@ -12,12 +12,12 @@ from opentelemetry.sdk.resources import Resource
 
 from esper_otel.log import manifest
 from esper_otel.log.layout import relay_directory
+from esper_otel.log.locks.processes import process_start
 from esper_otel.relay.console import say, say_once
 from esper_otel.relay.options import Subject
 from esper_otel.relay.otlp.exporters import Exporters
 from esper_otel.relay.prometheus.endpoint import Endpoint
 from esper_otel.relay.prometheus.targets import Target, announce, keep, target_of, withdraw
-from esper_otel.runtime.processes import process_start
 
 KEEP_S: Final = 5.0
 """Time between two looks at whether others still find this relay."""

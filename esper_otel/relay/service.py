@@ -173,7 +173,7 @@ class Relay:
         if now - self._ticked_at < TICK_S:
             return
         self._ticked_at = now
-        self._parts.liveness.look()
+        self._parts.look()
         self._parts.own.refresh()
         self._parts.presence.keep()
         self._silence.look(self._parts.subject)

@@ -15,8 +15,9 @@ from typing import Final
 import msgspec
 
 from esper_otel.log.layout import ESPER_LITE_RUNS, Series, newest_esper_lite_run, resolve
+from esper_otel.log.reading.standing import SILENCE_S
 from esper_otel.relay.console import say, say_once
-from esper_otel.relay.lifecycle.evidence import SILENCE_S, is_open_here
+from esper_otel.relay.lifecycle.evidence import is_open_here
 from esper_otel.relay.options import Options, Subject, is_ours
 
 POLL_S: Final = 0.2

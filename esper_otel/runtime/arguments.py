@@ -6,6 +6,7 @@ import math
 import operator
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, SupportsFloat, SupportsIndex
 
@@ -59,6 +60,26 @@ def checked_text(name: str, value: object) -> str:
     if not value:
         raise ValueError(f"{name} must not be empty")
     return value
+
+
+def checked_tags(value: object) -> tuple[str, ...]:
+    """``value`` of the argument ``tags``, texts that are not empty.
+
+    Raises:
+        TypeError, ValueError: it is something else.
+    """
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"tags must be a list of str, not {_shown(value)}")
+    return tuple(dict.fromkeys(checked_text("tags", tag) for tag in value))
+
+
+def checked_notes(value: object) -> str:
+    """``value`` of the argument ``notes``, a text.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    return checked_text("notes", value) if value != "" else ""
 
 
 def checked_path(name: str, value: str | os.PathLike[str]) -> Path:

@@ -17,9 +17,9 @@ from typing import Any, Final, Protocol
 
 from esper_otel.events.declare import Event
 from esper_otel.log import posix
+from esper_otel.log.locks.processes import is_alive, process_start
 from esper_otel.log.queued import Queued
 from esper_otel.log.writing.losses import Losses, LossReason, Speaker
-from esper_otel.runtime.processes import is_alive, process_start
 
 ADVICE: Final = "call esper_otel.configure(run_id=…) in the function that the process runs to record a run of its own"
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.runtime.processes import variables_at_start
+from esper_otel.log.locks.processes import variables_at_start
 
 PARENT_RUN: Final = "ESPER_OTEL_PARENT_RUN"
 """Set by a process that records, for those it starts: its process id and its run."""

@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 
 from esper_otel.log.layout import relay_directory
+from esper_otel.log.locks.processes import is_alive, process_start
 from esper_otel.log.opening import open_to_change, refuse_link
 from esper_otel.log.posix import fcntl
 from esper_otel.runtime.interpreter import find_interpreter, interpreter_environment
-from esper_otel.runtime.processes import is_alive, process_start
 from esper_otel.text.extras import first_missing, missing
 
 _PACKAGES: Final = ("opentelemetry", "prometheus_client", "requests", "typer")

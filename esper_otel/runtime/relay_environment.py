@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from esper_otel.runtime.processes import variables_at_start
+from esper_otel.log.locks.processes import variables_at_start
 from esper_otel.runtime.variables import VARIABLES
 from esper_otel.text.redaction import redacted_url
 

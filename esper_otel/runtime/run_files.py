@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from esper_otel.log import manifest
 from esper_otel.log.layout import LATEST, RELAY_DIRECTORY, RUN_FILE
-from esper_otel.runtime.processes import process_start
+from esper_otel.log.locks.processes import process_start
 from esper_otel.runtime.revision import commit_around
 from esper_otel.runtime.settings import Settings
 from esper_otel.text.redaction import redacted_arguments
@@ -94,6 +94,8 @@ def _first_fields(settings: Settings) -> dict[str, Any]:
         "world_size": settings.world_size,
         "group_id": settings.group_id,
         "stability": settings.stability.value,
+        **({"tags": list(settings.tags)} if settings.tags else {}),  # a session without any keeps those of the run
+        **({"notes": settings.notes} if settings.notes else {}),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,20 +18,21 @@ from typing import Final
 
 import msgspec
 
+from esper_otel.log.locks.processes import process_start
 from esper_otel.runtime.arguments import (
-    LONGEST_S,
+    checked_notes,
     checked_path,
     checked_run_id,
     checked_seconds,
     checked_switch,
+    checked_tags,
     checked_text,
     checked_whole,
-    is_time,
     run_id_problem,
 )
-from esper_otel.runtime.identity import PARENT_RUN, Place, place
+from esper_otel.runtime.environment import Environment
+from esper_otel.runtime.identity import PARENT_RUN
 from esper_otel.runtime.launch import MARK
-from esper_otel.runtime.processes import process_start
 
 STABILITY_VARIABLE: Final = "ESPER_OTEL_STABILITY_OPT_IN"
 DEFAULT_LINGER_S: Final = 30.0
@@ -41,17 +42,6 @@ WAIT_AS_FIRST_PROCESS_S: Final = 10.0
 """Wait of ``shutdown()`` in the first process of a container, whose end is the end of its relay."""
 
 _RESTART: Final = "TORCHELASTIC_RESTART_COUNT"
-
-_SWITCH: Final = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
 
 
 class Stability(StrEnum):
@@ -77,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         linger_s: seconds that the relay stays scrapable after the end.
         wait_s: seconds that the end of the run waits for the relay.
         stability: names under which events are written.
+        tags: words to find the run by.
+        notes: what somebody has to say about it.
         problems: one message for each invalid variable.
     """
 
@@ -91,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     linger_s: float
     wait_s: float
     stability: Stability
+    tags: tuple[str, ...] = ()
+    notes: str = ""
     problems: tuple[str, ...] = ()
 
     @property
@@ -108,6 +102,8 @@ def gather(
     relay: bool | None,
     group_id: str,
     linger_s: float | None,
+    tags: Iterable[str] | None = None,
+    notes: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
     """Settings from the arguments and the environment (default: the process's own).
@@ -115,7 +111,7 @@ def gather(
     Raises:
         TypeError, ValueError: an argument has a value that makes no sense; the message names it.
     """
-    env = _Environment(os.environ if environment is None else environment)
+    env = Environment(os.environ if environment is None else environment)
     given_size = None if world_size is None else checked_whole("world_size", world_size, 1)
     given_rank = (
         None if rank is None else checked_whole("rank", rank, 0, None if given_size is None else given_size - 1)
@@ -135,62 +131,13 @@ def gather(
         else checked_seconds("linger_s", linger_s),
         wait_s=env.seconds("ESPER_OTEL_SHUTDOWN_WAIT", WAIT_AS_FIRST_PROCESS_S if os.getpid() == 1 else 0.0),
         stability=_stability(env),
+        tags=checked_tags(env.words("ESPER_OTEL_TAGS") if tags is None else tags),
+        notes=checked_notes(env.text("ESPER_OTEL_NOTES") if notes is None else notes),
         problems=tuple(env.problems),
     )
 
 
-class _Environment:
-    """Reader of variables; invalid ones are replaced by a default.
-
-    Attributes:
-        place: what launchers tell of this process.
-        problems: one message for each invalid variable.
-    """
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
-        self.place: Place = place(variables)
-        self.problems: list[str] = []
-
-    def text(self, name: str) -> str:
-        """Value of ``name`` without blanks around it; empty when it is not set."""
-        return self._variables.get(name, "").strip()
-
-    def refuse(self, name: str, expected: str, instead: str) -> None:
-        """Report that ``name`` is invalid; ``instead`` is the replacement."""
-        self.problems.append(f"{name}={self.text(name)[:100]!r} is ignored: it must be {expected}. {instead}")
-
-    def flag(self, name: str, *, default: bool) -> bool:
-        """A switch."""
-        text = self.text(name).lower()
-        if text and text not in _SWITCH:
-            self.refuse(name, "0 or 1", f"{int(default)} applies.")
-        return _SWITCH.get(text, default)
-
-    def whole(self, name: str, default: int, least: int = 0) -> int:
-        """A whole number."""
-        text = self.text(name)
-        if not text:
-            return default
-        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= least):
-            self.refuse(name, f"a whole number, {least} or more", f"{default} applies.")
-            return default
-        return int(text)
-
-    def seconds(self, name: str, default: float) -> float:
-        """A time."""
-        text = self.text(name)
-        try:
-            seconds = float(text) if text else default
-        except ValueError:
-            seconds = -1.0
-        if not is_time(seconds):
-            self.refuse(name, f"a number of seconds from 0 to {LONGEST_S:.0f}", f"{default:g} applies.")
-            return default
-        return seconds
-
-
-def _place(env: _Environment, rank: int | None, world_size: int | None) -> tuple[int, int]:
+def _place(env: Environment, rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Rank and number of ranks; an argument overrides a variable."""
     found = env.place
     size = env.whole("WORLD_SIZE", found.size or 1, least=1) if world_size is None else world_size
@@ -210,7 +157,7 @@ def _place(env: _Environment, rank: int | None, world_size: int | None) -> tuple
     return 0, size
 
 
-def _directory(env: _Environment, given: str | os.PathLike[str] | None) -> Path:
+def _directory(env: Environment, given: str | os.PathLike[str] | None) -> Path:
     name = "ESPER_OTEL_TELEMETRY_DIR"
     path = checked_path("telemetry_dir", given) if given is not None else Path(env.text(name) or "telemetry")
     with suppress(RuntimeError):  # nobody knows the home directory
@@ -221,7 +168,7 @@ def _directory(env: _Environment, given: str | os.PathLike[str] | None) -> Path:
         return path
 
 
-def _starts_relay(env: _Environment, asked: bool | None, rank: int) -> bool:
+def _starts_relay(env: Environment, asked: bool | None, rank: int) -> bool:
     """Decide whether this process starts the relay: the first process of a node does, for all its ranks."""
     local_rank = env.place.local_rank
     is_first = env.whole("LOCAL_RANK", rank if local_rank is None else local_rank) == 0
@@ -237,7 +184,7 @@ def _starts_relay(env: _Environment, asked: bool | None, rank: int) -> bool:
     return True
 
 
-def _stability(env: _Environment) -> Stability:
+def _stability(env: Environment) -> Stability:
     text = env.text(STABILITY_VARIABLE) or Stability.DOMAINS.value
     try:
         return Stability(text)
@@ -246,7 +193,7 @@ def _stability(env: _Environment) -> Stability:
         return Stability.DOMAINS
 
 
-def _own_run_id(env: _Environment, rank: int, world_size: int) -> str:
+def _own_run_id(env: Environment, rank: int, world_size: int) -> str:
     name = "ESPER_OTEL_RUN_ID"
     text = env.text(name)
     if not text:
@@ -259,7 +206,7 @@ def _own_run_id(env: _Environment, rank: int, world_size: int) -> str:
     return made
 
 
-def _new_run_id(env: _Environment, rank: int, world_size: int) -> str:
+def _new_run_id(env: Environment, rank: int, world_size: int) -> str:
     if world_size == 1:
         return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     if rank and (of_parent := _parents_run_id(env)):
@@ -276,13 +223,13 @@ def _new_run_id(env: _Environment, rank: int, world_size: int) -> str:
     return made
 
 
-def _parents_run_id(env: _Environment) -> str | None:
+def _parents_run_id(env: Environment) -> str | None:
     """Run of the process that started this one, if that is rank 0 and has begun to record, as in Lightning."""
     pid, _, run_id = env.text(PARENT_RUN).partition(" ")
     return run_id if pid == str(os.getppid()) and run_id_problem(run_id) is None else None
 
 
-def _siblings_run_id(env: _Environment) -> str:
+def _siblings_run_id(env: Environment) -> str:
     """An id that the ranks of one node agree on without communication: they share the parent and its start time.
 
     A rank that starts the others is their parent itself.

@@ -16,6 +16,7 @@ import atexit
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from time import monotonic_ns
 from types import TracebackType
 
@@ -57,6 +58,8 @@ def configure(
     relay: bool | None = None,
     group_id: str = "default",
     linger_s: float | None = None,
+    tags: Iterable[str] | None = None,
+    notes: str | None = None,
     buffer_bytes: int = 64 * 1024 * 1024,
     segment_bytes: int = 64 * 1024 * 1024,
     heartbeat_s: float = 5.0,
@@ -78,6 +81,8 @@ def configure(
             ``OTEL_SDK_DISABLED=true`` prevents it. Needs the extra ``relay``: without it events are only logged.
         group_id: A/B group of events that do not name one.
         linger_s: seconds that the relay stays scrapable after the run; default ``ESPER_OTEL_LINGER``, else 30.
+        tags: words to find the run by, in ``run.json``; default ``ESPER_OTEL_TAGS``, with commas between them.
+        notes: text about the run, in ``run.json``; default ``ESPER_OTEL_NOTES``.
         buffer_bytes: encoded bytes that may wait for a slow disk; 1 or more.
         segment_bytes: size at which a segment of the log is closed; 1 or more.
         heartbeat_s: seconds between heartbeats; 0 for none.
@@ -96,6 +101,8 @@ def configure(
         relay=relay,
         group_id=group_id,
         linger_s=linger_s,
+        tags=tags,
+        notes=notes,
     )
     options = LogOptions(
         buffer_bytes=checked_whole("buffer_bytes", buffer_bytes, 1),

@@ -37,6 +37,8 @@ VARIABLES: Final = (
         TRAINING,
     ),
     Variable("ESPER_OTEL_RUN_ID", "time and six random digits", "Name of the run, the same on every rank.", TRAINING),
+    Variable("ESPER_OTEL_TAGS", "", "Words to find the run by, with commas between them.", TRAINING),
+    Variable("ESPER_OTEL_NOTES", "", "Text about the run.", TRAINING),
     Variable(
         "ESPER_OTEL_RELAY", "`1`", "`0`: start no relay. Another one follows the run, for instance a sidecar.", TRAINING
     ),
@@ -80,6 +82,12 @@ VARIABLES: Final = (
         "`false`",
         "`true`: start no relay and export nothing by OTLP. The log is written all the same.",
         TRAINING,
+    ),
+    Variable(
+        "ESPER_OTEL_STACKS",
+        "`1`",
+        "`0`: do not read the Python stack of a rank that stopped. That needs py-spy (extra `stacks`).",
+        RELAY,
     ),
     Variable("OTEL_EXPORTER_PROMETHEUS_HOST", "`127.0.0.1`", "Address that `/metrics` is served on.", RELAY),
     Variable(
@@ -195,6 +203,7 @@ VARIABLES: Final = (
         " reason.",
         OTHERS,
     ),
+    Variable("XDG_CACHE_HOME", "`~/.cache`", "Directory of the index of runs where theirs is read-only.", OTHERS),
     Variable("OTEL_PYTHON_CONTEXT", "", "Ignored: the relay has no use for another context.", OTHERS),
     Variable("REQUESTS_CA_BUNDLE", "", "File with certificates to trust, as is `CURL_CA_BUNDLE`.", OTHERS),
     Variable("CURL_CA_BUNDLE", "", "See `REQUESTS_CA_BUNDLE`.", OTHERS),

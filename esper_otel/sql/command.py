@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from esper_otel.log.envelope import told_losses
+from esper_otel.runs.places import runs_below
 from esper_otel.sql import catalogue, output
 from esper_otel.sql.bounded import bounded_memory
 from esper_otel.sql.compact import compact as compact_run
 from esper_otel.sql.connect import MEMORY_LIMIT, connect
-from esper_otel.sql.runs import runs_below
 from esper_otel.sql.select import QueryError, check, near_names, out_of_memory, select
 from esper_otel.text.terminal import printable
 

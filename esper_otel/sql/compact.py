@@ -11,8 +11,8 @@ import msgspec
 
 from esper_otel.log.locks.lock import FileLock, LockHeldError
 from esper_otel.log.salvage import valid_text
+from esper_otel.runs.places import MANIFEST, run_of
 from esper_otel.sql.connect import MEMORY_LIMIT, open_database
-from esper_otel.sql.runs import MANIFEST, run_of
 from esper_otel.sql.staging import parts
 from esper_otel.sql.staging.stage import Stage
 from esper_otel.sql.views.tables import fingerprint

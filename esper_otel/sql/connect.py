@@ -13,10 +13,10 @@ from typing import Final
 import duckdb
 
 from esper_otel.log.envelope import told_losses
+from esper_otel.runs.places import runs_of
 from esper_otel.sql import custom
 from esper_otel.sql.catalogue import VIEWS, in_order, tables_under, views_in
 from esper_otel.sql.files import files_of
-from esper_otel.sql.runs import runs_of
 from esper_otel.sql.staging.gather import Files
 from esper_otel.sql.staging.workers import available_processes
 from esper_otel.sql.views.columns import literal, quoted

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import duckdb
 
-from esper_otel.sql.runs import Run
+from esper_otel.runs.facts import Facts
+from esper_otel.runs.index import MIN_RUNS, RunIndex
+from esper_otel.runs.places import Run
+from esper_otel.runs.signature import Signature, signature_of
 from esper_otel.sql.selection import Selection, selection_of
 from esper_otel.sql.staging import parts
-from esper_otel.sql.staging.facts import Facts
 from esper_otel.sql.staging.gather import Files, Unread, gather
-from esper_otel.sql.staging.index import MIN_RUNS, RunIndex
-from esper_otel.sql.staging.stage import Signature, signature_of
 from esper_otel.sql.views.tables import fingerprint
 
 
@@ -50,7 +50,7 @@ def files_of(
         stored = _stored(run, tell)
         for table, paths in stored.paths(run.parquet).items():
             files[table] += paths
-        if run.path is not None and (now := signature_of(run)).text != stored.signature:
+        if run.path is not None and (now := signature_of(run.path)).text != stored.signature:
             logs.append((run, stored, now))
         else:
             lost.update(stored.lost)

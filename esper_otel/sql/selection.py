@@ -15,9 +15,9 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
+from esper_otel.runs.facts import OF_PLACE, Facts
+from esper_otel.runs.places import Run
 from esper_otel.sql.catalogue import in_order, tables_under, views_in
-from esper_otel.sql.runs import Run
-from esper_otel.sql.staging.facts import OF_PLACE, Facts
 from esper_otel.sql.staging.needed import line_types
 from esper_otel.sql.views.columns import quoted
 from esper_otel.sql.views.tables import TABLES

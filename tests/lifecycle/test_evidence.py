@@ -8,7 +8,8 @@ import pytest
 
 import esper_otel
 from esper_otel.log import manifest
-from esper_otel.relay.lifecycle.evidence import Writer, proving_silence_s, writer_of
+from esper_otel.log.reading.standing import proving_silence_s
+from esper_otel.relay.lifecycle.evidence import Writer, writer_of
 
 STALL_AFTER_S = 300.0
 

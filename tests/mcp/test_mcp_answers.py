@@ -58,7 +58,7 @@ def test_list_runs_says_what_the_first_event_of_each_says(asked: Assistant, line
     for name, found in listed.items():
         (started,) = of(lines[name], "TRAINING_STARTED")
         for field in ("task", "seed", "n_envs", "n_episodes", "reward_mode", "lr"):
-            assert started[field] == found[field], field
+            assert started[field] == found["settings"][field], field
         assert Path(found["path"]).stat().st_size == found["size_bytes"]
 
 

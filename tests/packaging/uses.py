@@ -33,6 +33,12 @@ before = set(sys.modules)
 import esper_otel
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))
 """
+STACKS: Final = """
+import subprocess, sys
+import esper_otel
+esper_otel.configure(telemetry_dir=sys.argv[1], run_id="run", relay=False)
+print(subprocess.run([sys.argv[2], "stacks", f"{sys.argv[1]}/run"], stdout=subprocess.PIPE, text=True).stdout)
+"""
 INSTRUMENT: Final = """
 from importlib.metadata import entry_points
 (found,) = entry_points(group="opentelemetry_instrumentor", name="esper_lite")
@@ -123,6 +129,12 @@ def report(environment: Environment, directory: Path) -> None:
     assert "</html>" in (directory / "report.html").read_text()
 
 
+def stacks(environment: Environment, directory: Path) -> None:
+    """Read the stack of a process that records."""
+    said = environment.run("python", "-c", STACKS, directory, environment.program("esper-otel"))
+    assert "<module> (<string>:5)" in said
+
+
 def mcp(environment: Environment, directory: Path) -> None:
     """Answer an assistant."""
     record(environment, directory)
@@ -159,6 +171,7 @@ USES: Final[dict[str, Callable[[Environment, Path], None]]] = {
     "sql": sql,
     "report": report,
     "mcp": mcp,
+    "stacks": stacks,
     "wandb": wandb,
     "esper-lite": esper_lite,
 }

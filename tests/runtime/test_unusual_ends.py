@@ -133,7 +133,7 @@ else:
 
 def test_a_program_that_goes_to_the_background_after_configure_is_told_what_it_loses(tmp_path: Path) -> None:
     body = """
-from esper_otel.runtime.processes import is_alive, process_start
+from esper_otel.log.locks.processes import is_alive, process_start
 esper_otel.configure(run_id="r")
 reading, writing = os.pipe()
 first = os.getpid()

@@ -19,7 +19,7 @@ from esper_otel.log.envelope import BadLine, Reason
 from esper_otel.log.reader import LogReader
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.prometheus import targets
-from esper_otel.sql.runs import MANIFEST
+from esper_otel.runs.places import MANIFEST
 from esper_otel.sql.staging import parts
 from tests.relay.processes import relay
 from tests.security.logs import DEEP, ended_run, line

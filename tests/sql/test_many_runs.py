@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from esper_otel.log.reader import LogReader
+from esper_otel.runs.index import MIN_RUNS, NAME, VERSION, Index
+from esper_otel.runs.places import runs_below
 from esper_otel.sql import connect, select
 from esper_otel.sql.compact import compact
-from esper_otel.sql.runs import runs_below
 from esper_otel.sql.staging import gather
-from esper_otel.sql.staging.index import MIN_RUNS, NAME
 from tests.sql.made_logs import line
 from tests.tools import python_environment, tool
 
@@ -124,6 +125,11 @@ def test_only_runs_that_the_query_is_about_are_opened(
     assert names == opened
 
 
+def known(index: Path) -> dict[str, Any]:
+    found = Index(index.parent)
+    return {name: found.facts(name, entry.signature) for name, entry in found.runs.items()}
+
+
 def changed_in_place(run: Path) -> None:
     path = run / "events.jsonl"
     before = path.stat()
@@ -155,17 +161,25 @@ def test_a_run_that_changed_is_read_again(runs: list[Path], opened: list[str], c
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b'{"version": 99, "runs": {}}', b'{"version": 1, "runs": {"run03": 1}}']
+    "content",
+    [
+        b"",
+        b"{",
+        msgspec.msgpack.encode([VERSION + 1, [], {}]),
+        msgspec.msgpack.encode([VERSION, [], {"run03": 1}]),
+        msgspec.msgpack.encode([VERSION, [], {"run03": ["", [], 9, None, None, {}, True, None]}]),
+    ],
 )
 def test_a_damaged_or_foreign_index_is_made_anew(runs: list[Path], content: bytes) -> None:
     index = runs[0].parent / NAME
     asked(runs, "SELECT 1 FROM runs")
-    before = index.read_bytes()
+    before = known(index)
     index.write_bytes(content)
 
     assert 2 == len(asked(runs, QUERIES[0]))
     asked(runs, "SELECT 1 FROM runs")
-    assert json.loads(before) == json.loads(index.read_bytes())
+    assert len(runs) == len(before)
+    assert before == known(index)
 
 
 @pytest.mark.parametrize("query", ["SELECT 1 FROM runs", "SELECT * FROM runs WHERE run_id = 'run03'"])
@@ -183,7 +197,7 @@ def test_a_run_that_is_gone_is_forgotten(runs: list[Path]) -> None:
     continued(runs[1])
     asked(runs[1:], "SELECT 1 FROM runs")
 
-    assert {run.name for run in runs[1:]} == set(json.loads((runs[0].parent / NAME).read_bytes())["runs"])
+    assert {run.name for run in runs[1:]} == set(known(runs[0].parent / NAME))
 
 
 def test_few_runs_leave_nothing_beside_them(runs: list[Path]) -> None:
@@ -192,7 +206,11 @@ def test_few_runs_leave_nothing_beside_them(runs: list[Path]) -> None:
     assert not (runs[0].parent / NAME).exists()
 
 
-def test_an_index_that_cannot_be_written_costs_nothing_but_time(runs: list[Path]) -> None:
+def test_an_index_that_can_be_written_nowhere_costs_nothing_but_time(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("no directory")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (runs[0].parent / NAME).mkdir()
 
     assert 2 == len(asked(runs, QUERIES[0]))

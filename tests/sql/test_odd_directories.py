@@ -17,9 +17,9 @@ from esper_otel.doctor.checks import State, examine
 from esper_otel.mcp_server.directories import runs_in
 from esper_otel.mcp_server.listing import described
 from esper_otel.report.page import report
+from esper_otel.runs.places import runs_below
 from esper_otel.sql import connect
 from esper_otel.sql.compact import compact
-from esper_otel.sql.runs import runs_below
 from esper_otel.sql.select import QueryError, check
 from tests.log.test_odd_files import recorded
 

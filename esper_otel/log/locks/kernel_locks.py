@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from esper_otel.log.locks.processes import process_start
 from esper_otel.log.posix import fcntl
 
 _NOTE_BYTES: Final = 256
@@ -128,6 +129,8 @@ class Note(NamedTuple):
     """A holder's note in the lock's file.
 
     Attributes:
+        pid: its process id, where that means a process of this machine and container; else None.
+        start: start of that process, to tell it from a later one of that number; 0 where the file does not say.
         is_here: whether it runs, or ran, on this machine since its last start; None where the file does not say.
         host: name of its machine or container; None where the file does not say.
         outcome: how its run ended; None where it did not say.
@@ -136,6 +139,8 @@ class Note(NamedTuple):
     is_here: bool | None
     host: str | None
     outcome: str | None
+    pid: int | None = None
+    start: int = 0
 
 
 def note(fd: int, kind: str) -> None:
@@ -145,7 +150,8 @@ def note(fd: int, kind: str) -> None:
         OSError: the disk is full.
     """
     host = socket.gethostname()[:_HOST_CHARACTERS]
-    _write_note(fd, {"pid": os.getpid(), "lock": kind, "place": _place(), "host": host})
+    pid = os.getpid()
+    _write_note(fd, {"pid": pid, "start": process_start(pid), "lock": kind, "place": _place(), "host": host})
 
 
 def note_more(fd: int, **more: str) -> None:
@@ -166,7 +172,15 @@ def noted(fd: int) -> Note:
     content = _noted(fd)
     texts = {name: value for name, value in content.items() if isinstance(value, str)}
     is_here = texts["place"].split("/")[0] == _place().split("/")[0] if "place" in texts else None
-    return Note(is_here, texts.get("host"), texts.get("outcome"))
+    is_countable = texts.get("place") == _place()
+    pid, start = content.get("pid"), content.get("start")
+    return Note(
+        is_here,
+        texts.get("host"),
+        texts.get("outcome"),
+        pid if is_countable and isinstance(pid, int) else None,
+        start if isinstance(start, int) else 0,
+    )
 
 
 def _write_note(fd: int, content: dict[str, Any]) -> None:

@@ -11,7 +11,22 @@ from esper_otel.log.locks.lock import is_free
 
 RUNNING: Final = "running"
 STOPPED: Final = "died, or was stopped without an end event"
+STALLED_S: Final = 300.0
+"""A running process that emits nothing but heartbeats for so long is stalled."""
+
 UNASKED: Final = "running, by run.json; only its owner can ask its lock"
+
+
+SILENCE_S: Final = 15.0
+"""Three heartbeats at the usual interval: a trainer that goes on writing is never taken for dead for a lock alone."""
+
+
+def proving_silence_s(content: Mapping[str, Any], otherwise_s: float) -> float:
+    """Silence that no living trainer of this manifest keeps; ``otherwise_s`` where it writes no heartbeats."""
+    heartbeat_s = content.get("heartbeat_s")
+    if not isinstance(heartbeat_s, int | float):  # of an earlier version
+        return SILENCE_S
+    return max(SILENCE_S, 3 * heartbeat_s if heartbeat_s > 0 else otherwise_s)
 
 
 def is_held(directory: Path | None) -> bool:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
 
 from esper_otel.log import manifest
 from esper_otel.log.layout import Series
 from esper_otel.log.locks.lock import known_holder, note_in
-from esper_otel.runtime.processes import process_start
-
-SILENCE_S: Final = 15.0
-"""Three heartbeats at the usual interval: a trainer that goes on writing is never taken for dead for a lock alone."""
+from esper_otel.log.locks.processes import process_start
+from esper_otel.log.reading.standing import SILENCE_S
 
 
 class Writer(Enum):
@@ -24,14 +20,6 @@ class Writer(Enum):
     HELD = "held"
     FREE = "free"
     UNKNOWN = "unknown"
-
-
-def proving_silence_s(content: Mapping[str, Any], otherwise_s: float) -> float:
-    """Silence that no living trainer of this manifest keeps; ``otherwise_s`` where it writes no heartbeats."""
-    heartbeat_s = content.get("heartbeat_s")
-    if not isinstance(heartbeat_s, int | float):  # of an earlier version
-        return SILENCE_S
-    return max(SILENCE_S, 3 * heartbeat_s if heartbeat_s > 0 else otherwise_s)
 
 
 def writer_of(directory: Path, rank: int, *, silent_s: float, proving_s: float = SILENCE_S) -> Writer:

@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.comparison.curves import IS_BETTER_HIGH, Curve
+from esper_otel.comparison.curves import Curve
 from esper_otel.comparison.sides import Group
 from esper_otel.report.canvas import Canvas
 from esper_otel.report.chart import Axis, Chart, Series
+from esper_otel.runs.summary import IS_BETTER_HIGH
 
 TITLES: Final = {"reward": "Reward", "accuracy": "Accuracy", "loss": "Loss"}
 _AXES: Final = {"reward": "reward", "accuracy": "accuracy, %", "loss": "loss"}

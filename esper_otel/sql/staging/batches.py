@@ -11,8 +11,8 @@ from esper_otel.esper_lite.dialect.arms import Arms
 from esper_otel.log.duplicates import Duplicates
 from esper_otel.log.envelope import BadLine, Record
 from esper_otel.log.reader import LogReader
-from esper_otel.sql.runs import Run
-from esper_otel.sql.staging.facts import Observed
+from esper_otel.runs.facts import Observed
+from esper_otel.runs.places import Run
 from esper_otel.sql.staging.needed import Needed
 from esper_otel.sql.staging.parts import Manifest
 from esper_otel.sql.staging.rows import Batch

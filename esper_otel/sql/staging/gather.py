@@ -10,9 +10,9 @@ import duckdb
 import msgspec
 
 from esper_otel.log.reader import LogReader
-from esper_otel.sql.runs import Run
+from esper_otel.runs.index import RunIndex
+from esper_otel.runs.places import Run
 from esper_otel.sql.staging.batches import Batches
-from esper_otel.sql.staging.index import RunIndex
 from esper_otel.sql.staging.parts import Manifest
 from esper_otel.sql.staging.rows import Batch
 from esper_otel.sql.staging.sink import Sink

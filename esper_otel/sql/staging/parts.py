@@ -16,7 +16,7 @@ from esper_otel.log.duplicates import DuplicatesState
 from esper_otel.log.manifest import replace_file
 from esper_otel.log.opening import read_whole
 from esper_otel.log.reading.follower import Position
-from esper_otel.sql.runs import MANIFEST
+from esper_otel.runs.places import MANIFEST
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 """A manifest has some 100 bytes for each 200,000 lines of a run, and the sizes of its logs."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import duckdb
 
-from esper_otel.log.layout import resolve
 from esper_otel.log.reader import LogReader
-from esper_otel.sql.runs import Run
+from esper_otel.runs.places import Run
+from esper_otel.runs.signature import signature_of
 from esper_otel.sql.staging import parts
 from esper_otel.sql.staging.batches import BATCH_LINES, Batches
 from esper_otel.sql.staging.sink import Sink
@@ -43,7 +42,7 @@ class Stage:
         Raises:
             OSError: a file cannot be read or written.
         """
-        if self._run.path is None or self.manifest.signature == (now := signature_of(self._run).text):
+        if self._run.path is None or self.manifest.signature == (now := signature_of(self._run.path).text):
             return
         with LogReader(self._run.path, follow=True, positions=self.manifest.typed_positions()) as reader:
             processes = available_processes() if reader.unread_bytes() > PARALLEL_BYTES else 0
@@ -68,31 +67,3 @@ class Stage:
         self._batches.note_in(self.manifest)
         parts.save(self._directory, self.manifest)
         return self._batches.lines > before
-
-
-class Signature(NamedTuple):
-    """Names, sizes and times of a run's logs as one text, which changes when they do, and their size in all."""
-
-    text: str
-    size_bytes: int
-
-
-def signature_of(run: Run) -> Signature:
-    """The signature of ``run``, which has a log, now."""
-    assert run.path is not None
-    found, size = [], 0
-    for source in resolve(run.path):
-        for number in source.numbers():
-            located = source.locate(number)
-            if located is None:
-                continue
-            try:
-                status = os.stat(located.path)  # noqa: PTH116  # one call for size and time
-            except FileNotFoundError:
-                continue
-            except OSError as error:  # said when it is read
-                found.append(f"{located.path.name}:{error.errno}")
-                continue
-            found.append(f"{located.path.name}:{status.st_size}:{status.st_mtime_ns}")
-            size += status.st_size
-    return Signature(" ".join(found), size)

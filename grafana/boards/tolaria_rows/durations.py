@@ -24,6 +24,8 @@ WAITING: Final = timeseries_panel(
     empty="the trainer reports no waiting",
 )
 
+_NO_STEPS: Final = "the time of a step by phase is that of a loop with sensors or autolog()"
+
 TIME: Final = Row(
     "Where does the time go?",
     (
@@ -80,5 +82,20 @@ TIME: Final = Row(
             empty=_NO_TIMES,
         ),
         WAITING,
+        timeseries_panel(
+            "rank_work",
+            "Own time of each rank",
+            "All ranks alike in each phase; the backward pass, in which they wait for each other, is left out. A higher"
+            " one is the rank, and the phase, that the others wait for.",
+            ("rank {{rank}} {{phase}}", mean("tolaria.step_phase.duration", "rank", "phase", phase="!backward")),
+            empty=_NO_STEPS,
+        ),
+        timeseries_panel(
+            "rank_wait",
+            "Backward pass of each rank",
+            "All ranks alike. The slowest rank has the shortest: it is the last, and waits for nobody.",
+            ("rank {{rank}}", mean("tolaria.step_phase.duration", "rank", phase="backward")),
+            empty=_NO_STEPS,
+        ),
     ),
 )

@@ -43,13 +43,13 @@ class Observed:
         lost: stretches that gave no event, by reason.
     """
 
-    def __init__(self, lost: Mapping[str, int]) -> None:
-        """Begin behind a part that ``lost`` so many stretches."""
+    def __init__(self, lost: Mapping[str, int], known: Facts | None = None) -> None:
+        """Begin behind a part that ``lost`` so many stretches, and of which these facts are ``known``."""
         self.lost = dict(lost)
-        self._run_ids: set[str] = set()
-        self._types: set[str] = set()
-        self._first_us: int | None = None
-        self._last_us: int | None = None
+        self._run_ids: set[str] = set(known.run_ids if known is not None else ())
+        self._types: set[str] = set(known.types if known is not None else ())
+        self._first_us: int | None = known.first_us if known is not None else None
+        self._last_us: int | None = known.last_us if known is not None else None
 
     def add(self, item: Record | BadLine) -> None:
         """Take one line, of whatever kind."""

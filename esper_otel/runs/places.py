@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.log.layout import Series, SingleFile, Source, resolve
+from esper_otel.log.layout import Series, SingleFile, Source, has_log, resolve
 from esper_otel.log.salvage import valid_text
 
 PARQUET: Final = "parquet"
@@ -82,10 +82,9 @@ def is_one_run(path: Path) -> bool:
     if (path / MANIFEST).is_file() or (path / PARQUET / MANIFEST).is_file():
         return True
     try:
-        first = resolve(path)[0]
-    except FileNotFoundError:
+        return has_log(path)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    return isinstance(first, Series) and first.directory == path.resolve()
 
 
 def run_of(path: Path) -> Run:

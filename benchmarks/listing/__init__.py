@@ -1,0 +1,1 @@
+"""Time of the list of runs, with its index and without."""

@@ -1,0 +1,152 @@
+"""The command ``runs``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from esper_otel.runs.filters import chosen, condition_of, refuse_unknown
+from esper_otel.runs.listing import Row, rows_in
+from esper_otel.runs.summary import OUTCOMES
+from esper_otel.text.terminal import printable
+
+MAX_ROWS: Final = 50
+_SETTINGS: Final = 6
+"""Settings of a run that a table has room for: those in which the shown runs differ."""
+
+
+def runs(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]",
+            help="Directory of runs. Default: $ESPER_OTEL_TELEMETRY_DIR or ./telemetry.",
+            show_default=False,
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Condition, for example 'best_reward > 5', 'state = failed', 'tags = baseline'; all must hold."
+        ),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help="Column or setting to sort by; with - before it, the greatest first.")
+    ] = "-started_at",
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of runs; 0 for all.")] = MAX_ROWS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the runs of a directory: state, start, duration, outcome, settings, tags and notes. Logs are only read.
+
+    Keeps an index beside the runs, or in the user's cache directory; it may be deleted at any time. Exit status 2: the
+    directory cannot be read, or a condition makes no sense.
+    """
+    place = directory or Path(os.environ.get("ESPER_OTEL_TELEMETRY_DIR") or "telemetry").expanduser()
+    try:
+        conditions = [condition_of(text) for text in where or []]
+        rows = rows_in(place, _tell)
+        refuse_unknown(rows, [*(each.column for each in conditions), sort.removeprefix("-")])
+        found = chosen(rows, conditions, sort)
+    except FileNotFoundError:
+        _tell(f"{place} does not exist: give a directory of runs")
+        raise typer.Exit(2) from None
+    except (OSError, ValueError) as error:
+        _tell(str(error))
+        raise typer.Exit(2) from None
+    shown = found[: limit or None]
+    if as_json:
+        text = msgspec.json.format(msgspec.json.encode([row.as_json() for row in shown]), indent=2)
+        sys.stdout.write(text.decode() + "\n")
+        return
+    _print(shown)
+    if len(found) > len(shown):
+        print(f"{len(shown)} of {len(found)} runs; --limit 0 shows all")
+
+
+def _print(rows: Sequence[Row]) -> None:
+    """A table with the columns that some run has a value in."""
+    if not rows:
+        print("no runs")
+        return
+    from rich import box  # not for JSON
+    from rich.console import Console
+    from rich.table import Table
+
+    cells = {title: column for title, text in _SHOWN.items() if any(column := [text(row) for row in rows])}
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in cells:
+        table.add_column(title, overflow="fold", no_wrap=title in _UNBROKEN)
+    settings = _differing(rows)
+    if any(settings):
+        cells["settings"] = settings
+        table.add_column("settings", overflow="fold")
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*map(printable, row))
+    Console(markup=False, emoji=False, highlight=False).print(table)
+
+
+def _text(column: str) -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        value: Any = row.value(column)
+        if isinstance(value, list):
+            return ", ".join(map(str, value))
+        return "" if value is None else str(value)
+
+    return text
+
+
+def _state(row: Row) -> str:
+    return row.problem or row.state
+
+
+def _started(row: Row) -> str:
+    return str(row.value("started_at") or "")[:16].replace("T", " ")
+
+
+def _took(row: Row) -> str:
+    seconds = row.value("duration_s")
+    return "" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def _outcome(name: str) -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        last, best = row.value(name), row.value(f"best_{name}")
+        return "" if last is None else f"{last:.4g} ({best:.4g})"
+
+    return text
+
+
+_SHOWN: Final[dict[str, Callable[[Row], str]]] = {
+    "run": _text("run"),
+    "state": _state,
+    "started": _started,
+    "took": _took,
+    "rounds": _text("rounds"),
+    "updates": _text("updates"),
+    **{f"{name} (best)": _outcome(name) for name in OUTCOMES},
+    "tags": _text("tags"),
+    "notes": _text("notes"),
+}
+"""Columns of the table by their title; one that no run has a value in is left out."""
+
+_UNBROKEN: Final = frozenset({"started", "took", "rounds"})
+
+
+def _differing(rows: Sequence[Row]) -> list[str]:
+    """Settings in which the rows differ, as one text a row; all of a single one's."""
+    values: dict[str, set[str]] = {name: set() for row in rows for name in row.settings}
+    for name, found in values.items():
+        found |= {str(row.settings.get(name)) for row in rows}
+    names = [name for name, found in values.items() if len(found) > 1 or len(rows) == 1][:_SETTINGS]
+    return [" ".join(f"{name}={row.settings[name]}" for name in names if name in row.settings) for row in rows]
+
+
+def _tell(text: str) -> None:
+    print(f"esper-otel runs: {printable(text)}", file=sys.stderr)

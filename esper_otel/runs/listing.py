@@ -1,0 +1,199 @@
+"""The list of runs: one row for each, with its state of now."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from esper_otel.log.reading.standing import RUNNING
+from esper_otel.log.salvage import valid_text
+from esper_otel.runs.index import MIN_RUNS, Index, Listed, without_collector
+from esper_otel.runs.places import is_one_run
+from esper_otel.runs.reading import Entries
+from esper_otel.runs.state import STALLED, state_of
+from esper_otel.runs.summary import OUTCOMES
+
+LOGS: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+WORTH_BYTES: Final = 1024 * 1024
+"""Logs that were read for a list, from which on an index of fewer than twenty runs is kept as well."""
+
+NUMBERS: Final = (
+    *("rounds", "updates", "sessions", "ranks", "duration_s"),
+    *(f"{which}{name}" for name in OUTCOMES for which in ("", "best_")),
+)
+"""Columns that are numbers; ``best_reward`` is the best one, ``reward`` the last."""
+
+TEXTS: Final = ("run", "state", "started_at", "last_seen_at", "host", "commit", "command", "notes")
+COLUMNS: Final = (*TEXTS, *NUMBERS, "tags")
+"""What every run may have; any other name is that of a setting."""
+
+
+class Row:
+    """One run of the list. What is asked for is decoded then: a list has a hundred thousand of them.
+
+    Attributes:
+        run: name of its directory or file.
+        path: where it is.
+        state: one of :data:`~esper_otel.runs.state.STATES`; empty where it cannot be read.
+        problem: why it cannot be read, else empty.
+    """
+
+    __slots__ = ("__dict__", "listed", "path", "problem", "run", "state")
+
+    def __init__(self, run: str, path: str, listed: Listed | None, state: str, problem: str = "") -> None:
+        self.run = run
+        self.path = path
+        self.listed = listed
+        self.state = state
+        self.problem = problem
+
+    def value(self, column: str) -> Any:
+        """The value of a column of :data:`COLUMNS`, or of a setting; None if the run has none."""
+        listed = self.listed
+        if column in {"run", "state"} or listed is None:
+            return getattr(self, column, None) or None
+        summary = listed.summary
+        if column in _TIMES:
+            return _time(getattr(summary, _TIMES[column]))
+        if column == "duration_s":
+            return self._duration_s(listed)
+        if column in NUMBERS:
+            name = column.removeprefix("best_")
+            if name in OUTCOMES:
+                outcome = getattr(summary, name)
+                return outcome.last if name == column else outcome.best
+            return getattr(summary, column)
+        return self.told.get(column) if column in COLUMNS else self.settings.get(column)
+
+    def order(self, column: str) -> Any:
+        """What a list is sorted by: the value, of a time its number, which costs less than its text."""
+        if column in _TIMES and self.listed is not None:
+            return getattr(self.listed.summary, _TIMES[column])
+        return self.value(column)
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """What ``run.json`` says: tags, notes, host, commit, command."""
+        if self.listed is None:
+            return {}
+        content = msgspec.msgpack.decode(self.listed.told.rest)
+        argv = content.get("argv") or []
+        return {**content, "command": " ".join(argv) or None}
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Hyperparameters: options of the command, and what the start of the training says."""
+        if self.listed is None:
+            return {}
+        return {**options_in(self.told.get("argv") or []), **msgspec.msgpack.decode(self.listed.summary.settings)}
+
+    def _duration_s(self, listed: Listed) -> float | None:
+        first, last = listed.summary.first_us, listed.summary.heard_us
+        if first is None or last is None:
+            return None
+        return (time.time() if self.state in {RUNNING, STALLED} else last / 1e6) - first / 1e6
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data; what was not recorded is absent."""
+        shown: dict[str, Any] = {
+            "run": valid_text(self.run),
+            "path": valid_text(self.path),
+            "problem": self.problem or None,
+        }
+        shown |= {name: self.value(name) for name in COLUMNS if name not in {"run", *_OUTCOME_COLUMNS}}
+        for name in OUTCOMES:
+            best, last = self.value(f"best_{name}"), self.value(name)
+            shown[name] = None if last is None else {"best": _finite(best), "last": _finite(last)}
+        shown["settings"] = {name: _finite(value) for name, value in self.settings.items()} or None
+        return {name: value for name, value in shown.items() if value not in (None, "", [])}
+
+
+_TIMES: Final = {"started_at": "first_us", "last_seen_at": "heard_us"}
+_OUTCOME_COLUMNS: Final = frozenset(f"{which}{name}" for name in OUTCOMES for which in ("", "best_"))
+
+
+def rows_in(directory: Path, tell: Callable[[str], object] = lambda _: None, *, keep: bool = True) -> list[Row]:
+    """The runs of ``directory``, in no order: a directory of runs, one run, or one log file. Logs are only read.
+
+    Args:
+        directory: where they are.
+        tell: called with a sentence for people about a ``run.json`` that cannot be read.
+        keep: whether an index is kept, beside the runs or in the user's cache directory.
+
+    Raises:
+        OSError: the directory does not exist or cannot be listed.
+    """
+    if directory.is_file() or is_one_run(directory):
+        index = Index(directory.parent, is_loaded=keep)
+        entries = Entries(index, tell)
+        row = _row(entries, directory.name, str(directory))
+        return [] if row is None else [row]
+    with without_collector():
+        index = Index(directory, is_loaded=keep)
+        entries = Entries(index, tell)
+        names = _names(directory)
+        base = os.path.join(directory, "")  # noqa: PTH118  # a Path costs more than what is asked of it
+        found = [row for name in names if (row := _row(entries, name, base + name)) is not None]
+        is_worth = len(found) >= MIN_RUNS or entries.read_bytes > WORTH_BYTES
+        if keep and is_worth and (entries.changed or len(index.runs) > len(names)):
+            index.save(names)
+    return found
+
+
+def _names(directory: Path) -> list[str]:
+    """What may be a run; links to runs are left out, and hidden files."""
+    with os.scandir(directory) as found:
+        return [
+            entry.name
+            for entry in found
+            if not entry.name.startswith(".")
+            and (entry.is_dir(follow_symlinks=False) or (entry.name.endswith(LOGS) and not entry.is_symlink()))
+        ]
+
+
+def _row(entries: Entries, name: str, path: str) -> Row | None:
+    try:
+        listed = entries.of(name, path)
+        return None if listed is None else Row(name, path, listed, state_of(path, listed))
+    except FileNotFoundError:  # removed a moment ago, or a directory of something else
+        return None
+    except (OSError, ValueError) as error:
+        return Row(name, path, None, "", valid_text(str(error)))
+
+
+def options_in(argv: list[str]) -> dict[str, str]:
+    """Options of a command line, ``--lr 0.1`` or ``--lr=0.1``, by their names."""
+    found = {}
+    for number, word in enumerate(argv):
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name.isascii() or not name:
+            continue
+        following = argv[number + 1] if number + 1 < len(argv) else ""
+        found[name.replace("-", "_")] = value if equals else following if not following.startswith("--") else "true"
+    return {name: value or "true" for name, value in found.items()}
+
+
+def _time(microseconds: int | None) -> str | None:
+    """ISO 8601 in UTC, to the second."""
+    if microseconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):  # a log may say any year
+        return None
+
+
+def _finite(value: Any) -> Any:
+    """``value``; a number that is not finite as text, as in the log."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -1,0 +1,182 @@
+"""Entries of the index: whether one is still true, and reading on where it is not."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from esper_otel.log import manifest
+from esper_otel.log.envelope import BadLine
+from esper_otel.log.layout import ranks_with_lock, resolve
+from esper_otel.log.listing import STEP_S
+from esper_otel.log.reader import LogReader
+from esper_otel.log.reading.marks import is_marked
+from esper_otel.runs.facts import Facts, Observed
+from esper_otel.runs.index import Entry, Index, Listed, Place, Told
+from esper_otel.runs.places import is_one_run
+from esper_otel.runs.signature import signature_of
+from esper_otel.runs.summary import MAX_SETTING, Progress
+
+_LINES: Final = 2000
+_TOLD: Final = ("tags", "notes", "host", "commit", "argv", "started_at", "ended_at")
+_PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
+
+
+def is_current(entry: Entry | None, path: str) -> bool:
+    """Return True if neither the directory at ``path`` nor a log in it changed since ``entry`` was made.
+
+    Whatever replaces or adds a file changes the directory, a new ``run.json`` as well; what grows is a log that the
+    entry names. A directory that changed a moment before it was looked at may have changed once more since.
+    """
+    if entry is None or entry.listed is None:
+        return False
+    place = entry.listed.place
+    try:
+        status = os.stat(path)  # noqa: PTH116  # a hundred thousand of them
+        if status.st_mtime_ns != place.modified_ns or status.st_ino != place.inode:
+            return False
+        if place.noted_ns - place.modified_ns < STEP_S * 1e9:
+            return False
+        for part in entry.signature.split(" "):
+            name, _, known = part.partition(":")
+            status = os.stat(f"{path}/{name}")  # noqa: PTH116
+            if known != f"{status.st_size}:{status.st_mtime_ns}":
+                return False
+    except OSError:
+        return False
+    return True
+
+
+class Entries:
+    """Brings the entries of one index up to date.
+
+    Attributes:
+        read_bytes: size of the logs of which something was read.
+        changed: whether an entry was made.
+    """
+
+    def __init__(self, index: Index, tell: Callable[[str], object]) -> None:
+        """``tell`` gets a sentence for people about a ``run.json`` that cannot be read."""
+        self._index = index
+        self._tell = tell
+        self.read_bytes = 0
+        self.changed = False
+
+    def of(self, name: str, place: str) -> Listed | None:
+        """The entry of the run at ``place``, as it is now; None if there is no run.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: only Parquet files are left of it.
+        """
+        known = self._index.runs.get(name)
+        if is_current(known, place):
+            assert known is not None
+            return known.listed
+        return self._looked_at(name, Path(place), known)
+
+    def _looked_at(self, name: str, path: Path, known: Entry | None) -> Listed | None:
+        status = path.stat()
+        place = Place(status.st_ino, status.st_mtime_ns, time.time_ns())
+        if path.is_dir() and not is_one_run(path):
+            return None
+        told = _told(path, self._tell)
+        locks = tuple(ranks_with_lock(path)) if path.is_dir() else ()
+        try:
+            now = signature_of(path)
+        except FileNotFoundError:
+            raise ValueError("its log was removed; 'esper-otel sql' reads the Parquet files that are left") from None
+        listed = self._unchanged(known, now.text, place, told, locks)
+        if listed is not None and known is not None:
+            known.listed = listed
+            self.changed = True
+            return listed
+        self.read_bytes += now.size_bytes
+        self.changed = True
+        return self._read(name, path, now.text, known, place, told, locks)
+
+    def _unchanged(
+        self, known: Entry | None, signature: str, place: Place, told: Told, locks: tuple[int, ...]
+    ) -> Listed | None:
+        """The entry with another place, where the logs are those that were read."""
+        if known is None or known.listed is None or known.signature != signature:
+            return None
+        if known.listed.place.inode != place.inode:
+            return None
+        from esper_otel.runs.summing import Summing  # takes as long to import as a list of known runs
+
+        progress = _PROGRESS.decode(known.listed.progress)
+        return Listed(place, Summing(progress).summary(told.world_size), told, locks, known.listed.progress)
+
+    def _read(
+        self,
+        name: str,
+        path: Path,
+        signature: str,
+        known: Entry | None,
+        place: Place,
+        told: Told,
+        locks: tuple[int, ...],
+    ) -> Listed:
+        from esper_otel.runs.summing import Summing  # takes as long to import as a list of known runs
+
+        facts, progress = self._known_of(path, signature, known, place)
+        summing, observed = Summing(progress), Observed(facts.lost if facts is not None else {}, facts)
+        with LogReader(path, follow=True, positions=progress.positions) as reader:
+            while items := reader.read(_LINES):
+                for item in items:
+                    observed.add(item)
+                    if not isinstance(item, BadLine):
+                        summing.add(item)
+            progress.positions = dict(reader.positions)
+            is_whole = reader.unread_bytes() == 0
+        listed = Listed(place, summing.summary(told.world_size), told, locks, _raw(progress))
+        self._index.note(name, signature, observed.facts(signature), listed, is_whole=is_whole)
+        return listed
+
+    def _known_of(self, path: Path, signature: str, known: Entry | None, place: Place) -> tuple[Facts | None, Progress]:
+        """What is known of a log that only grew since; nothing of any other."""
+        if known is None or known.listed is None or known.listed.place.inode != place.inode:
+            return None, Progress()
+        facts, progress = self._index.facts_so_far(known), _PROGRESS.decode(known.listed.progress)
+        if facts is None or not _has_grown(known.signature, signature) or not _are_marked(path, progress):
+            return None, Progress()
+        return facts, progress
+
+
+def _are_marked(path: Path, progress: Progress) -> bool:
+    """Return True if each log still has the last line that was read of it in its place."""
+    marks = {name: position.get("last") for name, position in progress.positions.items()}
+    return all(is_marked(source, mark) for source in resolve(path) if (mark := marks.get(source.name)) is not None)
+
+
+def _has_grown(before: str, now: str) -> bool:
+    """Return True if ``now`` has the logs of ``before`` and more: the last of them grew, or was closed since."""
+    old, new = (dict(part.partition(":")[::2] for part in text.split(" ") if part) for text in (before, now))
+    gone = [name for name, stamp in old.items() if new.get(name) != stamp]
+    sizes = [sum(int(stamp.partition(":")[0]) for stamp in of.values() if ":" in stamp) for of in (old, new)]
+    return all(name in new and not name.split(".")[-2].isdecimal() for name in gone) and sizes[1] > sizes[0]
+
+
+def _told(path: Path, tell: Callable[[str], object]) -> Told:
+    content = manifest.read_or_tell(path, tell) if path.is_dir() else {}
+    size = content.get("world_size")
+    rest = {name: content[name] for name in _TOLD if content.get(name) not in (None, [], "")}
+    return Told(
+        status=str(content.get("status") or ""),
+        world_size=size if isinstance(size, int) and size > 0 else None,
+        rest=_raw({**rest, "argv": _arguments(content.get("argv"))}),
+    )
+
+
+def _arguments(argv: Any) -> list[str]:
+    return [str(each)[:MAX_SETTING] for each in argv] if isinstance(argv, list) else []
+
+
+def _raw(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.msgpack.encode(value))
