@@ -58,6 +58,11 @@ COMMANDS: Final = {
         "sql",
         "Say what is wrong with a run: a ranked list of findings with evidence, cause and next step. Read-only.",
     ),
+    "alerts": Command(
+        "esper_otel.diagnosis.reported:alerts",
+        "sql",
+        "List the findings that the relay made while it followed the run (relay --alerts), oldest first. Read-only.",
+    ),
     "compare": Command(
         "esper_otel.comparison.command:compare",
         "sql",

@@ -39,7 +39,7 @@ from esper_otel.events.kasmina import (
     TopologyManifest,
 )
 from esper_otel.events.policy_update import PolicyUpdate
-from esper_otel.events.run import EventDeclared, Heartbeat, RunEnded, TelemetryLoss
+from esper_otel.events.run import EventDeclared, FindingReported, Heartbeat, RunEnded, TelemetryLoss
 from esper_otel.events.simic import (
     BatchStats,
     CheckpointLoaded,
@@ -93,6 +93,7 @@ __all__ = [
     "EpochCompleted",
     "Event",
     "EventDeclared",
+    "FindingReported",
     "GradientAnomaly",
     "GradientPathology",
     "GradientStats",

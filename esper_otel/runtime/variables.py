@@ -101,6 +101,16 @@ VARIABLES: Final = (
         RELAY,
     ),
     Variable("ESPER_OTEL_WANDB", "`off`", "`offline` or `online`: write rows for Weights & Biases.", RELAY),
+    Variable("ESPER_OTEL_ALERTS", "`0`", "`1`: diagnose the run while it goes on, as `--alerts`.", RELAY),
+    Variable(
+        "ESPER_OTEL_ALERT_WEBHOOK",
+        "",
+        "Address that gets each finding, as `--alert-webhook`. It may hold a token; it is never shown whole.",
+        RELAY,
+    ),
+    Variable(
+        "ESPER_OTEL_ALERT_COMMAND", "", "Program that is run for each finding, as `--alert-command`; no shell.", RELAY
+    ),
     Variable("OTEL_EXPORTER_OTLP_ENDPOINT", "", "Receiver of all three signals. Without it nothing is exported.", OTLP),
     Variable("OTEL_EXPORTER_OTLP_{SIGNAL}_ENDPOINT", "", "Receiver of one signal, with its path.", OTLP),
     Variable("OTEL_EXPORTER_OTLP_PROTOCOL", "`http/protobuf`", "`http/protobuf` or `grpc`.", OTLP),
