@@ -68,6 +68,11 @@ COMMANDS: Final = {
         "sql",
         "Compare runs: settings that differ, outcome with its 95 % interval, and a verdict. Read-only.",
     ),
+    "goodput": Command(
+        "esper_otel.goodput.command:goodput",
+        "sql",
+        "Show where the time of a run went: useful steps, waiting for data, checkpoints, restarts. Read-only.",
+    ),
     "mcp": Command(
         "esper_otel.mcp_server.command:mcp",
         "mcp",
