@@ -13,6 +13,7 @@ import msgspec
 from esper_otel.log import manifest
 from esper_otel.log.layout import RUN_FILE, Series, ranks_with_lock, relay_directory, resolve
 from esper_otel.log.opening import refuse_link
+from esper_otel.runtime.job import attributes_of_run, job_attributes
 from esper_otel.runtime.settings import DEFAULT_LINGER_S
 
 COMMIT: Final = "vcs.ref.head.revision"
@@ -150,11 +151,13 @@ def resource_defaults(run_id: str, *, is_first: bool = True, directory: Path | N
     Args:
         run_id: name of the run.
         is_first: whether the relay is the one of rank 0, where every node has one; no two send under one instance.
-        directory: that of the run, whose ``run.json`` has the commit that was trained.
+        directory: that of the run, whose ``run.json`` has the commit that was trained, and the job.
     """
     host = socket.gethostname()
-    commit = _manifest_in(directory).get("commit")
+    content = _manifest_in(directory)
+    commit = content.get("commit")
     return {
+        **attributes_of_run(content.get("job"), job_attributes(os.environ), is_first=is_first),
         **({COMMIT: commit} if isinstance(commit, str) and commit else {}),
         "service.name": "esper",
         "service.version": version("esper-otel"),

@@ -178,6 +178,19 @@ VARIABLES: Final = (
     Variable("LOCAL_WORLD_SIZE", "", "Ranks on this node. Equal to `WORLD_SIZE`: they can agree on a run id.", RANKS),
     Variable("TORCHELASTIC_RESTART_COUNT", "", "Makes the run id of a restarted node another one.", RANKS),
     Variable("MASTER_PORT", "", "Tells two groups of ranks on one node apart.", RANKS),
+    Variable(
+        "SLURM_JOB_ID",
+        "",
+        "Resource attribute `slurm.job.id`; the other `SLURM_JOB_*` and `SLURM_ARRAY_*` variables likewise.",
+        OTHERS,
+    ),
+    Variable(
+        "KUBERNETES_SERVICE_HOST",
+        "",
+        "In a pod, `POD_NAME`, `POD_UID`, `POD_NAMESPACE`, `NODE_NAME` (or `K8S_POD_NAME` and so on) are resource"
+        " attributes `k8s.*`.",
+        OTHERS,
+    ),
     Variable("CUDA_VISIBLE_DEVICES", "all", "GPUs of the run.", OTHERS),
     Variable(
         "CUDA_DEVICE_ORDER", "", "`PCI_BUS_ID` gives GPUs of different models the same numbers everywhere.", OTHERS
