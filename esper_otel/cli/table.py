@@ -73,6 +73,11 @@ COMMANDS: Final = {
         "sql",
         "Show where the time of a run went: useful steps, waiting for data, checkpoints, restarts. Read-only.",
     ),
+    "trace": Command(
+        "esper_otel.timeline.command:trace",
+        "sql",
+        "Write a run as a trace for Perfetto: rounds, updates, phases, counters, findings; all ranks on one time axis.",
+    ),
     "mcp": Command(
         "esper_otel.mcp_server.command:mcp",
         "mcp",
