@@ -20,7 +20,8 @@ NAMES = {
     "esper_otel.testing": "Emitted RecordedRun record_events",
     "esper_otel.events": """EVENT_TYPES ActionDistribution AllocatorStats AmpState BatchCompleted BatchStats
         CheckpointLoaded CheckpointSaved CompilerStats CounterfactualMatrix Decision DegradationDetected Domain
-        EpisodeOutcome EpochCompleted Event EventDeclared GradientAnomaly GradientPathology GradientStats GraphBreak
+        EpisodeOutcome EpochCompleted Event EventDeclared FindingReported GradientAnomaly GradientPathology GradientStats
+        GraphBreak
         Heartbeat HeuristicConfig HeuristicEpisode HeuristicWarning ImprovementDetected InfrastructureSnapshot
         LoaderPass MaskHitRates
         MemoryWarning MorphologyCausalLog NumericalInstability ObservationStats PerformanceDegradation PhaseDurations
