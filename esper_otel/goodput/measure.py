@@ -87,7 +87,7 @@ def _all(*views: str) -> str:
 
 
 _PASS: Final = "evaluation of a loader"
-"""An evaluation of a plain loop, whose forward passes are told as a phase of a step as well: nothing tells them apart."""
+"""An evaluation of a plain loop; its forward passes are in a phase of a step as well, and nothing tells them apart."""
 
 _SPENT: Final = (
     "SELECT rank, epoch(timestamp) AS moment, unnest(map_keys(durations_s)) AS phase,"
