@@ -74,10 +74,17 @@ EPOCHS: Final = Track(
     " val_accuracy, val_loss: val_loss} AS args FROM tolaria_epochs WHERE inner_epoch IS NOT NULL",
 )
 
+PASSES: Final = Track(
+    ("tolaria_loader_pass",),
+    f"SELECT rank, kind || 's' AS track, kind || ' ' || number AS name, {_AT} - coalesce(duration_ms, 0) / 1000 AS"
+    f" begins, {_AT} AS ends, {{batches: batches, samples: samples, updates: updates}} AS args"
+    " FROM tolaria_loader_pass",
+)
+
 CHECKPOINTS: Final = Track(
     ("checkpoint_saved",),
-    f"SELECT rank, 'checkpoints' AS track, 'checkpoint' AS name, {_AT} - coalesce(duration_s, 0) AS begins, {_AT} AS"
-    " ends, {path: path, size_bytes: size_bytes} AS args FROM checkpoint_saved",
+    f"SELECT rank, 'checkpoints' AS track, 'checkpoint' AS name, {_AT} - coalesce(duration_ms, 0) / 1000 AS begins,"
+    f" {_AT} AS ends, {{path: path, size_bytes: size_bytes}} AS args FROM checkpoint_saved",
 )
 
 FINDINGS: Final = Track(
@@ -99,7 +106,19 @@ ENDS: Final = Track(
     " AS args FROM run_ended",
 )
 
-SLICES: Final = (ROUNDS, POLICY_UPDATES, STEPS, PHASES, PROFILES, EPOCHS, CHECKPOINTS, FINDINGS, ANOMALIES, ENDS)
+SLICES: Final = (
+    ROUNDS,
+    POLICY_UPDATES,
+    STEPS,
+    PHASES,
+    PROFILES,
+    EPOCHS,
+    PASSES,
+    CHECKPOINTS,
+    FINDINGS,
+    ANOMALIES,
+    ENDS,
+)
 """Slices; one without a length is an instant."""
 
 

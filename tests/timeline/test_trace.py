@@ -70,7 +70,8 @@ def two_ranks(directory: Path) -> Path:
                 made.line("TOLARIA_PHASE_DURATIONS", end, rank, durations_s={"data_wait": [0.5, 0.5]}),
                 made.line("TOLARIA_INFRASTRUCTURE_SNAPSHOT", end, rank, device="cpu", process_memory_bytes=2**30),
             ]
-    lines += [made.line("CHECKPOINT_SAVED", 25, path="a.pt", duration_s=2.0)]
+    lines += [made.line("CHECKPOINT_SAVED", 25, path="a.pt", duration_ms=2000.0)]
+    lines += [made.line("TOLARIA_LOADER_PASS", 50, kind="epoch", number=1, duration_ms=40_000.0)]
     found = {"kind": "straggler", "grade": "warning", "sentence": "Rank 1 is slow.", "who": {"rank": "1"}}
     lines += [made.line("FINDING", 30, 0, **found)]
     return made.run(directory, sorted(lines, key=lambda each: each["timestamp"]))
@@ -87,6 +88,7 @@ def test_all_ranks_lie_on_one_time_axis_with_slices_counters_and_findings(tmp_pa
     assert (second["ts"] - first["ts"], first["dur"]) == pytest.approx((0.5e6, 8e6))
     assert [each["dur"] for each in by_name["data_wait"]] == pytest.approx([1e6] * 10)
     assert by_name["checkpoint"][0]["dur"] == pytest.approx(2e6)
+    assert by_name["epoch 1"][0]["dur"] == pytest.approx(40e6)
     assert by_name["warning: Rank 1 is slow."][0]["pid"] == 1
     assert {each["args"]["value"] for each in by_name["resident memory, MiB"]} == {1024.0}
     assert [each["args"]["value"] for each in by_name["loss of Net"] if not each["pid"]] == [
