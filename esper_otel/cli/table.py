@@ -68,10 +68,25 @@ COMMANDS: Final = {
         "sql",
         "Say what is wrong with a run: a ranked list of findings with evidence, cause and next step. Read-only.",
     ),
+    "alerts": Command(
+        "esper_otel.diagnosis.reported:alerts",
+        "sql",
+        "List the findings that the relay made while it followed the run (relay --alerts), oldest first. Read-only.",
+    ),
     "compare": Command(
         "esper_otel.comparison.command:compare",
         "sql",
         "Compare runs: settings that differ, outcome with its 95 % interval, and a verdict. Read-only.",
+    ),
+    "goodput": Command(
+        "esper_otel.goodput.command:goodput",
+        "sql",
+        "Show where the time of a run went: useful steps, waiting for data, checkpoints, restarts. Read-only.",
+    ),
+    "trace": Command(
+        "esper_otel.timeline.command:trace",
+        "sql",
+        "Write a run as a trace for Perfetto: rounds, updates, phases, counters, findings; all ranks on one time axis.",
     ),
     "mcp": Command(
         "esper_otel.mcp_server.command:mcp",

@@ -71,7 +71,7 @@ def diagnose(
         ValueError: Parquet files there are invalid.
     """
     with connect([run], memory_limit, views=VIEWS, tell=tell, all_rejected=False) as connection:
-        last = connection.execute(f"SELECT max(timestamp) FROM ({_LAST_SEEN})").fetchall()[0][0]
+        last = connection.execute(f"SELECT max(timestamp) FROM ({LAST_SEEN})").fetchall()[0][0]
         if since is not None and isinstance(last, datetime):
             restrict(connection, last - since)
         return diagnosed(connection, Path(run), tell)
@@ -82,11 +82,11 @@ def diagnosed(
 ) -> Diagnosis:
     """The diagnosis of the run at ``run`` on a connection that has its views :data:`.subject.VIEWS`."""
     subject = subject_of(connection, run, tell)
-    connection.execute(f"CREATE TEMP VIEW last_seen AS {_LAST_SEEN}")
+    connection.execute(f"CREATE TEMP VIEW last_seen AS {LAST_SEEN}")
     return judged(subject, run.resolve().name)
 
 
-_LAST_SEEN: Final = " UNION ALL ".join(
+LAST_SEEN: Final = " UNION ALL ".join(
     f"SELECT rank, timestamp FROM {view}"
     for view in (
         "tolaria_training_update",

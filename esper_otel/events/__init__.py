@@ -39,7 +39,7 @@ from esper_otel.events.kasmina import (
     TopologyManifest,
 )
 from esper_otel.events.policy_update import PolicyUpdate
-from esper_otel.events.run import EventDeclared, Heartbeat, RankStopped, RunEnded, TelemetryLoss
+from esper_otel.events.run import EventDeclared, FindingReported, Heartbeat, RankStopped, RunEnded, TelemetryLoss
 from esper_otel.events.simic import (
     BatchStats,
     CheckpointLoaded,
@@ -94,6 +94,7 @@ __all__ = [
     "EpochCompleted",
     "Event",
     "EventDeclared",
+    "FindingReported",
     "GradientAnomaly",
     "GradientPathology",
     "GradientStats",

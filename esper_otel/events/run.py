@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from esper_otel.events.declare import Domain, Event, Severity, counter, declares, gauge, note, timestamp
-from esper_otel.events.types import Real, Text, Whole
+from esper_otel.events.types import Flag, Real, Text, Whole
 
 
 @declares(
@@ -74,6 +74,26 @@ class EventDeclared(Event, frozen=True, kw_only=True):
 
     declared: Annotated[str, note("Event type that it declares.")]
     declaration: Annotated[str, note("Fields, metrics and attributes of the class, as JSON text.")]
+
+
+@declares("FINDING", domain=Domain.ESPER, severity=Severity.WARNING)
+class FindingReported(Event, frozen=True, kw_only=True):
+    """The relay diagnosed the run while it followed it (``--alerts``), and found this for the first time."""
+
+    kind: Annotated[str, note("Kind of the finding, for instance exploding_gradients.")]
+    grade: Annotated[str, note("critical, warning or info.")]
+    sentence: Annotated[str, note("The verdict in one sentence.")]
+    alert: Annotated[Text, note("Alert about the same, and its entry in the runbook.")] = None
+    confidence: Annotated[Text, note("certain, high or medium.")] = None
+    who: Annotated[dict[str, str] | None, note("Rank, environment, head, model, seed or blueprint, by name.")] = None
+    occurred: Annotated[Text, note("Time, round, update or episode, for people.")] = None
+    evidence: Annotated[Text, note("The measurements behind it, for people.")] = None
+    cause: Annotated[Text, note("The cause, where the log tells it.")] = None
+    meaning: Annotated[Text, note("Meaning for the run.")] = None
+    next_step: Annotated[Text, note("Advice.")] = None
+    query: Annotated[Text, note("SQL that shows the events behind it.")] = None
+    session: Annotated[Text, note("Start of the training process that it is about.")] = None
+    stops: Annotated[Flag, note("Whether esper_otel.should_stop() says so to a trainer.")] = None
 
 
 @declares("TELEMETRY_LOSS", domain=Domain.ESPER, severity=Severity.ERROR)

@@ -101,7 +101,7 @@ class CheckpointSaved(Event, frozen=True, kw_only=True):
     path: Annotated[Text, note("Checkpoint file.")] = None
     episodes_completed: Annotated[Whole, note("Episodes finished so far.")] = None
     size_bytes: Annotated[Whole, note("Size of the file, bytes.", gauge("simic.checkpoint_size", unit="By"))] = None
-    duration_ms: Annotated[Real, note("Wall time of the call that saved it, ms; of autolog.")] = None
+    duration_ms: Annotated[Real, note("Wall time of the call that saved it, ms.")] = None
 
 
 @declares(

@@ -3,6 +3,7 @@
 ``DIR/<run_id>/events.jsonl`` is the active segment of rank 0, ``events.000001.jsonl`` its first closed one, and
 ``events.rank<N>…`` those of the other ranks. Closed segments may carry ``.gz`` or ``.zst``. The active segment has the
 number after the last closed one, so that a position (segment, offset) stays right when the file is renamed.
+``findings.jsonl`` has what the relay found while it followed the run; the relay alone writes it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ ESPER_LITE_RUNS: Final = "telemetry_*"
 
 TARGETS_FILE: Final = "prometheus_targets.json"
 RELAY_DIRECTORY: Final = "relay"
+FINDINGS_FILE: Final = "findings.jsonl"
 
 _NAME: Final = re.compile(
     r"events(?:\.rank(?P<rank>[1-9]\d*))?(?:\.(?P<segment>\d{6,}))?\.jsonl(?P<suffix>\.gz|\.zst)?"
@@ -212,8 +214,8 @@ class SingleFile:
 def resolve(path: Path) -> list[Source]:
     """The logs of a RUN argument.
 
-    A run directory (all its ranks), one log file, a directory of runs with ``latest``, a telemetry directory of
-    esper-lite (its newest run), or a directory of ``*.jsonl`` files.
+    A run directory (all its ranks, and the relay's findings), one log file, a directory of runs with ``latest``, a
+    telemetry directory of esper-lite (its newest run), or a directory of ``*.jsonl`` files.
 
     Raises:
         FileNotFoundError: nothing of the kind exists; the message lists the names tried.
@@ -245,7 +247,11 @@ def _runs_below(directory: Path) -> str:
 
 def _run(directory: Path) -> list[Source]:
     real = directory.resolve()  # a link to the latest run may point elsewhere tomorrow
-    return [Series(real, rank, is_followed=True) for rank in _read_names(listing_of(real).names()).closed]
+    names = listing_of(real).names()
+    found: list[Source] = [Series(real, rank, is_followed=True) for rank in _read_names(names).closed]
+    if found and FINDINGS_FILE in names:
+        found.append(SingleFile(real / FINDINGS_FILE, FINDINGS_FILE))
+    return found
 
 
 def _latest(directory: Path) -> list[Source]:

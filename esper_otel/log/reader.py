@@ -191,4 +191,6 @@ class LogReader:
                 )
 
     def _is_wanted(self, source: Source) -> bool:
-        return self._follows is None or not isinstance(source, Series) or self._follows(source.rank)
+        if self._follows is None:
+            return True
+        return self._follows(source.rank if isinstance(source, Series) else 0)  # findings are those of rank 0's relay

@@ -30,7 +30,8 @@ class Question(msgspec.Struct, frozen=True):
         statements: the queries by the name of their answer.
         memory_limit: DuckDB's limit.
         limit_s: seconds after which the worker ends itself, s.
-        about: ``rows`` for the statements, else ``diagnosis`` of the first run, or ``comparison`` of the runs.
+        about: ``rows`` for the statements, else ``diagnosis``, ``goodput`` or ``findings`` of the first run, or
+            ``comparison`` of the runs.
         split: for a comparison, number of the runs, from the first on, that are its side A.
     """
 

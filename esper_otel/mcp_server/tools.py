@@ -117,6 +117,27 @@ class Tools:
         names = [self._newest()] if run is None else [run]
         return self._answer(names, [], {}, "diagnosis").text
 
+    def run_goodput(
+        self, run: Annotated[str | None, Field(description="Name from list_runs. Default: the newest run.")] = None
+    ) -> str:
+        """Show where the time of a run went: useful steps, waiting for data, checkpoints, restarts.
+
+        Of every rank, over all sessions: shares that sum to the wall time, what nothing measured, and the time that is
+        left where the log tells the total.
+        """
+        names = [self._newest()] if run is None else [run]
+        return self._answer(names, [], {}, "goodput").text
+
+    def list_findings(
+        self, run: Annotated[str | None, Field(description="Name from list_runs. Default: the newest run.")] = None
+    ) -> str:
+        """List the findings that the relay made while it followed the run (relay --alerts), oldest first.
+
+        Each has its time, session, severity, kind, evidence, cause and next step. diagnose_run judges the run anew.
+        """
+        names = [self._newest()] if run is None else [run]
+        return self._answer(names, [], {}, "findings").text
+
     def compare_runs(
         self,
         a: Annotated[list[str], Field(min_length=1, description="Names from list_runs: side A.")],
@@ -184,6 +205,8 @@ def server(tools: Tools) -> MCPServer[Any]:
         tools.run_overview,
         tools.diagnose_run,
         tools.compare_runs,
+        tools.run_goodput,
+        tools.list_findings,
     ):
         made.add_tool(tool, description=inspect.getdoc(tool), annotations=harmless, structured_output=False)
     return made

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ import msgspec
 from esper_otel.comparison.compare import compare
 from esper_otel.comparison.curves import outcomes_of
 from esper_otel.diagnosis.diagnose import diagnose
+from esper_otel.diagnosis.reported import findings_in
+from esper_otel.goodput.measure import measure
 from esper_otel.mcp_server.directories import files_of
 from esper_otel.mcp_server.messages import Answer, Question, Rows, Statement
 from esper_otel.sql import QueryError, connect, select
@@ -75,12 +78,24 @@ class Worker:
 
 def _judged(question: Question) -> dict[str, Any]:
     runs = [Path(run) for run in question.runs]
-    if question.about == "diagnosis":
-        return diagnose(runs[0], memory_limit=question.memory_limit).as_json()
+    if (of_one := _OF_ONE_RUN.get(question.about)) is not None:
+        return of_one(runs[0], question.memory_limit)
     arms = [list(outcomes_of(run, memory_limit=question.memory_limit).values()) for run in runs]
     sides = arms[: question.split], arms[question.split :]
     a, b = ([arm for run in side for arm in run] for side in sides)
     return compare(a, b).as_json()
+
+
+def _findings(run: Path, memory_limit: str) -> dict[str, Any]:
+    return {"findings": findings_in(run, memory_limit=memory_limit)}
+
+
+_OF_ONE_RUN: Final[dict[str, Callable[[Path, str], dict[str, Any]]]] = {
+    "diagnosis": lambda run, limit: diagnose(run, memory_limit=limit).as_json(),
+    "goodput": lambda run, limit: measure(run, memory_limit=limit).as_json(),
+    "findings": _findings,
+}
+"""Answers about one run by the question's ``about``."""
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, statement: Statement) -> Rows:

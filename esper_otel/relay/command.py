@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from esper_otel.log.opening import raise_file_limit
+from esper_otel.relay.alerts.setup import alert_options
 from esper_otel.relay.checkpoint import StateDirectoryBusyError
 from esper_otel.relay.console import say
 from esper_otel.relay.options import DEFAULT_DRAIN_S, DEFAULT_STALL_S, DEFAULT_WAIT_S, Options
@@ -50,6 +51,17 @@ def relay(
     of_node: Annotated[
         bool, typer.Option("--of-node", help="Follow the ranks that run on this node: every node has its relay.")
     ] = False,
+    alerts: Annotated[
+        bool, typer.Option("--alerts", help="Diagnose the run while it goes on; write findings to its log.")
+    ] = False,
+    alert_webhook: Annotated[
+        str | None,
+        typer.Option(help="Address that gets each finding once, as Alertmanager's webhook JSON; implies --alerts."),
+    ] = None,
+    alert_command: Annotated[
+        str | None,
+        typer.Option(help="Program that gets the same JSON on standard input, without a shell; implies --alerts."),
+    ] = None,
     parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Project the event log of a run to OpenTelemetry: Prometheus endpoint, spans, metrics and log events by OTLP.
@@ -58,6 +70,11 @@ def relay(
     Exit status 3: an OTLP endpoint did not accept everything. The same command delivers the rest.
     Items that were rejected for good are counted.
     """
+    try:
+        asked = alert_options(is_asked=alerts, webhook=alert_webhook, command=alert_command)
+    except ValueError as error:
+        say(str(error))
+        raise typer.Exit(2) from None
     options = Options(
         run=run,
         follow=follow,
@@ -71,6 +88,7 @@ def relay(
         parent_pid=parent_pid,
         of_node=of_node,
         wait_s=wait,
+        alerts=asked,
     )
     raise_file_limit()  # a run has a log for each rank
     # Batches of lines live for a moment and hold no cycles: looking through them every 700 objects is work for nothing.

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.events import Heartbeat, RunEnded
+from esper_otel.events import FindingReported, Heartbeat, RunEnded
 from esper_otel.events.vocabulary import RUN_OUTCOMES
 from esper_otel.log import manifest
 from esper_otel.log.duplicates import DUPLICATE
@@ -107,7 +107,7 @@ class Liveness:
     def observe(self, line: Ingested) -> None:
         """Process one line. Any event after RUN_ENDED shows that the run continues."""
         record = line.record
-        if record is None or line.reason == DUPLICATE:
+        if record is None or line.reason == DUPLICATE or _is_of_relay(line):
             return
         status = self._ranks.get(record.rank)
         if status is None:
@@ -288,6 +288,11 @@ class Liveness:
         except OSError:
             status.outcome = _known_outcome(event.outcome)
         return (status.is_buried or status.outcome is not None) and not noted
+
+
+def _is_of_relay(line: Ingested) -> bool:
+    """Return True for a finding: its line is the relay's, and no sign of life of a rank."""
+    return bool(line.events) and type(line.events[0]) is FindingReported
 
 
 def _known_outcome(outcome: str) -> str:

@@ -6,7 +6,7 @@ import os
 import socket
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +14,7 @@ from esper_otel.log import manifest
 from esper_otel.log.layout import RUN_FILE, Series, ranks_with_lock, relay_directory, resolve
 from esper_otel.log.opening import refuse_link
 from esper_otel.log.reading.standing import STALLED_S
+from esper_otel.runtime.job import attributes_of_run, job_attributes
 from esper_otel.runtime.settings import DEFAULT_LINGER_S
 
 COMMIT: Final = "vcs.ref.head.revision"
@@ -23,6 +24,18 @@ DEFAULT_DRAIN_S: Final = 60.0
 DEFAULT_STALL_S: Final = STALLED_S
 DEFAULT_WAIT_S: Final = 30.0
 """Long enough for a relay that is ending, whatever its endpoints do; one that follows the run again goes on."""
+
+
+class AlertOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Alerts that the relay raises itself.
+
+    Attributes:
+        webhook: address that gets them; empty for none.
+        command: program that is run for each of them, and its arguments; empty for none.
+    """
+
+    webhook: str = ""
+    command: tuple[str, ...] = ()
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         parent_pid: the training process, where it started this relay.
         of_node: whether it follows the ranks of its own node alone, since every node has a relay.
         wait_s: how long another relay that works on the run may take to end.
+        alerts: alerts that the relay raises itself; None for none.
     """
 
     run: Path
@@ -56,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     parent_pid: int | None = None
     of_node: bool = False
     wait_s: float = DEFAULT_WAIT_S
+    alerts: AlertOptions | None = None
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -137,12 +152,14 @@ def resource_defaults(run_id: str, *, is_first: bool = True, directory: Path | N
     Args:
         run_id: name of the run.
         is_first: whether the relay is the one of rank 0, where every node has one; no two send under one instance.
-        directory: that of the run, whose ``run.json`` has the commit that was trained.
+        directory: that of the run, whose ``run.json`` has the commit that was trained, and the job.
     """
     host = socket.gethostname()
-    commit = _commit_in(directory) if directory is not None else None
+    content = _manifest_in(directory)
+    commit = content.get("commit")
     return {
-        **({COMMIT: commit} if commit else {}),
+        **attributes_of_run(content.get("job"), job_attributes(os.environ), is_first=is_first),
+        **({COMMIT: commit} if isinstance(commit, str) and commit else {}),
         "service.name": "esper",
         "service.version": version("esper-otel"),
         "service.instance.id": run_id if is_first else f"{run_id}@{host}",
@@ -152,9 +169,8 @@ def resource_defaults(run_id: str, *, is_first: bool = True, directory: Path | N
     }
 
 
-def _commit_in(directory: Path) -> str | None:
+def _manifest_in(directory: Path | None) -> dict[str, Any]:
     try:
-        commit = manifest.read(directory).get("commit")
+        return manifest.read(directory) if directory is not None else {}
     except (OSError, ValueError):
-        return None
-    return commit if isinstance(commit, str) else None
+        return {}

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from esper_otel.events import Event
+from esper_otel.relay.alerts import pipeline as alerts
+from esper_otel.relay.alerts import setup as alerts_setup
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.console import say
 from esper_otel.relay.gpu.processes import run_pids
@@ -33,6 +35,7 @@ PIPELINES: Final = (
     Registration(delivery.make_traces, delivery.SpanDelivery.CHECKPOINT),
     Registration(delivery.make_logs, delivery.LogDelivery.CHECKPOINT),
     Registration(wandb_setup.make, wandb.CHECKPOINT),
+    Registration(alerts_setup.make, alerts.CHECKPOINT),
 )
 """The exporters of the relay; a new one is a module and a line here."""
 
@@ -192,6 +195,8 @@ class Parts:
             exporters=self.exporters,
             metrics=self.metrics,
             now_ns=self._now_ns,
+            run_directory=self.subject.directory if self.subject.is_ours else None,
+            alerts=self._options.alerts,
         )
 
     def _note(self, event: Event) -> None:

@@ -17,6 +17,7 @@ from opentelemetry.sdk.resources import Resource
 from esper_otel.events import Event
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.metrics.pipeline import MetricsPipeline
+from esper_otel.relay.options import AlertOptions
 from esper_otel.relay.traces.conventions import Conventions
 from esper_otel.signals.own_signal import OwnSignal
 
@@ -163,6 +164,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         resource: OpenTelemetry's resource of the run.
         exporters: exporters over OTLP that the environment asks for.
         metrics: the metric state and the lines read so far.
+        run_directory: directory of the run, where our writer made it; else None.
+        alerts: alerts that the relay raises itself; None for none.
         now_ns: the present as the metrics see it, Unix time: the clock while following, the log's own while replaying.
     """
 
@@ -177,6 +180,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     exporters: Exporters
     metrics: MetricsPipeline
     now_ns: Callable[[], int]
+    run_directory: Path | None = None
+    alerts: AlertOptions | None = None
 
 
 class Registration(msgspec.Struct, frozen=True):

@@ -124,7 +124,7 @@ class Relay:
                 self._announce()  # now that the counters are where they belong
             if self._stop.is_set() or not self._rest():
                 return
-            say("the run continues and is followed again")
+            say(f"the {'run continues' if self._parts.liveness.is_continued else 'log has more'} and is followed again")
             self._resume()
 
     def _work(self) -> None:
@@ -220,7 +220,9 @@ class Relay:
     def _wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Wait for as long, or ``until`` something is so; True as soon as the run goes on."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not until() and not self._stop.is_set():
+        is_enough = False
+        while not is_enough and not self._stop.is_set():
+            is_enough = time.monotonic() >= deadline or until()  # before the log, which a last finding may end
             if self._options.follow and self._goes_on():
                 return True
             self._tick()
@@ -269,15 +271,12 @@ class Relay:
 
     def _finish(self) -> bool:
         """End all pipelines at the same time; returns True if all required data was exported."""
-        drain_s = 0.0
-        if self._stop.is_set():
-            drain_s = min(self._options.drain_s, HURRIED_S)
-            if not self._is_drained:
-                self._drain()
+        drain_s = min(self._options.drain_s, HURRIED_S) if self._stop.is_set() else 0.0
+        if self._stop.is_set() and not self._is_drained:
+            self._drain()
         self._record_end()
         deadline = time.monotonic() + drain_s
-        pipelines = self._parts.pipelines.values()
-        late = [p for p in pipelines if not p.finish(max(deadline - time.monotonic(), 1.0))]
+        late = [p for p in self._parts.pipelines.values() if not p.finish(max(deadline - time.monotonic(), 1.0))]
         within_s = drain_s or self._options.drain_s
         for destination, has_failed in dict.fromkeys((pipeline.destination, pipeline.has_failed) for pipeline in late):
             happened = "failed; see above" if has_failed else f"did not accept everything within {within_s:g} s"

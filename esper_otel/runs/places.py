@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.log.layout import Series, SingleFile, Source, has_log, resolve
+from esper_otel.log.layout import FINDINGS_FILE, Series, SingleFile, Source, has_log, resolve
 from esper_otel.log.salvage import valid_text
 
 PARQUET: Final = "parquet"
@@ -141,7 +141,8 @@ def _directory(source: Source) -> Path:
 
 
 def _name(source: Source) -> str:
-    stem = "events" if isinstance(source, Series) else _stem(source.path)  # type: ignore[attr-defined]  # a file
+    is_of_directory = isinstance(source, Series) or source.name == FINDINGS_FILE
+    stem = "events" if is_of_directory else _stem(source.path)  # type: ignore[attr-defined]  # a file
     return valid_text(_directory(source).name if stem == "events" else stem)
 
 

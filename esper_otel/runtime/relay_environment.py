@@ -198,6 +198,8 @@ _RULES: Final = (
     _rule("OTEL_SDK_DISABLED", _one_of("true", "false", "1", "0", "yes", "no", "on", "off"), "false applies."),
     _rule("ESPER_OTEL_WANDB", _one_of("off", "offline", "online"), "off applies."),
     _rule("ESPER_OTEL_SEMCONV_OPT_IN", _one_of("rl", "rl/dup"), "Names stay as they are."),
+    _rule("ESPER_OTEL_ALERTS", _one_of("true", "false", "1", "0", "yes", "no", "on", "off"), "0 applies."),
+    _rule("ESPER_OTEL_ALERT_WEBHOOK", _endpoint, "Findings are not sent.", is_shown=False),
     _rule("ESPER_OTEL_GPUS", _one_of("all", "none"), "The GPUs of the run are sampled."),
 )  # fmt: skip
 """The first rule whose pattern matches a name applies."""

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from esper_otel.log.queued import LegacyLines
 from esper_otel.log.writer import Writer
 from esper_otel.log.writing.losses import LossReason
 from esper_otel.runtime import children, exits
+from esper_otel.runtime.advice import Advice
 from esper_otel.runtime.clock import RunClock
 from esper_otel.runtime.exits import Outcome
 from esper_otel.runtime.identity import PARENT_RUN
@@ -49,6 +51,7 @@ class Telemetry(RunClock):
         group_id: A/B group of events that do not name one.
         clock_offset_ns: what makes the monotonic clock the run's Unix time, ns.
         put: takes a queued event; :func:`esper_otel.emit` is the way to it.
+        advice: findings of the relay about this run.
         is_recording: whether events go to a log, not only into counters.
         has_ended: whether the log is closed.
         ends_with_process: whether a regular end of the process is the end of the run, which nobody else reports.
@@ -71,6 +74,7 @@ class Telemetry(RunClock):
         self._failure: tuple[Outcome, str] | None = None
         self._end: tuple[Outcome, str | None] | None = None
         self._closing = threading.Lock()
+        self.advice = Advice()
         self.has_ended = False
         self.is_recording = False
         self.ends_with_process = False
@@ -254,6 +258,11 @@ class Telemetry(RunClock):
     def _look_after(self) -> None:
         self._count_children()
         self._files.restore()
+        with suppress(OSError, ValueError):
+            self.advice.look(self.run_dir)
+        if self.advice.reason:
+            text = f"critical finding: {self.advice.reason} should_stop() says so from now on."
+            self._writer.speaker.say_once("advice", text)
 
     def _wait_for_delivery(self, wait_s: float) -> bool:
         """Wait until the relay has delivered everything; returns True if it has."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from esper_otel.log import manifest
 from esper_otel.log.layout import LATEST, RELAY_DIRECTORY, RUN_FILE
 from esper_otel.log.locks.processes import process_start
+from esper_otel.runtime.job import job_attributes
 from esper_otel.runtime.revision import commit_around
 from esper_otel.runtime.settings import Settings
 from esper_otel.text.redaction import redacted_arguments
@@ -91,6 +92,7 @@ def _first_fields(settings: Settings) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": _versions(),
         "commit": commit_around(Path(arguments[0] if arguments else "").absolute().parent) or commit_around(Path.cwd()),
+        "job": job_attributes(os.environ),
         "world_size": settings.world_size,
         "group_id": settings.group_id,
         "stability": settings.stability.value,

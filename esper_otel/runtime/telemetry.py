@@ -141,6 +141,18 @@ def emit(
     telemetry.put((event, timestamp_ns, group_id or telemetry.group_id, severity, message))
 
 
+def should_stop() -> bool:
+    """Return True once the relay (``--alerts``, ``ESPER_OTEL_ALERTS=1``) found something critical about this run.
+
+    For a trainer that wants to obey: it saves what it needs and ends. Reads one attribute: takes a fraction of a
+    microsecond, never blocks, never raises; False without a run, or without alerts. A thread looks for findings every
+    second. Each rank asks for itself and may learn it a moment later than another: ranks that must end together share
+    the answer first, for instance by an all-reduce.
+    """
+    telemetry = Process.active
+    return isinstance(telemetry, Telemetry) and bool(telemetry.advice.reason)
+
+
 def shutdown(
     outcome: Outcome = "finished",
     detail: str | None = None,
@@ -230,4 +242,4 @@ if children.is_importing() or children.is_worker():
     Process.active = children.Newcomer()
 
 
-__all__ = ["LockHeldError", "Outcome", "Telemetry", "configure", "emit", "shutdown"]
+__all__ = ["LockHeldError", "Outcome", "Telemetry", "configure", "emit", "should_stop", "shutdown"]

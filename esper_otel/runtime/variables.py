@@ -116,6 +116,16 @@ VARIABLES: Final = (
         RELAY,
     ),
     Variable("ESPER_OTEL_WANDB", "`off`", "`offline` or `online`: write rows for Weights & Biases.", RELAY),
+    Variable("ESPER_OTEL_ALERTS", "`0`", "`1`: diagnose the run while it goes on, as `--alerts`.", RELAY),
+    Variable(
+        "ESPER_OTEL_ALERT_WEBHOOK",
+        "",
+        "Address that gets each finding, as `--alert-webhook`. It may hold a token; it is never shown whole.",
+        RELAY,
+    ),
+    Variable(
+        "ESPER_OTEL_ALERT_COMMAND", "", "Program that is run for each finding, as `--alert-command`; no shell.", RELAY
+    ),
     Variable("OTEL_EXPORTER_OTLP_ENDPOINT", "", "Receiver of all three signals. Without it nothing is exported.", OTLP),
     Variable("OTEL_EXPORTER_OTLP_{SIGNAL}_ENDPOINT", "", "Receiver of one signal, with its path.", OTLP),
     Variable("OTEL_EXPORTER_OTLP_PROTOCOL", "`http/protobuf`", "`http/protobuf` or `grpc`.", OTLP),
@@ -183,6 +193,19 @@ VARIABLES: Final = (
     Variable("LOCAL_WORLD_SIZE", "", "Ranks on this node. Equal to `WORLD_SIZE`: they can agree on a run id.", RANKS),
     Variable("TORCHELASTIC_RESTART_COUNT", "", "Makes the run id of a restarted node another one.", RANKS),
     Variable("MASTER_PORT", "", "Tells two groups of ranks on one node apart.", RANKS),
+    Variable(
+        "SLURM_JOB_ID",
+        "",
+        "Resource attribute `slurm.job.id`; the other `SLURM_JOB_*` and `SLURM_ARRAY_*` variables likewise.",
+        OTHERS,
+    ),
+    Variable(
+        "KUBERNETES_SERVICE_HOST",
+        "",
+        "In a pod, `POD_NAME`, `POD_UID`, `POD_NAMESPACE`, `NODE_NAME` (or `K8S_POD_NAME` and so on) are resource"
+        " attributes `k8s.*`.",
+        OTHERS,
+    ),
     Variable("CUDA_VISIBLE_DEVICES", "all", "GPUs of the run.", OTHERS),
     Variable(
         "CUDA_DEVICE_ORDER", "", "`PCI_BUS_ID` gives GPUs of different models the same numbers everywhere.", OTHERS

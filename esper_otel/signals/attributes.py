@@ -110,7 +110,7 @@ ATTRIBUTES: Final[dict[str, Attribute]] = {
             "signal",
             "Exported signal: metrics, traces or logs, or rows for W&B.",
             8,
-            ("metrics", "traces", "logs", "wandb"),
+            ("metrics", "traces", "logs", "wandb", "alerts"),
         ),
     )
 }

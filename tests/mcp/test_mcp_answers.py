@@ -20,6 +20,8 @@ Lines = dict[str, list[Line]]
 TOOLS = {"query_sql", "query_sql_markdown", "list_views", "describe_view", "list_runs", "run_overview"} | {
     "diagnose_run",
     "compare_runs",
+    "run_goodput",
+    "list_findings",
 }
 
 
@@ -44,7 +46,7 @@ def overview(overviews: dict[str, dict[str, Any]], run: str) -> dict[str, Any]:
     return overviews[run]
 
 
-def test_there_are_the_six_tools_and_none_changes_anything(asked: Assistant) -> None:
+def test_these_are_the_tools_and_none_changes_anything(asked: Assistant) -> None:
     tools = asked.tools()
 
     assert TOOLS == {tool.name for tool in tools}
@@ -219,6 +221,18 @@ def test_the_diagnosis_of_a_run_is_that_of_the_command(asked: Assistant) -> None
     kinds = [finding["kind"] for finding in found["findings"]]
     assert "rollbacks" in kinds
     assert all(finding["next_step"] and finding["query"] for finding in found["findings"])
+
+
+def test_the_goodput_of_a_run_sums_to_its_wall_time_and_names_what_nothing_measured(asked: Assistant) -> None:
+    (found,) = asked.asks("run_goodput", run="esper-lite-2env")["ranks"]
+
+    assert sum(found["spent_s"].values()) == pytest.approx(found["wall_s"])
+    assert found["shares"]["useful steps"] > 0.5
+    assert "waiting for data" in found["not_measured"]
+
+
+def test_a_run_that_no_relay_judged_has_no_findings_in_its_log(asked: Assistant) -> None:
+    assert asked.asks("list_findings", run="esper-lite-2env") == {"findings": []}
 
 
 def test_two_runs_are_compared_and_one_a_side_is_no_verdict(asked: Assistant) -> None:

@@ -30,6 +30,7 @@ def record() -> None:
     assert_type(telemetry.relay_pid, int | None)
     esper_otel.emit(PolicyUpdate(policy_loss=0.5, head_kl={"op": 0.1}), severity=Severity.WARNING, message="late")
     esper_otel.emit(Mine(size=1.0))
+    assert_type(esper_otel.should_stop(), bool)
     esper_otel.shutdown("failed", detail="out of memory", rounds=3)
 
 

@@ -13,14 +13,15 @@ from tests.packaging.installed import PINNED, uv, wheel_in
 from tests.tools import ROOT, tool
 
 NAMES = {
-    "esper_otel": "Telemetry autolog configure emit shutdown",
+    "esper_otel": "Telemetry autolog configure emit should_stop shutdown",
     "esper_otel.sensors": """AllocatorSensor CompilerReading CompilerSensor Faults GradientSensor PhaseSummary
         PhaseTimer ScalerSensor TrainingMonitor UtilizationProbe resident_bytes snapshot summarise""",
     "esper_otel.sql": "QueryError VIEWS View connect select",
     "esper_otel.testing": "Emitted RecordedRun record_events",
     "esper_otel.events": """EVENT_TYPES ActionDistribution AllocatorStats AmpState BatchCompleted BatchStats
         CheckpointLoaded CheckpointSaved CompilerStats CounterfactualMatrix Decision DegradationDetected Domain
-        EpisodeOutcome EpochCompleted Event EventDeclared GradientAnomaly GradientPathology GradientStats GraphBreak
+        EpisodeOutcome EpochCompleted Event EventDeclared FindingReported GradientAnomaly GradientPathology
+        GradientStats GraphBreak
         Heartbeat HeuristicConfig HeuristicEpisode HeuristicWarning ImprovementDetected InfrastructureSnapshot
         LoaderPass MaskHitRates
         MemoryWarning MorphologyCausalLog NumericalInstability ObservationStats PerformanceDegradation PhaseDurations

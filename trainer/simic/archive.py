@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,7 @@ def save_arm(path: Path, training: Training) -> CheckpointFile:
     Raises:
         OSError: it cannot be written.
     """
+    begun = time.perf_counter()
     optimizer = training.ppo.optimizer.state_dict()["state"]
     numbers = {
         "rounds_done": training.rounds_done,
@@ -53,7 +55,7 @@ def save_arm(path: Path, training: Training) -> CheckpointFile:
     draft = path.with_name(f".{path.name}.new")
     save_npz(draft, arrays)
     draft.replace(path)
-    return _described(path, training)
+    return replace(_described(path, training), duration_s=time.perf_counter() - begun)
 
 
 def load_arm(path: Path, training: Training) -> CheckpointFile:

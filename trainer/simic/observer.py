@@ -101,12 +101,16 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFile:
-    """A checkpoint on disk. ``accuracy`` is the rolling one in percent, None before the first round."""
+    """A checkpoint on disk. ``accuracy`` is the rolling one in percent, None before the first round.
+
+    ``duration_s`` is the time that writing it took, None for one that was loaded.
+    """
 
     path: str
     episodes_completed: int
     size_bytes: int
     accuracy: float | None
+    duration_s: float | None = None
 
 
 class Observer(Protocol):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -63,7 +65,15 @@ def is_open_here(path: Path) -> bool:
         wanted = path.stat()
     except OSError:
         return False
-    return any(_is_writing(link, (wanted.st_dev, wanted.st_ino)) for link in Path("/proc").glob("[0-9]*/fd/*"))
+    return any(_is_writing(link, (wanted.st_dev, wanted.st_ino)) for link in _open_files())
+
+
+def _open_files() -> Iterator[Path]:
+    """Links to the files that processes have open; a process may end while they are listed, which ``glob`` raises."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):
+                yield from list((process / "fd").iterdir())
 
 
 def _is_writing(link: Path, wanted: tuple[int, int]) -> bool:

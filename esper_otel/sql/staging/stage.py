@@ -27,14 +27,19 @@ class Stage:
     """Brings Parquet files of a run up to date with its log. Not thread-safe."""
 
     def __init__(
-        self, run: Run, directory: Path, manifest: parts.Manifest, database: duckdb.DuckDBPyConnection
+        self,
+        run: Run,
+        directory: Path,
+        manifest: parts.Manifest,
+        database: duckdb.DuckDBPyConnection,
+        tables: frozenset[str] = frozenset(TABLES),
     ) -> None:
-        """Go on from ``manifest``, writing every table into ``directory`` by means of ``database``."""
+        """Go on from ``manifest``, writing ``tables`` into ``directory`` by means of ``database``."""
         self._run = run
         self._directory = directory
         self.manifest = manifest
         self._sink = Sink(directory, database)
-        self._batches = Batches(run, manifest, frozenset(TABLES))
+        self._batches = Batches(run, manifest, tables)
 
     def bring_up_to_date(self) -> None:
         """Read to the end of the log; an unfinished last line is left for later.

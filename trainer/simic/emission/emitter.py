@@ -87,7 +87,12 @@ class Emitter:
     def checkpoint_saved(self, file: CheckpointFile) -> None:
         """Emit the checkpoint."""
         self._emit(
-            CheckpointSaved(path=file.path, episodes_completed=file.episodes_completed, size_bytes=file.size_bytes)
+            CheckpointSaved(
+                path=file.path,
+                episodes_completed=file.episodes_completed,
+                size_bytes=file.size_bytes,
+                duration_ms=None if file.duration_s is None else 1e3 * file.duration_s,
+            )
         )
 
     def _emit(self, event: Event, *, timestamp_ns: int | None = None) -> None:
