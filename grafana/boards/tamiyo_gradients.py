@@ -9,7 +9,9 @@ from grafana.panels.kinds import quantiles_panel, timeseries_panel
 from grafana.panels.limits import HEAD_ENTROPY
 from grafana.panels.states import state_timeline_panel
 from grafana.panels.tables import table_panel
-from grafana.queries.promql import head_entropy, increase, last, mean, over_arms, quantile
+from grafana.queries.promql import at_most, head_entropy, highest, increase, last, mean, over_arms, quantile
+
+_PEAK: Final = highest("tamiyo.max_pre_clip_grad_norm")
 
 GRADIENTS: Final = Row(
     "Are the gradients healthy?",
@@ -17,11 +19,11 @@ GRADIENTS: Final = Row(
         timeseries_panel(
             "grad_norm",
             "Gradient norm before and after clipping",
-            "Before clipping under the first dashed line; after clipping at most the limit. The peak is the largest of "
-            "the last minute, also between two scrapes.",
-            ("before, peak", last("tamiyo.max_pre_clip_grad_norm", agg="max")),
-            ("before, p99", quantile(0.99, "tamiyo.pre_clip_grad_norm")),
-            ("before, p50", quantile(0.5, "tamiyo.pre_clip_grad_norm")),
+            "Before clipping under the first dashed line; after clipping at most the limit. The peak is the largest, "
+            "also between two scrapes.",
+            ("before, peak", _PEAK),
+            ("before, p99", at_most(quantile(0.99, "tamiyo.pre_clip_grad_norm"), _PEAK)),
+            ("before, p50", at_most(quantile(0.5, "tamiyo.pre_clip_grad_norm"), _PEAK)),
             ("after", last("tamiyo.grad_norm")),
             limits="tamiyo.pre_clip_grad_norm",
             log=True,

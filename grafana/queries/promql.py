@@ -139,6 +139,19 @@ def quantile(fraction: float, name: str, *by: str, over: str = WINDOW, **labels:
     )
 
 
+def highest(name: str, *by: str, over: str = WINDOW, **labels: str) -> Prom:
+    """The largest value in the window."""
+    return _aggregate("max", name, by, windowed("max_over_time", select(name, **labels), over), unit_of(name))
+
+
+def at_most(what: Prom, top: Prom) -> Prom:
+    """``what``, or ``top`` where that is less: a quantile ends at the bound of a bucket, above every observation."""
+    if set(what.labels) != set(top.labels):
+        raise ValueError(f"the labels differ: {what.labels} and {top.labels}; group both by the same")
+    text = f"({top.text} and ({what.text} > {top.text})) or {what.text}"
+    return msgspec.structs.replace(what, text=text, signals=(*what.signals, *top.signals))
+
+
 def mean(name: str, *by: str, over: str = WINDOW, **labels: str) -> Prom:
     """The mean of a histogram's observations in the window."""
     sums, counts = (

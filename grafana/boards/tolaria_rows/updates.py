@@ -6,10 +6,11 @@ from typing import Final
 
 from grafana.layout.board import Row
 from grafana.panels.kinds import ANY_IS_BAD, quantiles_panel, stat_panel, timeseries_panel
-from grafana.queries.promql import counted, last, quantile, total
+from grafana.queries.promql import at_most, counted, highest, last, quantile, total
 
 _NO_UPDATES: Final = "no loop is watched by esper_otel.autolog() or a TrainingMonitor in this run"
 _OF_MODEL: Final = ("model",)
+_PEAK: Final = highest("tolaria.update.max_pre_clip_grad_norm")
 
 UPDATES: Final = Row(
     "Does a training loop update soundly?",
@@ -41,9 +42,9 @@ UPDATES: Final = Row(
             "update_norm",
             "Gradient norm before and after",
             "Flat, within a factor of ten; after clipping never above the limit of the loop.",
-            ("before, peak", last("tolaria.update.max_pre_clip_grad_norm", agg="max")),
-            ("before, p99", quantile(0.99, "tolaria.update.pre_clip_grad_norm")),
-            ("before, p50", quantile(0.5, "tolaria.update.pre_clip_grad_norm")),
+            ("before, peak", _PEAK),
+            ("before, p99", at_most(quantile(0.99, "tolaria.update.pre_clip_grad_norm"), _PEAK)),
+            ("before, p50", at_most(quantile(0.5, "tolaria.update.pre_clip_grad_norm"), _PEAK)),
             ("after", last("tolaria.update.grad_norm", agg="max")),
             limits=None,
             empty=_NO_UPDATES,

@@ -1,0 +1,54 @@
+"""Quantiles of a histogram on the dashboards: a bucket's bound must not be shown above every observation in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from grafana.yaml_text import to_yaml
+from tests.alerts.promtool import promtool
+from tests.grafana.substituted import Target, lines
+
+RUN = 'job="esper",instance="run",group_id="default"'
+PANELS = {
+    "Gradient norm before and after": "tolaria_update",
+    "Gradient norm before and after clipping": "tamiyo",
+}
+PEAK, P99, P50 = "ABC"
+LARGEST = 0.35
+"""Every norm of the run; the bucket ends at 1."""
+
+
+def _line(panel: str, ref: str) -> Target:
+    return next(one for one in lines() if one.panel == panel and one.ref == ref)
+
+
+def _asked(directory: Path, line: Target, prefix: str, *, still: bool) -> str:
+    """What promtool says about the line at 10 minutes being 0.35, or nothing where no update has come for long."""
+    grows = "0+1x20 20x60" if still else "0+1x80"
+    none = "0x80"
+    buckets = {"0.3": none, "1": grows, "+Inf": grows}
+    histogram = f"{prefix}_pre_clip_grad_norm_bucket"
+    series = [{"series": f'{histogram}{{{RUN},le="{le}"}}', "values": values} for le, values in buckets.items()]
+    series.append({"series": f"{prefix}_max_pre_clip_grad_norm{{{RUN}}}", "values": f"{LARGEST}x80"})
+    labels = '{group_id="default"}'
+    check = {
+        "expr": f"{line.filled(job='esper', instance='run', window='5m')} >= 0",  # NaN, which is not drawn, is left out
+        "eval_time": "18m",
+        "exp_samples": [] if still else [{"labels": labels, "value": LARGEST}],
+    }
+    file = directory / "norms.yml"
+    file.write_text(to_yaml({"tests": [{"interval": "15s", "input_series": series, "promql_expr_test": [check]}]}))
+    return promtool("test", "rules", file)[1]
+
+
+@pytest.mark.parametrize("ref", [PEAK, P99, P50])
+@pytest.mark.parametrize("panel", PANELS)
+def test_no_quantile_of_the_norm_lies_above_its_peak(tmp_path: Path, panel: str, ref: str) -> None:
+    assert "SUCCESS" in _asked(tmp_path, _line(panel, ref), PANELS[panel], still=False)
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_without_a_new_update_there_is_no_quantile(tmp_path: Path, panel: str) -> None:
+    assert "SUCCESS" in _asked(tmp_path, _line(panel, P99), PANELS[panel], still=True)
