@@ -48,7 +48,12 @@ def generate_loop(log: Path, events: int) -> None:
             for event_type, data in chain([_update(draw, update)], _reports(draw, update)):
                 number += 1
                 when = (_START + timedelta(milliseconds=20 * update)).isoformat()
-                line = {"event_id": f"made-0-{number}", "event_type": event_type, "timestamp": when, "data": data}
+                line: dict[str, Any] = {
+                    "event_id": f"made-0-{number}",
+                    "event_type": event_type,
+                    "timestamp": when,
+                    "data": data,
+                }
                 line |= {"group_id": "default", "severity": "debug", "run_id": "made", "rank": 0, "seq": number}
                 file.write(json.dumps(line | {"schema_version": 1}, separators=(",", ":")) + "\n")
 
@@ -56,7 +61,13 @@ def generate_loop(log: Path, events: int) -> None:
 def _update(draw: random.Random, update: int) -> tuple[str, dict[str, Any]]:
     norm = draw.uniform(0.5, 1.5)
     norms = {"pre_clip_grad_norm": norm, "grad_norm": min(norm, 1.0), "grad_norm_excess": norm / 1.5}
-    ours = {"model": "Net", "optimizer": "Adam", "update": update, "loss": draw.uniform(0.9, 1.1), "lr": 1e-3}
+    ours: dict[str, Any] = {
+        "model": "Net",
+        "optimizer": "Adam",
+        "update": update,
+        "loss": draw.uniform(0.9, 1.1),
+        "lr": 1e-3,
+    }
     return "TOLARIA_TRAINING_UPDATE", ours | norms
 
 
@@ -65,8 +76,18 @@ def _reports(draw: random.Random, update: int) -> list[tuple[str, dict[str, Any]
         return []
     passes = {name: [draw.uniform(1e-3, 2e-3) for _ in range(EVERY)] for name in ("backward", "optimizer", "data_wait")}
     by_layer = {name: draw.uniform(0.1, 0.3) for name in _LAYERS}
-    gradients = {"device": "cpu", "model": "Net", "step": update, "norm": 0.4, "norm_per_layer": by_layer}
-    machine = {"device": "cpu", "batch_idx": update, "process_memory_bytes": 600_000_000 + draw.randrange(1_000_000)}
+    gradients: dict[str, Any] = {
+        "device": "cpu",
+        "model": "Net",
+        "step": update,
+        "norm": 0.4,
+        "norm_per_layer": by_layer,
+    }
+    machine: dict[str, Any] = {
+        "device": "cpu",
+        "batch_idx": update,
+        "process_memory_bytes": 600_000_000 + draw.randrange(1_000_000),
+    }
     return [
         ("TOLARIA_PHASE_DURATIONS", {"device": "cpu", "step": update, "durations_s": passes}),
         ("TOLARIA_GRADIENT_STATS", gradients | {"norm_spread": 2.0, "zero_fraction_per_layer": by_layer}),
@@ -97,9 +118,11 @@ def table(directory: Path, events: int, repeats: int) -> str:
     """Times of both commands on both logs, as Markdown."""
     rows = ["| log | MiB | command | from | time, s | processor time, s | limit, s |", "|---|---|---|---|---|---|---|"]
     for name, make in (("esper-lite", lambda path: generate(path, events, "old")), ("plain loop", None)):
-        log, parquet = directory / f"{name.split()[0]}.jsonl", directory / f"{name.split()[0]}.parquet"
+        # elsewhere than beside the log, where it would be read instead of it
+        log, parquet = directory / f"{name.split()[0]}.jsonl", directory / "compacted" / name.split()[0]
         if not log.exists():
             (make or (lambda path: generate_loop(path, events)))(log)
+        parquet.parent.mkdir(exist_ok=True)
         measured("compact", str(log), "-o", str(parquet), repeats=1)
         for source, path in (("Parquet", parquet), ("raw", log)):
             for command, runs in (("diagnose", [path]), ("compare", [path, path])):

@@ -14,7 +14,7 @@ from esper_otel.report.findings import PLACES
 from esper_otel.report.page import report
 from tests.diagnosis.made import line, policy, run, training
 from tests.recorded import RECORDINGS, recording
-from tests.report.made_runs import HOSTILE
+from tests.report.made_runs import HOSTILE, log
 
 CASES: dict[str, tuple[list[dict[str, Any]], str]] = {
     "loop": (training(loss=lambda n: "NaN" if n > 40 else 0.5), "updates-of-the-model"),
@@ -61,12 +61,11 @@ def test_a_healthy_run_says_so_and_lists_nothing(tmp_path: Path) -> None:
 
 
 def test_several_runs_together_are_not_judged_as_one(tmp_path: Path) -> None:
-    runs = [
-        run(tmp_path / name, [each | {"run_id": name} for each in training(loss="NaN")])
-        for name in ("telemetry_a", "telemetry_b")
-    ]
+    for name in "ab":
+        lines = [each | {"run_id": name, "event_id": f"{name}{n}"} for n, each in enumerate(training(loss="NaN"))]
+        log(tmp_path / f"{name}.jsonl", lines)
 
-    assert "Not judged: these are several runs" in report(runs[0].parent)
+    assert "Not judged: these are several runs" in report(tmp_path)
 
 
 def test_texts_of_a_finding_are_no_elements(tmp_path: Path) -> None:
