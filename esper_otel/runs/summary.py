@@ -23,8 +23,10 @@ IS_BETTER_HIGH: Final = {"reward": True, "accuracy": True, "loss": False}
 MAX_SETTING: Final = 200
 """Characters of one setting that are kept."""
 
-Extent = tuple[float, float]
-"""Best and last value."""
+Moment = tuple[int, int]
+"""Time of a line, and the rank with the sign changed: it orders lines alike in whatever order the ranks are read."""
+
+Setting = str | int | float | bool
 
 
 class Life(msgspec.Struct, array_like=True):
@@ -52,19 +54,19 @@ class Progress(msgspec.Struct, array_like=True):
         positions: where reading resumes, by source.
         ranks: the ranks by number.
         first_us: time of the first line.
-        extents: best and last value by class and field of the event.
+        extents: best and last value, and the moment of the last, by class and field of the event.
         rounds: rounds that were completed.
         updates: updates of the optimiser that made the most.
-        settings: what the starts of the training said.
+        settings: what the starts of the training said, each with its moment.
     """
 
     positions: dict[str, Any] = {}
     ranks: dict[int, Life] = {}
     first_us: int | None = None
-    extents: dict[str, Extent] = {}
+    extents: dict[str, tuple[float, float, Moment]] = {}
     rounds: int | None = None
     updates: int | None = None
-    settings: dict[str, str | int | float | bool] = {}
+    settings: dict[str, tuple[Setting, Moment]] = {}
 
 
 class Outcome(msgspec.Struct, array_like=True, gc=False, frozen=True):

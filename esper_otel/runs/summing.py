@@ -24,7 +24,7 @@ from esper_otel.events import (
 )
 from esper_otel.events.vocabulary import RUN_OUTCOMES
 from esper_otel.log.envelope import Record
-from esper_otel.runs.summary import IS_BETTER_HIGH, MAX_SETTING, OUTCOMES, Life, Outcome, Progress, Summary
+from esper_otel.runs.summary import IS_BETTER_HIGH, MAX_SETTING, OUTCOMES, Life, Moment, Outcome, Progress, Summary
 
 _NOT_SETTINGS: Final = frozenset(("episode_id", "resume_path", "start_episode", "world_size", "rank", "local_rank"))
 
@@ -64,7 +64,7 @@ class Summing:
         for event in events:
             act = _ACTS.get(type(event))
             if act is not None:
-                act(self, event, life)
+                act(self, event, life, (at, -record.rank))
 
     def summary(self, world_size: int | None) -> Summary:
         """The summary of what was read; of an earlier, larger session the ranks from ``world_size`` on do not count."""
@@ -86,64 +86,66 @@ class Summing:
             loss=self._outcome("loss"),
             sessions=max((life.sessions for life in progress.ranks.values()), default=0),
             ranks=len(progress.ranks),
-            settings=msgspec.Raw(msgspec.msgpack.encode(progress.settings)),
+            settings=msgspec.Raw(
+                msgspec.msgpack.encode({name: value for name, (value, _) in progress.settings.items()})
+            ),
         )
 
     def _outcome(self, name: str) -> Outcome:
         for cls, field in OUTCOMES[name]:
             found = self.progress.extents.get(f"{cls.event_type}.{field}")
             if found is not None:
-                return Outcome(*found)
+                return Outcome(*found[:2])
         return Outcome()
 
-    def _measure(self, event: Event) -> None:
+    def measure(self, event: Event, moment: Moment) -> None:
+        """Take the outcomes that ``event`` has."""
         for name, sources in OUTCOMES.items():
             for cls, field in sources:
                 value = getattr(event, field) if type(event) is cls else None
                 if value is not None:
-                    self._extend(f"{cls.event_type}.{field}", float(value), IS_BETTER_HIGH[name])
+                    self._extend(f"{cls.event_type}.{field}", float(value), IS_BETTER_HIGH[name], moment)
 
-    def _extend(self, key: str, value: float, is_better_high: bool) -> None:
+    def _extend(self, key: str, value: float, is_better_high: bool, moment: Moment) -> None:
         """Take a value; one that is not finite is never the best."""
-        known = self.progress.extents.get(key)
-        best = value if known is None else known[0]
+        best, last, newest = self.progress.extents.get(key, (value, value, moment))
         if math.isfinite(value) and (not math.isfinite(best) or (value > best) == is_better_high):
             best = value
-        self.progress.extents[key] = (best, value)
+        self.progress.extents[key] = (best, *((value, moment) if moment >= newest else (last, newest)))
 
 
-def _started(summing: Summing, event: Event, _: Life) -> None:
-    fields = msgspec.to_builtins(event)
-    for name, value in fields.items():
-        if value is None or name in _NOT_SETTINGS:
+def _started(summing: Summing, event: Event, _: Life, moment: Moment) -> None:
+    known = summing.progress.settings
+    for name, value in msgspec.to_builtins(event).items():
+        if value is None or name in _NOT_SETTINGS or (name in known and known[name][1] > moment):
             continue
         text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-        summing.progress.settings[name] = text[:MAX_SETTING] if isinstance(text, str) else text
+        known[name] = (text[:MAX_SETTING] if isinstance(text, str) else text, moment)
 
 
-def _updated(summing: Summing, event: Event, _: Life) -> None:
+def _updated(summing: Summing, event: Event, _: Life, moment: Moment) -> None:
     assert isinstance(event, TrainingUpdate)
     summing.progress.updates = _greater(summing.progress.updates, event.update)
-    summing._measure(event)
+    summing.measure(event, moment)
 
 
-def _completed(summing: Summing, event: Event, _: Life) -> None:
+def _completed(summing: Summing, event: Event, _: Life, moment: Moment) -> None:
     assert isinstance(event, BatchCompleted)
     summing.progress.rounds = _greater(summing.progress.rounds, event.batch_idx)
-    summing._measure(event)
+    summing.measure(event, moment)
 
 
-def _episode(summing: Summing, event: Event, _: Life) -> None:
-    summing._measure(event)
+def _episode(summing: Summing, event: Event, _: Life, moment: Moment) -> None:
+    summing.measure(event, moment)
 
 
-def _ended(summing: Summing, event: Event, life: Life) -> None:
+def _ended(summing: Summing, event: Event, life: Life, _: Moment) -> None:
     assert isinstance(event, RunEnded)
     life.outcome = event.outcome if event.outcome in RUN_OUTCOMES else "failed"
     summing.progress.rounds = _greater(summing.progress.rounds, event.rounds)
 
 
-def _beat(_: Summing, event: Event, life: Life) -> None:
+def _beat(_: Summing, event: Event, life: Life, __: Moment) -> None:
     assert isinstance(event, Heartbeat)
     if event.uptime_s is not None:
         life.sessions += event.uptime_s < life.uptime_s
@@ -154,7 +156,7 @@ def _greater(known: int | None, new: int | None) -> int | None:
     return known if new is None else max(new, known or 0)
 
 
-_ACTS: Final[dict[type[Event], Callable[[Summing, Event, Life], None]]] = {
+_ACTS: Final[dict[type[Event], Callable[[Summing, Event, Life, Moment], None]]] = {
     TrainingStarted: _started,
     TrainingUpdate: _updated,
     BatchCompleted: _completed,

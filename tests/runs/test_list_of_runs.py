@@ -64,6 +64,13 @@ def test_an_update_counts_where_there_are_no_rounds_and_an_episode_is_second_to_
     assert 1.0 == only(append(tmp_path / "b" / "run", episode, batch(3, 1.0, 1.0)).parent).value("reward")
 
 
+def test_the_last_value_is_that_of_the_latest_line_whichever_rank_wrote_it(tmp_path: Path) -> None:
+    run = append(tmp_path / "run", update(5, 5.0), started(5, lr=0.5))
+    append(run, update(3, 3.0, 1), line(3, "TRAINING_STARTED", 1, lr=0.3), rank=1)
+
+    assert (5.0, 0.5) == tuple(only(tmp_path).value(name) for name in ("loss", "lr"))
+
+
 @pytest.mark.parametrize(
     ("lines", "status", "state"),
     [
