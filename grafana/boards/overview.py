@@ -54,7 +54,9 @@ _ACCURACY: Final = timeseries_panel(
     unit=PER_CENT,
     empty=_OTHER_LOOP,
 )
-_ACCURACY.builder.override_by_regexp("^last rounds", [setting("custom.lineWidth", 3)])  # the line that compares arms
+_ACCURACY.builder.override_by_regexp(
+    "^last rounds( · .*)?$", [setting("custom.lineWidth", 3)]
+)  # the line that compares arms
 
 _STATE = Row(
     "Is the run alive, and does it learn?",
