@@ -44,7 +44,7 @@ EVENT_COLUMNS: Final = {
 
 LABEL_COLUMNS: Final = {
     "state": 105, "stage": 120, "blueprint": 110, "run": 150, "started": 165, "commit": 90, "group": 75,
-    "event": 240, "field": 210,
+    "event": 240, "field": 210, "alert": 250,
 }  # fmt: skip
 """Width in pixels of columns with a long name or long words."""
 
