@@ -39,7 +39,7 @@ def firing_panel(panels: AlertPanels) -> Panel:
         ("since", _of_each(f"1000 * {_SINCE}", "dateTimeAsIso")),
         ("age", _of_each(f"time() - {_SINCE}", "s")),
         ("from", _of_each(f"1000 * ({_SINCE} - {_BEFORE_S})", "none")),
-        ("to", _of_each(f"0 * {_FIRING} + floor(1000 * time())", "none")),
+        ("to", _of_each(f"floor(0 * {_FIRING} + 1000 * time())", "none")),
         ("_", _of_each(named, "none", (*_LABELS, "panel"))),
         names={"alertname": "alert"},
         width=24,

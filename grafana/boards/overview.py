@@ -54,7 +54,9 @@ _ACCURACY: Final = timeseries_panel(
     unit=PER_CENT,
     empty=_OTHER_LOOP,
 )
-_ACCURACY.builder.override_by_regexp("^last rounds", [setting("custom.lineWidth", 3)])  # the line that compares arms
+_ACCURACY.builder.override_by_regexp(
+    "^last rounds( · .*)?$", [setting("custom.lineWidth", 3)]
+)  # the line that compares arms
 
 _STATE = Row(
     "Is the run alive, and does it learn?",
@@ -150,10 +152,9 @@ _SOUND = Row(
             ("KL", last("tamiyo.kl_divergence")),
             ("clip fraction", last("tamiyo.clip_fraction")),
             ("lowest head entropy", head_entropy()),
-            ("determinism", last("tamiyo.policy_determinism")),
             ("decision density", last("tamiyo.decision_density")),
             ("inputs clipped", last("tamiyo.observation.clip_fraction")),
-            height=5,
+            height=6,
             decimals=3,
             limits={"lowest head entropy": HEAD_ENTROPY},
             units=dict.fromkeys(

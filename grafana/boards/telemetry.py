@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
+from grafana.boards.hardware.collector import COLLECTOR
 from grafana.layout.board import Board, Row
 from grafana.panels.kinds import ANY_IS_BAD, stat_panel, timeseries_panel
 from grafana.panels.states import state_timeline_panel
 from grafana.panels.tables import events_table_panel, table_panel
 from grafana.queries.logql import events
 from grafana.queries.promql import Prom, age, counted, increase, last, only_where, over_arms, rate, raw, state
-from grafana.queries.truth import STATES, value, window
+from grafana.queries.truth import STATES, value
 
 _NO_HEARTBEATS: Final = "esper-lite's log has no heartbeats."
 _NO_GPU: Final = "no GPU is measured"
-_NO_COLLECTOR: Final = "nothing is scraped from a collector"
-_DROPPED_EARLY: Final = "otelcol_processor_tail_sampling_sampling_trace_dropped_too_early"
 _CHOSEN: Final = 'job=~"$job", instance=~"$instance"'
 
 
 def _scraped(metric: str, unit: str = "short") -> Prom:
     """Prometheus' own metric about its scrapes of the run."""
     return raw(f"max by (instance) ({value(f'{metric}{{{_CHOSEN}}}')})", labels=("instance",), unit=unit)
-
-
-def _collector(metric: str, *by: str, function: str = "rate", unit: str = "cps") -> Prom:
-    """A metric of the OpenTelemetry collector, which knows no run."""
-    inner = f"{function}({metric}[{window()}])" if function else value(f"{metric}{{}}")
-    labels = ("instance", *by)
-    return raw(f"sum by ({', '.join(labels)}) ({inner})", labels=labels, unit=unit)
 
 
 _FRESH = Row(
@@ -110,7 +102,8 @@ _COMPLETE = Row(
             "Events by type",
             "All types continue; a type that stops has lost its producer.",
             rate("esper.events", "event_type"),
-            width=12,
+            width=24,
+            beside=True,
         ),
         table_panel(
             "nonfinite",
@@ -118,6 +111,7 @@ _COMPLETE = Row(
             "Empty. A field that is here was NaN or infinite and is not exported until it is a number again.",
             ("values", only_where(last("esper.telemetry.nonfinite", "event_type", "field", agg="sum"), "> 0")),
             names={"event_type": "event"},
+            units={"values": "none"},
             width=12,
             empty="every value was finite",
         ),
@@ -172,70 +166,6 @@ _DELIVERED = Row(
             empty="its metrics come through a collector, so that it is not scraped",
         ),
     ),
-)
-
-_COLLECTOR = Row(
-    "Does the collector pass everything on? (needs one)",
-    (
-        timeseries_panel(
-            "collector_flow",
-            "Collector: received and sent",
-            "The collector sends everything that it receives.",
-            ("received spans", _collector("otelcol_receiver_accepted_spans")),
-            ("received points", _collector("otelcol_receiver_accepted_metric_points")),
-            ("received log events", _collector("otelcol_receiver_accepted_log_records")),
-            ("sent spans", _collector("otelcol_exporter_sent_spans")),
-            ("sent points", _collector("otelcol_exporter_sent_metric_points")),
-            ("sent log events", _collector("otelcol_exporter_sent_log_records")),
-            width=12,
-            empty=_NO_COLLECTOR,
-        ),
-        timeseries_panel(
-            "collector_losses",
-            "Collector: refused and lost",
-            "0. The relay retries refused items; items that could not be queued are lost.",
-            ("refused spans", _collector("otelcol_receiver_refused_spans")),
-            ("refused log events", _collector("otelcol_receiver_refused_log_records")),
-            ("not queued spans", _collector("otelcol_exporter_enqueue_failed_spans")),
-            ("not queued log events", _collector("otelcol_exporter_enqueue_failed_log_records")),
-            ("over the memory limit spans", _collector("otelcol_processor_memory_limiter_refused_spans")),
-            ("rounds decided too early", _collector(_DROPPED_EARLY)),
-            ("failed spans", _collector("otelcol_exporter_send_failed_spans")),
-            ("failed log events", _collector("otelcol_exporter_send_failed_log_records")),
-            width=12,
-            empty=_NO_COLLECTOR,
-        ),
-        timeseries_panel(
-            "collector_queue",
-            "Collector: queue",
-            "Far from full.",
-            (
-                "{{exporter}} {{data_type}}",
-                raw(
-                    "max by (exporter, data_type) (otelcol_exporter_queue_size / otelcol_exporter_queue_capacity)",
-                    labels=("exporter", "data_type"),
-                    unit="percentunit",
-                ),
-            ),
-            width=12,
-            empty=_NO_COLLECTOR,
-        ),
-        timeseries_panel(
-            "collector_life",
-            "Collector: uptime and rounds in memory",
-            "Uptime grows; a fall loses the rounds that were in memory.",
-            ("uptime", _collector("otelcol_process_uptime", function="", unit="s")),
-            (
-                "rounds in memory",
-                _collector("otelcol_processor_tail_sampling_sampling_traces_on_memory", function="", unit="short"),
-            ),
-            unit="s",
-            second={"rounds in memory": "short"},
-            width=12,
-            empty=_NO_COLLECTOR,
-        ),
-    ),
-    is_open=False,
 )
 
 _INSIDE = Row(
@@ -296,5 +226,5 @@ TELEMETRY: Final = Board(
     domain="esper",
     title="Telemetry health",
     description="Is what the other dashboards show fresh, complete and delivered.",
-    rows=(_FRESH, _COMPLETE, _DELIVERED, _COLLECTOR, _INSIDE),
+    rows=(_FRESH, _COMPLETE, _DELIVERED, COLLECTOR, _INSIDE),
 )

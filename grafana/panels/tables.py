@@ -94,8 +94,9 @@ def table_panel(
     builder.with_transformation(models.DataTransformerConfig(id_val="organize", options=organise))
     builder.override_by_regexp(".*", FIT)
     builder.mappings([missing("–")])
-    for name in (*(column for column, _ in lines if column.strip("_")), *(called.get(one, one) for one in labels)):
-        if (pixels := least_width(name, is_sorted=name == sort)) > NARROW:
+    named = {column: (units or {}).get(column, what.unit) for column, what in lines if column.strip("_")}
+    for name, unit in {**dict.fromkeys((called.get(one, one) for one in labels), "string"), **named}.items():
+        if (pixels := least_width(name, unit, is_sorted=name == sort)) > NARROW:
             builder.override_by_name(name, [setting("custom.minWidth", pixels)])
     if sort:
         builder.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])

@@ -44,6 +44,7 @@ EVENT_COLUMNS: Final = {
 
 LABEL_COLUMNS: Final = {
     "state": 105, "stage": 120, "blueprint": 110, "run": 150, "started": 165, "commit": 90, "group": 75,
+    "event": 240, "field": 210, "alert": 250,
 }  # fmt: skip
 """Width in pixels of columns with a long name or long words."""
 
@@ -54,6 +55,11 @@ LETTER_PIXELS, CELL_PADDING, ARROW_PIXELS = 8, 10, 24
 """A letter of a header, the margin of a cell, the arrow of the column that a table is sorted by."""
 
 
-def least_width(name: str, *, is_sorted: bool) -> int:
-    """Pixels of a column in which no word of its name is cut."""
-    return LETTER_PIXELS * max(map(len, name.split())) + 2 * CELL_PADDING + (ARROW_PIXELS if is_sorted else 0)
+VALUE_PIXELS: Final = {"s": 95, "bytes": 95, "dateTimeAsIso": 165}
+"""Width of the longest values of a unit: of numbers, a cell that is too narrow hides the first digits."""
+
+
+def least_width(name: str, unit: str, *, is_sorted: bool) -> int:
+    """Pixels of a column in which no word of its name and no digit of its numbers is cut."""
+    header = LETTER_PIXELS * max(map(len, name.split())) + 2 * CELL_PADDING + (ARROW_PIXELS if is_sorted else 0)
+    return max(header, VALUE_PIXELS.get(unit, 0))

@@ -1,1 +1,1 @@
-"""Infrastructure: health of the GPUs, device time and software, details."""
+"""Infrastructure: health of the GPUs, device time and software, details, the collector."""
