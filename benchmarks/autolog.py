@@ -3,8 +3,8 @@
     python -m benchmarks.autolog [--blocks 12] [--steps 200] [--width 64] [--only ours] [--packages DIR] [--write PAGE]
 
 Two processes train the same small network and take turns, without, with, with, without: what a tool patches cannot
-always be taken back. The times are CPU time, so that other work on the machine counts little. The tools are no
-dependencies: ``uv pip install --no-deps --target DIR -r benchmarks/alternatives/watchers.txt`` brings them into DIR.
+always be taken back. The times are CPU time, so that other work on the machine counts little. The project does not
+depend on the tools: ``uv pip install --no-deps --target DIR -r benchmarks/alternatives/watchers.txt`` brings them.
 """
 
 from __future__ import annotations
