@@ -89,7 +89,8 @@ def pairs(a: list[Outcome], b: list[Outcome], *, is_same: bool) -> list[Pair]:
         chosen = draw.sample(a, 2 * GROUP)
         groups = chosen[:GROUP], chosen[GROUP:] if is_same else draw.sample(b, GROUP)
         (effect,) = (each for each in compare(*groups).effects if each.at == "equal rounds")
-        found.append(Pair(*([run.name for run in group] for group in groups), effect))
+        names = [[run.name for run in group] for group in groups]
+        found.append(Pair(names[0], names[1], effect))
     return found
 
 
