@@ -80,15 +80,16 @@ class LiveDiagnosis:
         content = manifest.read_or_tell(run.path, lambda _: None) if run.path is not None and run.path.is_dir() else {}
         session = str(content.get("started_at") or "")
         self._forget(_moment(session))
-        found = judged(self._subject(), self._run.resolve().name).findings
+        judgement = judged(self._subject(), self._run.resolve().name)
+        found = [each for each in judgement.findings if each.kind != "rank_missing"]  # by locks, of other nodes too
         return {"session": session, "findings": [_told(finding) for finding in (*found, *self._gone())]}
 
     def _subject(self) -> Subject:
-        """The run as its log tells it: locks of other nodes, which the relays of those ask, cannot be asked here."""
+        """The run as its log tells it: locks of other nodes, which the relays of those ask, tell nothing here."""
         ended = len(self._outcomes())
         subject = subject_of(self._database, self._run, lambda _: None)
         is_running = not ended or ended < self._ranks()
-        return msgspec.structs.replace(subject, directory=None, is_running=is_running, process_gone=False)
+        return msgspec.structs.replace(subject, is_running=is_running, process_gone=False)
 
     def _ranks(self) -> int:
         return int(self._database.execute("SELECT count(DISTINCT rank) FROM last_seen").fetchall()[0][0])

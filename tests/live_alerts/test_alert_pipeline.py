@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from esper_otel.relay.alerts import notify, pipeline
@@ -122,6 +123,15 @@ def test_a_finding_of_another_session_or_rank_and_one_that_got_worse_are_new(tmp
 
     ended(made(tmp_path, Script(warned, session="2026-03-02T12:00:00Z")))
     assert grades(tmp_path) == ["warning", "warning", "critical", "warning"]
+
+
+def test_a_finding_whose_phase_changes_is_the_same_finding(tmp_path: Path) -> None:
+    slow = told("warning")
+    for phase in ("", "backward", "data_wait"):
+        who = {"rank": "0", "phase": phase}
+        ended(made(tmp_path, Script([msgspec.structs.replace(slow, who=who)])))
+
+    assert grades(tmp_path) == ["warning"]
 
 
 def test_what_lasts_counts_when_it_lasted_and_what_is_recorded_at_once(tmp_path: Path) -> None:

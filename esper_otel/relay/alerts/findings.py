@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,15 @@ from esper_otel.relay.ingest import Ingest
 
 NO_REASON_TO_STOP: Final = frozenset({"run_stalled", "run_died", "run_failed", "run_interrupted"})
 """Critical kinds that a process that asks has got over, or that its own end is."""
+
+
+_DETAILS: Final = frozenset({"phase", "pid", "layer"})
+"""Of who a finding is about: what may change while it is the same finding."""
+
+
+def about(who: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Who a finding is about, for telling two findings apart."""
+    return tuple(sorted((name, value) for name, value in (who or {}).items() if name not in _DETAILS))
 
 
 class Reported(msgspec.Struct, frozen=True):
@@ -95,7 +105,7 @@ class FindingsLog:
         return reported
 
     def _id(self, event: FindingReported) -> str:
-        who = ",".join(f"{name}={value}" for name, value in sorted((event.who or {}).items()))
+        who = ",".join(f"{name}={value}" for name, value in about(event.who))
         text = "\n".join((self._run_id, event.session or "", event.kind, who, event.grade))
         return f"{self._run_id}-finding-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

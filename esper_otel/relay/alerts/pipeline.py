@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from esper_otel.relay.alerts.evaluator import Answer, EvaluationError, Evaluator, Told
-from esper_otel.relay.alerts.findings import FindingsLog, Reported, event_of
+from esper_otel.relay.alerts.findings import FindingsLog, Reported, about, event_of
 from esper_otel.relay.alerts.notify import Notifier, RefusedError, payload_of
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.console import say, say_once
@@ -24,6 +24,9 @@ CHECKPOINT: Final = "alerts"
 
 EVERY_S: Final = 10.0
 """Time between two evaluations: two of them find what lasts, within 20 s."""
+
+CONFIRM_S: Final = 5.0
+"""The same while something critical waits for the second of them."""
 
 SHARE: Final = 0.1
 """Share of a core that evaluations may take; longer ones come less often."""
@@ -118,7 +121,8 @@ class AlertPipeline(Worker):
         due_at = 0.0 if self._follow else float("inf")
         while not self._is_finishing.is_set() and not self._stop.is_set():
             if time.monotonic() >= due_at:
-                due_at = time.monotonic() + max(EVERY_S, self._evaluate(is_last=False) / SHARE)
+                core_s = self._evaluate(is_last=False)
+                due_at = time.monotonic() + max(self._pause_s(), core_s / SHARE)
             self._notify()
             nearest = min((each.due_at for each in self._pending), default=due_at)
             self._is_finishing.wait(max(min(nearest, due_at, time.monotonic() + 1.0) - time.monotonic(), 0.05))
@@ -151,6 +155,10 @@ class AlertPipeline(Worker):
         else:
             self._take(answer, is_last=is_last)
         return answer.core_s
+
+    def _pause_s(self) -> float:
+        waits = any(severity == "critical" and _is_more(severity, self._known.get(key)) for severity, key in self._seen)
+        return min(CONFIRM_S, EVERY_S) if waits else EVERY_S
 
     def _take(self, answer: Answer, *, is_last: bool) -> None:
         now = time.monotonic()
@@ -216,7 +224,7 @@ class AlertPipeline(Worker):
         found = self._log.read()
         for reported in found:
             event = reported.event
-            key = event.session or "", event.kind, tuple(sorted((event.who or {}).items()))
+            key = event.session or "", event.kind, about(event.who)
             if _is_more(event.grade, self._known.get(key)):
                 self._known[key] = event.grade
             of_kind = event.session or "", event.kind
@@ -228,7 +236,7 @@ class AlertPipeline(Worker):
 
 
 def _key(session: str, told: Told) -> Key:
-    return session, told.kind, tuple(sorted(told.who.items()))
+    return session, told.kind, about(told.who)
 
 
 def _is_more(severity: str, known: str | None) -> bool:
