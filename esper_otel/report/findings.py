@@ -38,14 +38,14 @@ PLACES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("run_died", "run_failed", "run_stalled", "run_interrupted"), ()),
     **dict.fromkeys(("rank_missing", "rank_stopped"), (MACHINE,)),
 }
-"""Charts and tables that show a finding of a kind, the best first; the end of a run stands in the head."""
+"""Charts and tables that show a finding of a kind, the best first. The head shows how a run ended."""
 
 _BY_VIEW: Final = {"tolaria_training_update": (MODEL,), "tolaria_epochs": (ANOMALIES,)}
 """Places of a finding whose query shows rows of one view, whatever its kind."""
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """One finding; ``place`` is the title of what shows it, empty if nothing on the page does."""
+    """One finding; ``place`` is the title of the part that shows it, empty if no part does."""
 
     finding: Finding
     place: str
@@ -57,7 +57,7 @@ class Shown(msgspec.Struct, frozen=True):
 
     @property
     def details(self) -> Iterator[tuple[str, str]]:
-        """What else is known of it, by name."""
+        """Everything else about it, by name."""
         finding = self.finding
         yield "evidence", ", ".join(figure.text for figure in finding.evidence)
         yield "when", finding.when
