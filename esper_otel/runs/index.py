@@ -12,6 +12,7 @@ import contextlib
 import gc
 import hashlib
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,13 +26,14 @@ from esper_otel.runs.facts import Facts
 from esper_otel.runs.summary import Summary
 
 NAME: Final = ".runs_index.msgpack"
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_BYTES: Final = 512 * 1024 * 1024
 
 MIN_RUNS: Final = 20
 """Runs of one directory that are asked together before an index of them is kept: few are read as quickly."""
 
 NO_TYPES: Final = -1
+_SEAL_BYTES: Final = 4
 
 
 class Place(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -164,7 +166,7 @@ class Index:
         """Write it, for the runs that are ``present``. Where nothing can be written, nothing happens."""
         kept = set(names_in(self._directory) if present is None else present)
         content = _Content(VERSION, self._types, {name: self.runs[name] for name in self.runs if name in kept})
-        encoded = msgspec.msgpack.encode(content)
+        encoded = sealed(msgspec.msgpack.encode(content))
         for path in _places(self._directory):
             with contextlib.suppress(OSError):
                 if path.name != NAME:
@@ -215,6 +217,23 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
+def sealed(content: bytes) -> bytes:
+    """``content`` behind its checksum: what is decoded later, entry by entry, must be what was written."""
+    return zlib.crc32(content).to_bytes(_SEAL_BYTES, "big") + content
+
+
+def _unsealed(data: bytes) -> memoryview:
+    """The content of a file of :func:`sealed`.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    content = memoryview(data)[_SEAL_BYTES:]
+    if int.from_bytes(data[:_SEAL_BYTES], "big") != zlib.crc32(content):
+        raise ValueError("the checksum of the index is wrong")
+    return content
+
+
 def _places(directory: Path) -> tuple[Path, Path]:
     """Where an index may lie: beside the runs, or in the cache directory of the user."""
     absolute = os.path.realpath(directory)
@@ -232,7 +251,7 @@ def _load(directory: Path) -> _Content:
             found.append((path.stat().st_mtime_ns, path))
     for _, path in sorted(found, reverse=True):
         with contextlib.suppress(OSError, ValueError, RecursionError), without_collector():
-            content = _DECODER.decode(read_whole(path, MAX_BYTES))
+            content = _DECODER.decode(_unsealed(read_whole(path, MAX_BYTES)))
             if content.version == VERSION:
                 return content
     return _Content(VERSION, [], {})

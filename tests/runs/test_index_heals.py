@@ -134,6 +134,15 @@ class Lives(RuleBasedStateMachine):
             content = path.read_bytes()
             path.write_bytes(content[: int(share * len(content))] + noise)
 
+    @rule(place=st.floats(0, 0.999), bit=st.integers(0, 7))
+    def flip_a_bit_of_the_index(self, place: float, bit: int) -> None:
+        path = self.directory / NAME
+        if path.exists():
+            content = bytearray(path.read_bytes())
+            if content:
+                content[int(place * len(content))] ^= 1 << bit
+            path.write_bytes(content)
+
     @invariant()
     def the_list_is_the_one_without_an_index(self) -> None:
         self.past.age(self.directory)

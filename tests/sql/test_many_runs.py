@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from esper_otel.log.reader import LogReader
-from esper_otel.runs.index import MIN_RUNS, NAME, VERSION, Index
+from esper_otel.runs.index import MIN_RUNS, NAME, VERSION, Index, sealed
 from esper_otel.runs.places import runs_below
 from esper_otel.sql import connect, select
 from esper_otel.sql.compact import compact
@@ -165,9 +165,10 @@ def test_a_run_that_changed_is_read_again(runs: list[Path], opened: list[str], c
     [
         b"",
         b"{",
-        msgspec.msgpack.encode([VERSION + 1, [], {}]),
-        msgspec.msgpack.encode([VERSION, [], {"run03": 1}]),
-        msgspec.msgpack.encode([VERSION, [], {"run03": ["", [], 9, None, None, {}, True, None]}]),
+        msgspec.msgpack.encode([VERSION, [], {}]),
+        sealed(msgspec.msgpack.encode([VERSION + 1, [], {}])),
+        sealed(msgspec.msgpack.encode([VERSION, [], {"run03": 1}])),
+        sealed(msgspec.msgpack.encode([VERSION, [], {"run03": ["", [], 9, None, None, {}, True, None]}])),
     ],
 )
 def test_a_damaged_or_foreign_index_is_made_anew(runs: list[Path], content: bytes) -> None:
