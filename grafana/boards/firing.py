@@ -19,7 +19,7 @@ _BEFORE_S: Final = 900
 """Time that is shown before an alert: what led to it."""
 
 _OPEN: Final = (
-    "/d/esper-${__data.fields.domain}?var-job=${job}&var-instance=${instance}"
+    "/d/esper-${__data.fields.domain}?${job:queryparam}&${instance:queryparam}"
     "&viewPanel=panel-${__data.fields.panel.text}"
     "&from=${__data.fields.from.numeric}&to=${__data.fields.to.numeric}"
 )
@@ -39,7 +39,7 @@ def firing_panel(panels: AlertPanels) -> Panel:
         ("since", _of_each(f"1000 * {_SINCE}", "dateTimeAsIso")),
         ("age", _of_each(f"time() - {_SINCE}", "s")),
         ("from", _of_each(f"1000 * ({_SINCE} - {_BEFORE_S})", "none")),
-        ("to", _of_each(f"0 * {_FIRING} + floor(1000 * time())", "none")),
+        ("to", _of_each(f"floor(0 * {_FIRING} + 1000 * time())", "none")),
         ("_", _of_each(named, "none", (*_LABELS, "panel"))),
         names={"alertname": "alert"},
         width=24,
