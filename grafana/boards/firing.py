@@ -19,7 +19,7 @@ _BEFORE_S: Final = 900
 """Time that is shown before an alert: what led to it."""
 
 _OPEN: Final = (
-    "/d/esper-${__data.fields.domain}?var-job=${job}&var-instance=${instance}"
+    "/d/esper-${__data.fields.domain}?${job:queryparam}&${instance:queryparam}"
     "&viewPanel=panel-${__data.fields.panel.text}"
     "&from=${__data.fields.from.numeric}&to=${__data.fields.to.numeric}"
 )

@@ -94,7 +94,7 @@ EVENTS: Final = Row(
             "event_log",
             "Event log",
             "Informational lines. Choose domain, severity and environment above.",
-            events(by_env=False, keep='esper_event_type=~"$domain" | severity_text=~"$severity"'),
+            events(keep=_CHOSEN),
         ),
     ),
 )

@@ -61,7 +61,7 @@ def grafana(looked: Looked) -> Grafana:
 def _of_others(directory: Path) -> list[Path]:
     """A run of a loop that knows nothing of us, and one of esper-lite."""
     plain, recorded = directory / "runs" / PLAIN, directory / "runs" / RECORDED
-    loop = [str(Path(sys.executable).parent / "esper-otel"), "run", str(ROOT / "tests/browser/plain_loop.py"), "3000"]
+    loop = [str(Path(sys.executable).parent / "esper-otel"), "run", str(ROOT / "tests/browser/plain_loop.py"), "500"]
     environment = python_environment(
         ESPER_OTEL_RELAY="0", ESPER_OTEL_RUN_ID=PLAIN, ESPER_OTEL_TELEMETRY_DIR=str(directory / "runs")
     )

@@ -16,9 +16,10 @@ RED = "rgb(242, 73, 92)"
 
 def test_the_page_of_alerting_lists_the_rules(stack: Stack) -> None:
     page = stack.grafana.context.new_page()
-    page.goto(f"{stack.grafana.url}/alerting/list?view=list&search=rule:{FIRING}")
+    page.goto(f"{stack.grafana.url}/alerting/list?search=rule:{FIRING}")
 
-    page.wait_for_selector(f"text={FIRING}")
+    page.wait_for_selector("text=esper-esper")
+    assert "1 rule" in page.inner_text("body")
     page.close()
 
 
@@ -69,6 +70,7 @@ def _opens_the_panel(stack: Stack, path: str, query: str) -> None:
     first, last = (float(asked[name][0]) / 1000 for name in ("from", "to"))
 
     assert (f"/d/{uid}", [f"panel-{number}"]) == (path, asked["viewPanel"])
+    assert KILLED in asked["var-instance"]
     assert first < since < last <= time.time() + 1
     page = stack.grafana.context.new_page()
     page.goto(f"{stack.grafana.url}{path}?{query}")

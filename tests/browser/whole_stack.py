@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -55,7 +55,12 @@ def whole_stack(factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running(programs(at), data / "logs"), looked_at(at, data / "logs") as grafana:
         young, paged = _train(at, telemetry, grafana)
         _replay(at, telemetry, factory.mktemp("later"))
-        yield Stack(at, grafana, young, paged)
+        try:
+            yield Stack(at, grafana, young, paged)
+        finally:
+            for run in (MANY, KILLED):
+                with suppress(ProcessLookupError):  # it ends by itself when the tests take longer than it lingers
+                    os.kill(manifest(telemetry / run)["relay"]["pid"], signal.SIGTERM)
 
 
 def _environment(at: Layout, run: str) -> dict[str, str]:
