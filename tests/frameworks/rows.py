@@ -169,6 +169,6 @@ def _charts(run: Path, page: Path) -> tuple[list[str], int]:
     command = [BIN / "esper-otel", "report", run, "-o", page]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
-    articles = re.findall(r"<article>.*?</article>", page.read_text("utf-8"), re.DOTALL)
+    articles = re.findall(r"<article\b.*?</article>", page.read_text("utf-8"), re.DOTALL)
     drawn = [article for article in articles if "data-figure=" in article]
-    return [found[1] for one in drawn if (found := re.search(r"<h3>(.*?)</h3>", one))], len(articles)
+    return [found[1] for one in drawn if (found := re.search(r"<h3[^>]*>(.*?)</h3>", one))], len(articles)
