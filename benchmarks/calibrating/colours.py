@@ -75,7 +75,7 @@ class Coloured(msgspec.Struct, frozen=True):
         return next((own for pattern, own in self.each if re.fullmatch(pattern, line)), default)
 
     def is_count(self, line: str) -> bool:
-        """Whether a line counts what should not happen, so that it is coloured from the first one on."""
+        """Return True if a line counts what should not happen, so that it is coloured from the first one on."""
         return [step["value"] for step in self.limits_of(line)] == [None, ONE]
 
     def mark(self, line: str, value: float) -> int | None:

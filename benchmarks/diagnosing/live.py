@@ -64,7 +64,7 @@ def job(fault: str, scratch: Path) -> Iterator[Path]:
 
 
 def findings(run: Path) -> list[Finding]:
-    """What is wrong with the run now; what is only worth knowing is left out."""
+    """Findings of the run now; those that are only worth knowing are left out."""
     return [finding for finding in diagnose(run).findings if finding.severity is not Grade.INFO]
 
 

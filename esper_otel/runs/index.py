@@ -51,7 +51,7 @@ class Place(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Told(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """What ``run.json`` says.
+    """Content of ``run.json``.
 
     Attributes:
         status: its word for the state.
@@ -235,7 +235,7 @@ def _unsealed(data: bytes) -> memoryview:
 
 
 def _places(directory: Path) -> tuple[Path, Path]:
-    """Where an index may lie: beside the runs, or in the cache directory of the user."""
+    """Possible places of an index: beside the runs, or in the cache directory of the user."""
     absolute = os.path.realpath(directory)
     given = os.environ.get("XDG_CACHE_HOME", "")
     cache = Path(given) if os.path.isabs(given) else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111, PTH117  # never raises

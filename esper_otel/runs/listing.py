@@ -75,14 +75,14 @@ class Row:
         return self.told.get(column) if column in COLUMNS else self.settings.get(column)
 
     def order(self, column: str) -> Any:
-        """What a list is sorted by: the value, of a time its number, which costs less than its text."""
+        """Sort key of a value; of a time its number, which costs less than its text."""
         if column in _TIMES and self.listed is not None:
             return getattr(self.listed.summary, _TIMES[column])
         return self.value(column)
 
     @cached_property
     def told(self) -> dict[str, Any]:
-        """What ``run.json`` says: tags, notes, host, commit, command."""
+        """Content of ``run.json``: tags, notes, host, commit, command."""
         if self.listed is None:
             return {}
         content = msgspec.msgpack.decode(self.listed.told.rest)
@@ -150,7 +150,7 @@ def rows_in(directory: Path, tell: Callable[[str], object] = lambda _: None, *, 
 
 
 def _names(directory: Path) -> list[str]:
-    """What may be a run; links to runs are left out, and hidden files."""
+    """Entries that may be runs; links to runs and hidden files are left out."""
     with os.scandir(directory) as found:
         return [
             entry.name

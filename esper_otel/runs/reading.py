@@ -140,7 +140,7 @@ class Entries:
         return listed
 
     def _known_of(self, path: Path, signature: str, known: Entry | None, place: Place) -> tuple[Facts | None, Progress]:
-        """What is known of a log that only grew since; nothing of any other."""
+        """Known facts of a log that only grew since; None for any other."""
         if known is None or known.listed is None or known.listed.place.inode != place.inode:
             return None, Progress()
         facts, progress = self._index.facts_so_far(known), _PROGRESS.decode(known.listed.progress)

@@ -77,7 +77,7 @@ class Outcome(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Summary(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """What the list shows of a log.
+    """Facts of a log that the list shows.
 
     Attributes:
         first_us: time of its first line, Unix time in microseconds.

@@ -30,7 +30,7 @@ _DETAILS: Final = frozenset({"phase", "pid", "layer"})
 
 
 def about(who: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Who a finding is about, for telling two findings apart."""
+    """Subject of a finding, by which two findings are told apart."""
     return tuple(sorted((name, value) for name, value in (who or {}).items() if name not in _DETAILS))
 
 
