@@ -29,11 +29,11 @@ def _of(drawn: list[Bar], numbers: dict[str, float]) -> list[float]:
 @pytest.mark.parametrize(
     ("uid", "title", "numbers"),
     [
-        ("esper-simic", "Mean reward of a round by group", REWARDS),
+        ("esper-simic", "Reward by group", REWARDS),
         ("esper-tamiyo", "Estimated Q by operation", Q_VALUES),
         (
             "esper-simic",
-            "From addends to the reward, mean of a step",
+            "From addends to the reward",
             {**ADDENDS, "= reward": sum(ADDENDS.values())},
         ),
     ],

@@ -71,7 +71,7 @@ def test_a_run_that_does_not_exist_is_drawn_grey(grafana: Grafana) -> None:
     assert ("no such run", "#8e8e8e") == (found["text"], _nearest(found["background"]))
 
 
-@pytest.mark.parametrize("title", ["Anomalies since the run began", "Last event", "Policy in numbers"])
+@pytest.mark.parametrize("title", ["Anomalies since the run began", "Last event", "Throughput"])
 def test_a_number_of_a_run_that_does_not_exist_is_drawn_as_a_grey_word(grafana: Grafana, title: str) -> None:
     found = grafana.number("esper-run", title, "nobody")
 
