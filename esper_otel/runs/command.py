@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -71,7 +71,7 @@ def runs(
 
 
 def _print(rows: Sequence[Row]) -> None:
-    """A table with the columns that some run has a value in."""
+    """A table with the columns that some run has a value in, as many as the terminal has room for."""
     if not rows:
         print("no runs")
         return
@@ -80,16 +80,30 @@ def _print(rows: Sequence[Row]) -> None:
     from rich.table import Table
 
     cells = {title: column for title, text in _SHOWN.items() if any(column := [text(row) for row in rows])}
+    if any(settings := _differing(rows)):
+        cells["settings"] = settings
+    cells = {title: list(map(printable, column)) for title, column in cells.items()}
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = _width(cells)  # a file or a pipe has room for everything
+    left_out = []
+    for title in _LEAST_FIRST:
+        if title in cells and _width(cells) > console.width:
+            left_out.append(title)
+            del cells[title]
     table = Table(box=box.SIMPLE_HEAD)
     for title in cells:
         table.add_column(title, overflow="fold", no_wrap=title in _UNBROKEN)
-    settings = _differing(rows)
-    if any(settings):
-        cells["settings"] = settings
-        table.add_column("settings", overflow="fold")
     for row in zip(*cells.values(), strict=True):
-        table.add_row(*map(printable, row))
-    Console(markup=False, emoji=False, highlight=False).print(table)
+        table.add_row(*row)
+    console.print(table)
+    if left_out:
+        print(f"Not shown, for want of room: {', '.join(left_out)}. A wider terminal, a pipe or --json has them.")
+
+
+def _width(cells: Mapping[str, Sequence[str]]) -> int:
+    """Columns of the screen that a table takes without folding a cell."""
+    return 2 + sum(3 + max(len(title), *map(len, column)) for title, column in cells.items())
 
 
 def _text(column: str) -> Callable[[Row], str]:
@@ -137,6 +151,8 @@ _SHOWN: Final[dict[str, Callable[[Row], str]]] = {
 """Columns of the table by their title; one that no run has a value in is left out."""
 
 _UNBROKEN: Final = frozenset({"started", "took", "rounds"})
+_LEAST_FIRST: Final = ("settings", "notes", "tags", "loss (best)", "updates", "reward (best)", "rounds", "took")
+"""Columns that a narrow terminal goes without, in this order."""
 
 
 def _differing(rows: Sequence[Row]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -221,6 +222,16 @@ def test_the_command_prints_a_table_and_json_and_names_what_is_wrong(three: Path
     assert "1 of 3 runs" in asked(three, "--limit", "1")
     assert "no run has 'rewrad'; there are reward" in asked(three, "--where", "rewrad > 1", status=2)
     assert "does not exist" in asked(three / "nowhere", status=2)
+
+
+@pytest.mark.parametrize("columns", [50, 60, 80, 300])
+def test_a_table_fits_the_terminal_and_names_what_it_leaves_out(three: Path, columns: int) -> None:
+    shown = asked(three, FORCE_COLOR="1", NO_COLOR="1", COLUMNS=str(columns))
+
+    table, _, left_out = re.sub(r"\x1b\[[0-9;]*m", "", shown).partition("Not shown")
+    assert bool(left_out) == (columns < 300)
+    assert ["c", "b", "a"] == [word for line in table.splitlines() for word in line.split()[:1] if word in "abc"]
+    assert columns >= max(map(len, table.splitlines()))
 
 
 def test_tags_and_notes_of_configure_are_in_the_list(tmp_path: Path) -> None:
