@@ -16,6 +16,7 @@ from tests.grafana.substituted import built, panels_of
 SHOWN = 50
 TALL = (2400, 2400)
 ROWS = "[role=row]"
+ROUND = '[title="esper::simic.round"]'
 SINCE = {MANY: "now-1h", REPLAYED: "now-2d"}
 
 
@@ -100,11 +101,14 @@ def test_the_event_log_shows_the_whole_run_and_not_its_last_seconds(stack: Stack
 
 def test_an_exemplar_leads_to_its_trace_its_log_events_and_back(stack: Stack) -> None:
     page = stack.grafana.solo("esper-tamiyo", "Time of an update", MANY, size=(1600, 900))
-    point = page.locator('[data-testid="data-testid Exemplar marker"]').first
-    point.hover(force=True)
-    link = page.get_by_text(re.compile("Query with Tempo|Tempo", re.I)).first
-    address = link.evaluate("one => one.closest('a').href")
-    page.goto(address)
-    page.wait_for_selector("text=simic.round")
-    page.get_by_role("button", name=re.compile("Logs for this span|Related", re.I)).first.click()
-    page.wait_for_selector("text=Trace of this round")
+    page.locator('[data-testid="data-testid Exemplar marker"]').last.click(force=True)
+    address = page.locator("a[href*=explore]").first.get_attribute("href") or ""
+    page.goto(address if address.startswith("http") else f"{stack.grafana.url}{address}")
+    page.locator(ROUND).first.click()
+    page.get_by_role("button", name="Links").first.click()
+    page.get_by_role("menuitem", name="Logs for this span").click()
+    page.get_by_text(re.compile("tolaria.batch_completed batch_idx=")).last.click()
+    page.get_by_text("Trace of this round").first.click()
+
+    page.wait_for_function(f"() => document.querySelectorAll({ROUND!r}).length === 2")
+    page.close()
