@@ -79,18 +79,14 @@ def _print(rows: Sequence[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    cells = {title: column for title, text in _SHOWN.items() if any(column := [text(row) for row in rows])}
-    if any(settings := _differing(rows)):
-        cells["settings"] = settings
-    cells = {title: list(map(printable, column)) for title, column in cells.items()}
+    cells = {title: [printable(text(row)) for row in rows] for title, text in _SHOWN.items()}
+    cells["settings"] = list(map(printable, _differing(rows)))
+    cells = {title: column for title, column in cells.items() if any(column)}
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = _width(cells)  # a file or a pipe has room for everything
-    left_out = []
-    for title in _LEAST_FIRST:
-        if title in cells and _width(cells) > console.width:
-            left_out.append(title)
-            del cells[title]
+    left_out = _without_room(cells, console.width)
+    cells = {title: column for title, column in cells.items() if title not in left_out}
     table = Table(box=box.SIMPLE_HEAD)
     for title in cells:
         table.add_column(title, overflow="fold", no_wrap=title in _UNBROKEN)
@@ -99,6 +95,16 @@ def _print(rows: Sequence[Row]) -> None:
     console.print(table)
     if left_out:
         print(f"Not shown, for want of room: {', '.join(left_out)}. A wider terminal, a pipe or --json has them.")
+
+
+def _without_room(cells: Mapping[str, Sequence[str]], width: int) -> list[str]:
+    """Columns without which the others fit."""
+    left_out: list[str] = []
+    for title in (title for title in _LEAST_FIRST if title in cells):
+        if _width({name: column for name, column in cells.items() if name not in left_out}) <= width:
+            break
+        left_out.append(title)
+    return left_out
 
 
 def _width(cells: Mapping[str, Sequence[str]]) -> int:
