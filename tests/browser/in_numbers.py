@@ -21,6 +21,10 @@ GREEN, RED = "rgb(115, 191, 105)", "rgb(242, 73, 92)"
 WORDS = """content => [...content.querySelectorAll('span, div')]
     .filter(one => !one.children.length && one.innerText.trim())
     .map(one => [one.innerText.trim(), getComputedStyle(one).color])"""
+INNERMOST = """cell => {
+    const leaf = [cell, ...cell.querySelectorAll('*')].filter(one => !one.children.length && one.innerText)[0] || cell;
+    return [leaf.innerText.trim(), getComputedStyle(leaf).color];
+}"""
 """Words of a panel with their colours, in order: a name before its number."""
 
 Number = tuple[str, str]
@@ -97,24 +101,31 @@ def test_the_number_of_anomalies_is_that_of_the_log(looked: Looked, name: str, e
     assert str(_count(looked.chaos, event_type)) == _number(found, name)[0]
 
 
-def _cell(found: list[Number], name: str) -> Number:
-    """The cell below ``name`` in a table whose first row is of the group "default"."""
-    words = [text for text, _ in found]
-    return found[words.index(name) + words.index("default") - words.index("group")]
+def _policy(grafana: Grafana, run: str) -> dict[str, Number]:
+    """The numbers of the policy, by the name of their column."""
+    page = grafana.solo("esper-run", "Policy in numbers", run, size=(1600, 300))
+    page.wait_for_selector("[role=row] >> nth=1")
+    page.wait_for_load_state("networkidle")
+    header, row = (page.locator("[role=row]").nth(number).locator("> *") for number in (0, 1))
+    names, cells = header.all_inner_texts(), [tuple(one.evaluate(INNERMOST)) for one in row.all()]
+    page.close()
+    return dict(zip(map(str.strip, names), cells, strict=True))
 
 
 @pytest.mark.parametrize("name", ["KL", "clip fraction"])
 def test_a_policy_that_stopped_moving_is_not_green(grafana: Grafana, name: str) -> None:
-    found = numbers(grafana, "esper-run", "collapsed")["Policy in numbers"]
-
-    assert ("0", GREY) == _cell(found, name)
+    assert ("0", GREY) == _policy(grafana, "collapsed")[name]
 
 
 def test_a_policy_that_stopped_choosing_is_red(grafana: Grafana) -> None:
-    found = numbers(grafana, "esper-run", "collapsed")["Policy in numbers"]
+    found = _policy(grafana, "collapsed")
 
-    assert RED == _cell(found, "lowest head entropy")[1]
-    assert GREEN not in {colour for _, colour in found}
+    assert RED == found["lowest head entropy"][1]
+    assert GREEN not in {colour for _, colour in found.values()}
+
+
+def test_a_policy_that_is_healthy_is_not_red(grafana: Grafana) -> None:
+    assert RED not in {colour for _, colour in _policy(grafana, "demo").values()}
 
 
 @pytest.mark.parametrize("uid", BOARDS)
