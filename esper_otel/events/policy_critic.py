@@ -7,7 +7,7 @@ made from, and the same in all updates of a batch. R is the λ-return A + V, the
 from typing import Annotated, Final
 
 from esper_otel.events.declare import Threshold, gauge, note, violations
-from esper_otel.events.limits import CRITIC, MEASURED, above, below, between
+from esper_otel.events.limits import CRITIC, MEASURED, above, between
 from esper_otel.events.policy_optimisation import PolicyOptimisation
 from esper_otel.events.types import Flag, Flags, Real, Reals, Whole
 
@@ -52,7 +52,6 @@ class PolicyCritic(PolicyOptimisation, frozen=True, kw_only=True):
         note(
             "Root mean square of V - R of the rollout over the spread of R; 1 and above predicts nothing.",
             gauge(),
-            limits=above(8.0, 12.0, MEASURED),
         ),
     ] = None
     value_mean: Annotated[Real, note("Mean predicted value of the rollout.", gauge())] = None
@@ -69,7 +68,6 @@ class PolicyCritic(PolicyOptimisation, frozen=True, kw_only=True):
             "Pearson correlation of V and R of the rollout, -1 to 1; under 0 it ranks states the wrong way.",
             gauge(),
             aliases=("v_return_correlation",),
-            limits=below(-0.7, -0.8, MEASURED),
         ),
     ] = None
     value_target_scale: Annotated[Real, note("Divisor that normalises returns for the critic.", gauge())] = None

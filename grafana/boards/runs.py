@@ -69,7 +69,7 @@ _ALL = Row(
             ("best reward", runs.best("tolaria.avg_reward", runs.EVERY)),
             ("last reward", runs.final("tolaria.avg_reward", runs.EVERY)),
             ("lowest head entropy", runs.lowest_entropy(runs.EVERY)),
-            ("alerts", runs.firing(runs.EVERY)),
+            ("alerts fired", runs.fired(runs.EVERY)),
             ("until", runs.until(runs.EVERY)),
             ("refresh", runs.lives(runs.EVERY)),
             ("_", runs.began_with(runs.EVERY)),

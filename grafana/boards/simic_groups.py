@@ -61,7 +61,7 @@ GROUPS: Final = Row(
         ),
         bar_gauge_panel(
             "group_reward",
-            "Reward by group",
+            "Reward by group, if paid alike",
             "Of groups with one reward function the larger leads; groups with different ones are compared by accuracy.",
             ("{{group_id}}", last("tolaria.avg_reward")),
             signed=True,

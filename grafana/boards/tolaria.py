@@ -59,10 +59,10 @@ _LEARNING = Row(
         timeseries_panel(
             "trends",
             "Trends since the run began",
-            "Improvements outnumber plateaus and degradations.",
+            "Improvements outnumber plateaus and falls.",
             ("improvements", total("simic.improvements")),
             ("plateaus", total("simic.plateaus")),
-            ("degradations", total("simic.degradations")),
+            ("falls", total("simic.degradations")),
         ),
     ),
 )
@@ -92,7 +92,7 @@ _ENVIRONMENTS = Row(
             "click on an environment shows its seeds.",
             ("accuracy", last("tolaria.val_accuracy", *OF_ENV)),
             ("peak", peak("tolaria.val_accuracy", *OF_ENV)),
-            ("from best", minus(last("simic.final_accuracy", *OF_ENV), peak("simic.final_accuracy", *OF_ENV))),
+            ("from best episode", minus(last("simic.final_accuracy", *OF_ENV), peak("simic.final_accuracy", *OF_ENV))),
             ("last episode", last("simic.final_accuracy", *OF_ENV)),
             ("loss", last("tolaria.val_loss", *OF_ENV)),
             ("train loss", last("tolaria.train_loss", *OF_ENV)),
@@ -113,7 +113,7 @@ _ENVIRONMENTS = Row(
                 "episode": "none",
                 "epoch": "none",
                 "parameters": "none",
-                "from best": PER_CENT,
+                "from best episode": PER_CENT,
             },
         ),
         state_timeline_panel(

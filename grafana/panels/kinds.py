@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from esper_otel.alerts.promql import GROUP, RUN
 from esper_otel.events.declare import Threshold
-from grafana.panels.axes import drawn_limits, least_top, signals_of, unit_of_all
+from grafana.panels.axes import LEAST, LEAST_COUNT, drawn_limits, least_top, signals_of, unit_of_all
 from grafana.panels.drill_down import to_rounds_and_events
 from grafana.panels.limits import SIGN, limits_of
 from grafana.panels.panel import (
@@ -107,6 +107,7 @@ def timeseries_panel(
         builder.thresholds(steps(drawn)).thresholds_style(dashed)
     for name, own_unit in (second or {}).items():
         axis = [setting("unit", own_unit), setting("custom.axisPlacement", "right")]
+        axis += [setting("custom.axisSoftMin", 0), setting("custom.axisSoftMax", LEAST.get(own_unit, LEAST_COUNT))]
         builder.override_by_regexp(f"^{name}( · .*)?$", axis)
     builder.override_by_regexp(".*", [setting("links", to_rounds_and_events())])
     finish(builder, queries, empty)

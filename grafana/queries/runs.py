@@ -128,10 +128,11 @@ def _one(text: str) -> str:
     return f"topk by (job, instance) (1, {text})"
 
 
-def firing(which: dict[str, str]) -> Prom:
-    """Number of alerts that fire."""
+def fired(which: dict[str, str]) -> Prom:
+    """Number of alerts that fired at any time of the run."""
     chosen = ", ".join(f'{label}=~"{value.removeprefix("~")}"' for label, value in which.items())
-    return raw(f'count by (job, instance) (ALERTS{{alertstate="firing", {chosen}}})', labels=RUN, unit="none")
+    seen = truth.whole_run("last_over_time", f'ALERTS{{alertstate="firing", {chosen}}}')
+    return raw(f"count by (job, instance) (count by (job, instance, alertname) ({seen}))", labels=RUN, unit="none")
 
 
 def behind(expression: Prom) -> Prom:

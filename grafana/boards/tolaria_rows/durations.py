@@ -12,7 +12,7 @@ _NO_TIMES: Final = "the log has no such times, or the phases are not timed, as w
 
 WAITING: Final = timeseries_panel(
     "waiting",
-    "Waiting for data",
+    "A step, and its wait for data",
     "Next to nothing: an accelerator that waits for its input is idle.",
     ("share of the update", last("tamiyo.dataloader_wait_fraction")),
     ("wait in a step", last("tolaria.dataloader_wait.mean_duration")),
