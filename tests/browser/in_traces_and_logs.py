@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.whole_stack import MANY, REPLAYED, ROUNDS, Stack
+from tests.grafana.in_browser import LOADING
 from tests.grafana.real_grafana import CONTENT
 from tests.grafana.substituted import built, panels_of
 
@@ -24,7 +25,7 @@ def _table(stack: Stack, uid: str, title: str, run: str) -> list[dict[str, str]]
     """Cells by the name of their column, of every row."""
     page = stack.grafana.solo(uid, title, run, size=TALL, since=SINCE[run])
     page.wait_for_selector(f"{ROWS} >> nth=1")
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function(f"() => !document.querySelector({LOADING!r})")
     try:
         header, *rows = (one.locator("> *").all_inner_texts() for one in page.locator(ROWS).all())
         return [dict(zip(map(str.strip, header), row, strict=False)) for row in rows]
