@@ -7,9 +7,7 @@ from typing import Final
 
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Row, Subject, clock
-
-STALLED_S: Final = 120.0
-"""A running process that emits nothing but heartbeats for so long stands still, as the relay's default says."""
+from esper_otel.log.reading.standing import STALLED_S
 
 _NEWEST_OF_EACH_RANK: Final = (
     "SELECT timestamp, rank, outcome, detail FROM run_ended"
