@@ -108,7 +108,7 @@ ALERTS: Final = (
         """),
         meaning="One rank has stopped while the others go on or wait for it.",
         look=(metric("esper.last_heartbeat.timestamp"),),
-        sql="SELECT rank, max(timestamp) AS heard FROM heartbeat GROUP BY rank ORDER BY heard",
+        sql="SELECT rank, max(timestamp) AS newest FROM heartbeat GROUP BY rank ORDER BY newest",
         act=text("""
             `esper-otel diagnose RUN` names the rank, its phase and its stack; `esper-otel stacks RUN --rank N` reads it
             now. A process in state T was stopped, one in state D waits for a disk; another one holds the interpreter

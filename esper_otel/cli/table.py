@@ -51,7 +51,7 @@ COMMANDS: Final = {
     "report": Command(
         "esper_otel.report.command:report",
         "report",
-        "Write the charts of one run as a self-contained HTML page: one file, no server, no network.",
+        "Write the charts of a run as a self-contained HTML page: one file, no server, no network.",
     ),
     "runs": Command(
         "esper_otel.runs.command:runs",

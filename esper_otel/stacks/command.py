@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from esper_otel.log.layout import Series, resolve
-from esper_otel.stacks.dump import StackError, Thread, stacks_of
+from esper_otel.log.layout import RUN_FILE, Series, resolve
+from esper_otel.stacks.dump import StackError, Thread, program, stacks_of
 from esper_otel.stacks.owners import Owner, owners_of
 from esper_otel.stacks.phase import phase_of
 from esper_otel.text.terminal import printable
@@ -30,6 +30,8 @@ def stacks(
     Needs the extra 'stacks' (py-spy). Exit status 3: a rank that lives could not be read, or lives elsewhere; 2: there
     is no run, or none of its processes lives.
     """
+    if program() is None:
+        raise ModuleNotFoundError("py-spy is not installed", name="py-spy")  # the program says which extra has it
     try:
         owners = [each for each in owners_of(_directory(run)) if rank in (None, each.rank)]
     except (OSError, ValueError) as error:
@@ -47,6 +49,8 @@ def stacks(
 
 
 def _directory(run: Path) -> Path:
+    if (run / RUN_FILE).is_file():
+        return run  # a run that hangs before its first event has no log
     source = resolve(run)[0]
     if not isinstance(source, Series):
         raise ValueError(f"{run} is no run directory: a log file alone does not say which process writes it")

@@ -18,7 +18,7 @@ from tests.alerts.selectors_of import selectors_of
 from tests.grafana.substituted import EVERYTHING, fill, targets
 from tests.tools import tool
 
-FOREIGN = re.compile(r"up|ALERTS|target_info|scrape_\w+|otelcol_\w+|(run|arm):\w+:\w+")
+FOREIGN = re.compile(r"up|ALERTS|ALERTS_FOR_STATE|target_info|scrape_\w+|otelcol_\w+|(run|arm):\w+:\w+")
 """Metrics of Prometheus itself and of the collector."""
 
 FROM_SCRAPES = {"job", "instance"}

@@ -132,7 +132,7 @@ def report(environment: Environment, directory: Path) -> None:
 def stacks(environment: Environment, directory: Path) -> None:
     """Read the stack of a process that records."""
     said = environment.run("python", "-c", STACKS, directory, environment.program("esper-otel"))
-    assert "<module> (<string>:5)" in said
+    assert "<module> (<string>:5)" in said, said
 
 
 def mcp(environment: Environment, directory: Path) -> None:

@@ -25,8 +25,9 @@ NAMES = {
         Heartbeat HeuristicConfig HeuristicEpisode HeuristicWarning ImprovementDetected InfrastructureSnapshot
         LoaderPass MaskHitRates
         MemoryWarning MorphologyCausalLog NumericalInstability ObservationStats PerformanceDegradation PhaseDurations
-        PhaseProfile PhaseTiming PlateauDetected PolicyUpdate RatioCollapse RatioExplosion Recompilation RewardComputed
-        RewardHackingSuspected RewardSummary Rollback RoundStarted RunEnded Scalar SeedConfiguration SeedDiversity
+        PhaseProfile PhaseTiming PlateauDetected PolicyUpdate RankStopped RatioCollapse RatioExplosion Recompilation
+        RewardComputed RewardHackingSuspected RewardSummary Rollback RoundStarted RunEnded Scalar
+        SeedConfiguration SeedDiversity
         SeedFossilized SeedGateEvaluated SeedGerminated SeedPruned SeedSnapshot SeedStageChanged SensorFault
         Severity ShapleyComputed ShapleyValue SummaryTable TamiyoInitiated TelemetryLoss Throughput Tier
         TopologyManifest TrainingStarted TrainingUpdate UpdateSkipped ValueCollapse XidError""",
