@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from deploy.stack.layout import Layout
 from deploy.stack.program import Ports, Settings
@@ -79,12 +81,21 @@ def grafana_on(prometheus: Prometheus, directory: Path) -> Iterator[Grafana]:
 @contextmanager
 def looked_at(at: Layout, logs: Path) -> Iterator[Grafana]:
     """The Grafana of a running stack, with a browser that is logged in."""
-    with sync_playwright() as playwright:
-        browser: Browser = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
+    browser: Browser = _playwright().chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
+    try:
         context = browser.new_context(viewport={"width": 900, "height": 400}, timezone_id="UTC", locale="en-GB")
         context.set_default_timeout(PATIENCE_S * 1000)
         password = at.data(PASSWORD_FILE).read_text(encoding="utf-8").strip()
         answer = context.request.post(f"{at.url('grafana')}/login", data={"user": "admin", "password": password})
         assert answer.ok, answer.text()
         yield Grafana(at.url("grafana"), context, logs / "grafana.log")
+    finally:
         browser.close()
+
+
+@cache
+def _playwright() -> Playwright:
+    """The one that a process can have at a time, until its end."""
+    started = sync_playwright().start()
+    atexit.register(started.stop)
+    return started
