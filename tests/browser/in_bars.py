@@ -29,7 +29,7 @@ def _of(drawn: list[Bar], numbers: dict[str, float]) -> list[float]:
 @pytest.mark.parametrize(
     ("uid", "title", "numbers"),
     [
-        ("esper-simic", "Reward by group", REWARDS),
+        ("esper-simic", "Reward by group, if paid alike", REWARDS),
         ("esper-tamiyo", "Estimated Q by operation", Q_VALUES),
         (
             "esper-simic",
