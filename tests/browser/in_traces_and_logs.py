@@ -13,20 +13,26 @@ from tests.browser.whole_stack import MANY, REPLAYED, ROUNDS, Stack
 from tests.grafana.in_browser import LOADING
 from tests.grafana.real_grafana import CONTENT
 from tests.grafana.substituted import built, panels_of
+from tests.waiting import wait_for
 
 SHOWN = 50
-TALL = (2400, 2400)
+TALL = (2400, 3600)
 ROWS = "[role=row]"
+DRAWN = f"""() => !document.querySelector({LOADING!r}) && (document.querySelectorAll({ROWS!r}).length > 1
+    || document.querySelector({CONTENT!r}).innerText.includes('No data'))"""
 ROUND = '[title="esper::simic.round"]'
 SINCE = {MANY: "now-1h", REPLAYED: "now-2d"}
 
 
 def _table(stack: Stack, uid: str, title: str, run: str) -> list[dict[str, str]]:
-    """Cells by the name of their column, of every row."""
+    """Cells by the name of their column, of every row, once there is one: Tempo finds old spans minutes later."""
+    return wait_for(lambda: _rows(stack, uid, title, run), f"rows of {title}")
+
+
+def _rows(stack: Stack, uid: str, title: str, run: str) -> list[dict[str, str]]:
     page = stack.grafana.solo(uid, title, run, size=TALL, since=SINCE[run])
-    page.wait_for_selector(f"{ROWS} >> nth=1")
-    page.wait_for_function(f"() => !document.querySelector({LOADING!r})")
     try:
+        page.wait_for_function(DRAWN)
         header, *rows = (one.locator("> *").all_inner_texts() for one in page.locator(ROWS).all())
         return [dict(zip(map(str.strip, header), row, strict=False)) for row in rows]
     finally:
@@ -75,10 +81,7 @@ TABLES = [
 @pytest.mark.parametrize(("uid", "title"), TABLES)
 def test_the_rows_of_a_table_of_events_are_newest_first(stack: Stack, uid: str, title: str) -> None:
     page = stack.grafana.solo(uid, title, REPLAYED, size=TALL, since=SINCE[REPLAYED])
-    page.wait_for_function(
-        f"""() => document.querySelectorAll({ROWS!r}).length > 1
-            || document.querySelector({CONTENT!r}).innerText.includes('No data')"""
-    )
+    page.wait_for_function(DRAWN)
     if page.locator(ROWS).count() < 2:
         page.close()
         pytest.skip("the run has no such event")
