@@ -33,8 +33,8 @@ def _rows(stack: Stack, uid: str, title: str, run: str) -> list[dict[str, str]]:
     page = stack.grafana.solo(uid, title, run, size=TALL, since=SINCE[run])
     try:
         page.wait_for_function(DRAWN)
-        header, *rows = (one.locator("> *").all_inner_texts() for one in page.locator(ROWS).all())
-        return [dict(zip(map(str.strip, header), row, strict=False)) for row in rows]
+        shown = [one.locator("> *").all_inner_texts() for one in page.locator(ROWS).all()]
+        return [dict(zip(map(str.strip, shown[0]), row, strict=False)) for row in shown[1:]]
     finally:
         page.close()
 
