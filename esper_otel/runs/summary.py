@@ -26,8 +26,6 @@ MAX_SETTING: Final = 200
 Moment = tuple[int, int]
 """Time of a line, and the rank with the sign changed: it orders lines alike in whatever order the ranks are read."""
 
-Setting = str | int | float | bool
-
 
 class Life(msgspec.Struct, array_like=True):
     """One rank as far as its log was read.
@@ -66,7 +64,7 @@ class Progress(msgspec.Struct, array_like=True):
     extents: dict[str, tuple[float, float, Moment]] = {}
     rounds: int | None = None
     updates: int | None = None
-    settings: dict[str, tuple[Setting, Moment]] = {}
+    settings: dict[str, tuple[Any, Moment]] = {}
 
 
 class Outcome(msgspec.Struct, array_like=True, gc=False, frozen=True):

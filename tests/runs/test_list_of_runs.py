@@ -224,6 +224,22 @@ def test_the_command_prints_a_table_and_json_and_names_what_is_wrong(three: Path
     assert "does not exist" in asked(three / "nowhere", status=2)
 
 
+def test_a_setting_of_any_shape_is_listed_before_and_after_the_run_went_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MIN_RUNS", 1)
+    append(
+        tmp_path / "a", started(1, lr=0.1, entropy_anneal={"start": 0.02, "end": None}, layers=[4, 4]), update(1, 1.0)
+    )
+    before = only(tmp_path)
+    append(tmp_path / "a", update(2, 1.0))
+    after = only(tmp_path)
+
+    assert ["", ""] == [before.problem, after.problem]
+    assert before.settings == after.settings
+    assert 0.1 == after.settings["lr"]
+
+
 @pytest.mark.parametrize("columns", [50, 60, 80, 300])
 def test_a_table_fits_the_terminal_and_names_what_it_leaves_out(three: Path, columns: int) -> None:
     shown = asked(three, FORCE_COLOR="1", NO_COLOR="1", COLUMNS=str(columns))
