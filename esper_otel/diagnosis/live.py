@@ -36,7 +36,7 @@ from esper_otel.sql.views.columns import quoted
 from esper_otel.sql.views.tables import TABLES, fingerprint
 
 WINDOW: Final = timedelta(hours=1)
-"""What is judged, as ``esper-otel diagnose --since 1h`` does: a fault of the morning is no news in the evening."""
+"""Part of the run that is judged, as by ``diagnose --since 1h``: a fault of the morning is no news in the evening."""
 
 SLACK: Final = timedelta(minutes=15)
 """Tables are made anew, without their old rows, once they hold so much more than the window."""

@@ -34,7 +34,7 @@ NUMBERS: Final = (
 
 TEXTS: Final = ("run", "state", "started_at", "last_seen_at", "host", "commit", "command", "notes")
 COLUMNS: Final = (*TEXTS, *NUMBERS, "tags")
-"""What every run may have; any other name is that of a setting."""
+"""Columns that every run may have; any other name is that of a setting."""
 
 
 class Row:

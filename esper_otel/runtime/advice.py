@@ -15,7 +15,7 @@ from esper_otel.log.layout import FINDINGS_FILE
 from esper_otel.log.opening import open_to_read
 
 MAX_BYTES: Final = 4 * 1024 * 1024
-"""What is read at once of the findings; a run has some hundred, of 1 KB each."""
+"""Bytes of the findings that are read at once; a run has some hundred, of 1 KB each."""
 
 
 class _Finding(msgspec.Struct):

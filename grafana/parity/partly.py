@@ -39,7 +39,7 @@ PARTLY: Final[dict[str, str]] = {
     "ExperimentVerdictPanel": "numbers without its five gates and without one state",
     "PhaseGatePanel": "no list of the gates with their limits",
     "CohortComparisonPanel": "no return on parameters, no collapse risk, and nothing names the leader",
-    "MorphologyCausalLogPanel": "proposal, verdict, mutation and linked event stand in the opened log line alone",
+    "MorphologyCausalLogPanel": "only the opened log line shows proposal, verdict, mutation and linked event",
     "BlueprintAnalytics": "mean improvement, blending and counterfactual of a blueprint are nowhere",
     "run_overview": "slope of the entropy, collapse risk and drift of the actions are in the MCP server alone",
 }

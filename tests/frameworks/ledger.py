@@ -1,4 +1,4 @@
-"""What the campaign over real programs found: kept for the page when it is asked to, forgotten otherwise."""
+"""Results of the campaign over real programs, in a file for the page if one is named."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Row(msgspec.Struct, frozen=True, tag="program"):
     outcome: str
 
     def wrong(self) -> list[str]:
-        """What does not hold."""
+        """Expectations that the row fails."""
         silent = [f"{board.board}: {panel}" for board in self.boards for panel in board.silent]
         checks = {
             f"{self.lines_changed} lines changed": self.lines_changed == 0,

@@ -143,7 +143,7 @@ def _compared(
 
 
 def _boards(run: ScrapedRun) -> list[Shown]:
-    """What each dashboard shows of the run, and which panels are empty although the run has what they ask for."""
+    """Panels of each dashboard with data of the run, and empty ones although the run has their metric."""
     selector = f'{{instance="{run.instance}"}}'
     names = set(run.prometheus.label_values("__name__", selector, run.since))
     asked = targets("prometheus")
