@@ -12,10 +12,10 @@ from esper_otel.diagnosis.subject import Subject, clock
 
 _U: Final = "tamiyo_updates"
 
-COLLAPSED: Final = 0.1
+COLLAPSED: Final = threshold("tamiyo.head_entropy").critical_below or 0.0
 """Entropy of a head over its maximum, as the alert; for a policy without heads, over what it had at first."""
 
-LEAST_LATE: Final = 5
+LEAST_LATE: Final = BY_NAME["TamiyoHeadEntropyCollapsed"].least
 """Updates at the end of a run that must agree before an entropy is called collapsed."""
 
 FAR_DROP: Final = 50.0
