@@ -162,7 +162,8 @@ _HEALTH = (
             and still has
         """),
         reason=text(f"""
-            {threshold("tamiyo.head_entropy").reason} Broken runs reach five such updates in a row, which take seconds in a short run; good runs have none.
+            {threshold("tamiyo.head_entropy").reason} Updates are counted, because a short run may be over
+            seconds later; good runs have none below this limit.
         """),
         meaning="One head of the policy has become deterministic and no longer explores.",
         look=(metric("tamiyo.head_entropy"), metric("tamiyo.head_learnable_fraction"), metric("tamiyo.entropy_coef")),
