@@ -55,7 +55,6 @@ _LONGER: Final = {"memory_leak": (*LONG, "--steps", "1500"), "dead_layer": ("--s
 """Faults that need time to be seen: memory is read, and gradients are measured by layer, every 2 s."""
 
 
-
 class Case(msgspec.Struct, frozen=True):
     """One run of the set.
 

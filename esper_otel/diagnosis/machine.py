@@ -30,6 +30,17 @@ LEAST_SNAPSHOTS: Final = 5
 IDLE_PERCENT: Final = 10.0
 
 
+_MEMORY: Final = f"""
+    WITH m AS (SELECT rank, timestamp, epoch(timestamp) AS s, batch_idx, process_memory_bytes / 1048576.0 AS mib,
+    percent_rank() OVER (PARTITION BY rank ORDER BY timestamp) AS part FROM infrastructure
+    WHERE process_memory_bytes IS NOT NULL)
+    SELECT rank, count(*) AS n, min(timestamp) AS first, max(timestamp) AS last, min(mib) AS least, max(mib) AS most,
+    regr_slope(mib, s) AS slope, greatest(regr_r2(mib, s), regr_r2(mib, batch_idx)) AS fit, max(s) - min(s) AS span
+    FROM m WHERE part >= {WARM_UP} GROUP BY rank
+"""
+"""A line by the clock or by the steps, whichever fits better: a busy machine trains in bursts."""
+
+
 def input_bound(run: Subject) -> Iterator[Finding]:
     """Steps wait for the data loader more than they compute."""
     for row in run.rows(
@@ -55,16 +66,7 @@ def input_bound(run: Subject) -> Iterator[Finding]:
 
 def memory(run: Subject) -> Iterator[Finding]:
     """Memory that grows to the end, or that a detector found nearly used up."""
-    for row in run.rows(
-        "WITH m AS (SELECT rank, timestamp, epoch(timestamp) AS s, batch_idx, process_memory_bytes / 1048576.0 AS mib,"
-        " percent_rank()"
-        " OVER (PARTITION BY rank ORDER BY timestamp) AS part FROM infrastructure WHERE process_memory_bytes IS NOT"
-        " NULL)"
-        " SELECT rank, count(*) AS n, min(timestamp) AS first, max(timestamp) AS last, min(mib) AS least, max(mib) AS"
-        " most,"
-        f" regr_slope(mib, s) AS slope, greatest(regr_r2(mib, s), regr_r2(mib, batch_idx)) AS fit, max(s) - min(s) AS span FROM m WHERE part >= {WARM_UP}"
-        " GROUP BY rank"
-    ):
+    for row in run.rows(_MEMORY):
         yield from _growth(row)
     warned = run.rows(
         "SELECT timestamp, device, gpu_utilization, gpu_allocated_gb, gpu_total_gb FROM memory_warning ORDER BY"

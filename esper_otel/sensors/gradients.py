@@ -126,7 +126,7 @@ class GradientSensor:
         return found
 
     def _missing(self) -> tuple[str, ...]:
-        """Layers none of whose parameters has a gradient; one of a kind that cannot be measured is there all the same."""
+        """Layers none of whose parameters has a gradient; one that cannot be measured is there all the same."""
         layers: dict[str, bool] = {}
         for name, parameter in self._parameters:
             layer = _layer(name)
