@@ -73,6 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--fault", nargs="*", help="cases with one of these faults; 'none' is the healthy ones")
     parser.add_argument("--half", choices=HALVES, help="the half on which rules may be fixed, or the other")
     options = parser.parse_args()
     sys.path.insert(0, str(FRAMEWORKS))
@@ -81,6 +82,7 @@ def main() -> int:
 
     torch.set_num_threads(1)
     chosen = [case for case in cases() if options.only in case.name and options.half in {None, case.half}]
+    chosen = [case for case in chosen if not options.fault or case.fault in options.fault]
     for case in chosen:
         import_module(case.command[0])
     for number, case in enumerate(chosen, start=1):

@@ -132,6 +132,10 @@ class Share(msgspec.Struct, frozen=True):
     above: float
     least: int
 
+    def is_passed(self, number: int, total: int) -> bool:
+        """Return True if ``number`` of ``total`` is too many already: what is missing to ``least`` counts as good."""
+        return number > self.above * max(total, self.least)
+
 
 def share(part: str, whole: str, limit: Share, *, over: str = "30m", by: tuple[str, ...] = ARM) -> str:
     """Counter ``part`` over counter ``whole`` beyond ``limit``."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import duckdb
 
-from esper_otel.diagnosis import life, machine, policy, ranks, stopped, updates
+from esper_otel.diagnosis import critic, life, machine, policy, ranks, stopped, updates
 from esper_otel.diagnosis.finding import ORDER, Confidence, Diagnosis, Figure, Finding, Grade
 from esper_otel.diagnosis.subject import VIEWS, Subject, restrict, subject_of
 from esper_otel.sql import connect
@@ -30,7 +30,8 @@ RULES: Final[tuple[Rule, ...]] = (
     updates.dead_layers,
     policy.entropy,
     policy.trust_region,
-    policy.critic,
+    critic.failing,
+    critic.without_gradient,
     policy.skipped,
     policy.rewards,
     policy.outcomes,
