@@ -29,6 +29,8 @@ from benchmarks.diagnosing.judge import written_into
 from esper_otel.diagnosis.diagnose import diagnose
 from esper_otel.diagnosis.finding import Finding, Grade
 from esper_otel.diagnosis.live import LiveDiagnosis
+from esper_otel.log.locks.lock import is_free
+from esper_otel.relay.checkpoint import LOCK
 from esper_otel.stacks.owners import owner_of, owners_of
 
 BEGIN: Final = "<!-- stragglers: written by benchmarks/diagnosing/live.py -->"
@@ -98,6 +100,7 @@ def job(fault: str, scratch: Path, *options: str) -> Iterator[Path]:
                 with contextlib.suppress(ProcessLookupError):
                     end(number, signal.SIGKILL)  # the launcher gives each rank a session of its own
             process.wait()
+            wait(lambda: is_free(scratch / fault / "relay" / LOCK) is not False, "the end of the relay")
 
 
 def findings(run: Path) -> list[Finding]:
@@ -192,8 +195,11 @@ def main() -> None:
     parser.add_argument("--healthy", type=float, default=600.0, metavar="S", help="time of a healthy job, 0 for none")
     parser.add_argument("--write", type=Path, metavar="PAGE")
     options = parser.parse_args()
+    faults = []
+    for fault in options.fault:
+        faults.append(named(fault, options.before))
+        print(f"{fault}: {faults[-1].took_s:.1f} s, {faults[-1].finding.sentence}", flush=True)
     well = healthy(options.healthy) if options.healthy else None
-    faults = [named(fault, options.before) for fault in options.fault]
     text = table(faults, well, options.before)
     print(text)
     if options.write is not None:

@@ -24,7 +24,7 @@ WAITED: Final = 0.5
 
 LEAST_STEPS: Final = 30
 
-RECENT_S: Final = 15
+RECENT_S: Final = 10
 """End of a run that goes on which is judged for itself, s: a rank that is slow since a moment ago does not show in the
 means of an hour."""
 
