@@ -26,7 +26,7 @@ from esper_otel.runs.facts import Facts
 from esper_otel.runs.summary import Summary
 
 NAME: Final = ".runs_index.msgpack"
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_BYTES: Final = 512 * 1024 * 1024
 
 MIN_RUNS: Final = 20
@@ -57,11 +57,13 @@ class Told(msgspec.Struct, array_like=True, gc=False, frozen=True):
         status: its word for the state.
         world_size: number of ranks of the newest session.
         rest: tags, notes, host, commit, command, encoded.
+        problem: why it cannot be read, else empty.
     """
 
     status: str
     world_size: int | None
     rest: msgspec.Raw
+    problem: str = ""
 
 
 class Listed(msgspec.Struct, array_like=True, gc=False, frozen=True):

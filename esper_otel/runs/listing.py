@@ -44,7 +44,7 @@ class Row:
         run: name of its directory or file.
         path: where it is.
         state: one of :data:`~esper_otel.runs.state.STATES`; empty where it cannot be read.
-        problem: why it cannot be read, else empty.
+        problem: why it cannot be read, else empty; a damaged ``run.json`` alone is a problem of ``listed.told``.
     """
 
     __slots__ = ("__dict__", "listed", "path", "problem", "run", "state")
@@ -107,7 +107,7 @@ class Row:
         shown: dict[str, Any] = {
             "run": valid_text(self.run),
             "path": valid_text(self.path),
-            "problem": self.problem or None,
+            "problem": self.problem or (self.listed.told.problem if self.listed is not None else None),
         }
         shown |= {name: self.value(name) for name in COLUMNS if name not in {"run", *_OUTCOME_COLUMNS}}
         for name in OUTCOMES:

@@ -16,6 +16,7 @@ from esper_otel.log.layout import ranks_with_lock, resolve
 from esper_otel.log.listing import STEP_S
 from esper_otel.log.reader import LogReader
 from esper_otel.log.reading.marks import is_marked
+from esper_otel.log.salvage import valid_text
 from esper_otel.runs.facts import Facts, Observed
 from esper_otel.runs.index import Entry, Index, Listed, Place, Told
 from esper_otel.runs.places import is_one_run
@@ -31,9 +32,10 @@ def is_current(entry: Entry | None, path: str) -> bool:
     """Return True if neither the directory at ``path`` nor a log in it changed since ``entry`` was made.
 
     Whatever replaces or adds a file changes the directory, a new ``run.json`` as well; what grows is a log that the
-    entry names. A directory that changed a moment before it was looked at may have changed once more since.
+    entry names. A directory that changed a moment before it was looked at may have changed once more since. A
+    ``run.json`` that could not be read is tried again: rights and a mended file leave the directory as it is.
     """
-    if entry is None or entry.listed is None:
+    if entry is None or entry.listed is None or entry.listed.told.problem:
         return False
     place = entry.listed.place
     try:
@@ -85,7 +87,9 @@ class Entries:
         place = Place(status.st_ino, status.st_mtime_ns, time.time_ns())
         if path.is_dir() and not is_one_run(path):
             return None
-        told = _told(path, self._tell)
+        told = _told(path)
+        if told.problem:
+            self._tell(told.problem)
         locks = tuple(ranks_with_lock(path)) if path.is_dir() else ()
         try:
             now = signature_of(path)
@@ -93,8 +97,8 @@ class Entries:
             raise ValueError("its log was removed; 'esper-otel sql' reads the Parquet files that are left") from None
         listed = self._unchanged(known, now.text, place, told, locks)
         if listed is not None and known is not None:
+            self.changed |= not told.problem or known.listed is None or told != known.listed.told
             known.listed = listed
-            self.changed = True
             return listed
         self.read_bytes += now.size_bytes
         self.changed = True
@@ -163,14 +167,16 @@ def _has_grown(before: str, now: str) -> bool:
     return all(name in new and not name.split(".")[-2].isdecimal() for name in gone) and sizes[1] > sizes[0]
 
 
-def _told(path: Path, tell: Callable[[str], object]) -> Told:
-    content = manifest.read_or_tell(path, tell) if path.is_dir() else {}
+def _told(path: Path) -> Told:
+    problems: list[str] = []
+    content = manifest.read_or_tell(path, problems.append) if path.is_dir() else {}
     size = content.get("world_size")
     rest = {name: content[name] for name in _TOLD if content.get(name) not in (None, [], "")}
     return Told(
         status=str(content.get("status") or ""),
         world_size=size if isinstance(size, int) and size > 0 else None,
         rest=_raw({**rest, "argv": _arguments(content.get("argv"))}),
+        problem=valid_text("".join(problems)),
     )
 
 
