@@ -51,11 +51,12 @@ SLOW_STEPS: Final = ("--pause", "0.02")
 
 
 class Named(msgspec.Struct, frozen=True):
-    """One fault: the finding that named its rank, and the time after which it did, s."""
+    """One fault: the finding that named its rank, the time after which it did, and that of the last question, s."""
 
     fault: str
     finding: Finding
     took_s: float
+    asked_s: float
     before: int
 
     @property
@@ -135,13 +136,17 @@ def named(fault: str, before_s: float) -> Named:
         os.kill(owner.pid, number)
         began = time.monotonic()
         found: list[Finding] = []
+        asked = began
 
         def is_named() -> bool:
+            nonlocal asked
+            asked = time.monotonic()
             found[:] = [each for each in findings(run) if each.kind == kind and each.who.get("rank") == str(RANK)]
             return bool(found) and (fault != STOPPED or bool(found[0].stack))
 
         wait(is_named, f"{kind} of {fault}")
-        return Named(fault, found[0], time.monotonic() - began, before)
+        now = time.monotonic()
+        return Named(fault, found[0], now - began, now - asked, before)
 
 
 def healthy(seconds: float) -> Healthy:
@@ -170,11 +175,13 @@ def _bad(found: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 def table(faults: list[Named], well: Healthy | None, before_s: float) -> str:
     """What was measured, as Markdown."""
-    rows = ["| fault of rank 1 | named after, s | limit, s | finding |", "|---|---|---|---|"]
+    rows = ["| fault of rank 1 | named after, s | limit, s | one question took, s | finding |", "|---|---|---|---|---|"]
     for each in faults:
         finding = each.finding
         stack = f" Stack of {len(finding.stack)} frames." if finding.stack else ""
-        rows.append(f"| {each.fault} | {each.took_s:.1f} | {each.limit_s:g} | {finding.sentence}{stack} |")
+        rows.append(
+            f"| {each.fault} | {each.took_s:.1f} | {each.limit_s:g} | {each.asked_s:.1f} | {finding.sentence}{stack} |"
+        )
     false = sum(each.before for each in faults)
     rows += ["", f"Findings in the {before_s:g} s before the signal: {false}."]
     if well is not None:
@@ -198,7 +205,7 @@ def main() -> None:
     faults = []
     for fault in options.fault:
         faults.append(named(fault, options.before))
-        print(f"{fault}: {faults[-1].took_s:.1f} s, {faults[-1].finding.sentence}", flush=True)
+        print(table(faults[-1:], None, options.before), flush=True)
     well = healthy(options.healthy) if options.healthy else None
     text = table(faults, well, options.before)
     print(text)

@@ -1,7 +1,8 @@
 """Dumps of PyTorch's Flight Recorder, one file for each rank, as pickles of its C++ code or as JSON.
 
-PyTorch writes them when a collective takes longer than its timeout, to ``$TORCH_FR_DUMP_TEMP_FILE<rank>`` (until 2.9
-``$TORCH_NCCL_DEBUG_INFO_TEMP_FILE<rank>``); ``torch._C._distributed_c10d._dump_fr_trace()`` makes one at any time.
+PyTorch writes them when a collective takes longer than its timeout, to ``$TORCH_FR_DUMP_TEMP_FILE<rank>`` (older
+versions: ``$TORCH_NCCL_DEBUG_INFO_TEMP_FILE<rank>``); ``torch._C._distributed_c10d._dump_fr_trace()`` makes one at any
+time.
 """
 
 from __future__ import annotations

@@ -108,6 +108,8 @@ def _key(value: Any) -> tuple[int, float, str] | None:
     """Numbers before texts; a number that is not finite is none."""
     if value is None or value == []:
         return None
+    if type(value) is int:
+        return (0, value, "")
     number = _number(value)
     if number is None:
         return (1, 0.0, str(value))

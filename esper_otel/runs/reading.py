@@ -18,36 +18,34 @@ from esper_otel.log.reader import LogReader
 from esper_otel.log.reading.marks import is_marked
 from esper_otel.log.salvage import valid_text
 from esper_otel.runs.facts import Facts, Observed
-from esper_otel.runs.index import Entry, Index, Listed, Place, Told
+from esper_otel.runs.index import Entry, Index, Known, Listed, Place, Told
 from esper_otel.runs.places import is_one_run
 from esper_otel.runs.signature import signature_of
 from esper_otel.runs.summary import MAX_SETTING, Progress
 
 _LINES: Final = 2000
+_STEP_NS: Final = int(STEP_S * 1e9)
 _TOLD: Final = ("tags", "notes", "host", "commit", "argv", "started_at", "ended_at")
 _PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 
 
-def is_current(entry: Entry | None, path: str) -> bool:
-    """Return True if neither the directory at ``path`` nor a log in it changed since ``entry`` was made.
+def is_current(known: Known | None, path: str) -> bool:
+    """Return True if neither the directory at ``path`` nor a log in it changed since the entry was made.
 
     Whatever replaces or adds a file changes the directory, a new ``run.json`` as well; what grows is a log that the
     entry names. A directory that changed a moment before it was looked at may have changed once more since. A
     ``run.json`` that could not be read is tried again: rights and a mended file leave the directory as it is.
     """
-    if entry is None or entry.listed is None or entry.listed.told.problem:
+    if known is None or known.noted_ns - known.modified_ns < _STEP_NS:
         return False
-    place = entry.listed.place
     try:
         status = os.stat(path)  # noqa: PTH116  # a hundred thousand of them
-        if status.st_mtime_ns != place.modified_ns or status.st_ino != place.inode:
+        if status.st_mtime_ns != known.modified_ns or status.st_ino != known.inode:
             return False
-        if place.noted_ns - place.modified_ns < STEP_S * 1e9:
-            return False
-        for part in entry.signature.split(" "):
-            name, _, known = part.partition(":")
+        for part in known.signature.split(" "):
+            name, _, stamp = part.partition(":")
             status = os.stat(f"{path}/{name}")  # noqa: PTH116
-            if known != f"{status.st_size}:{status.st_mtime_ns}":
+            if stamp != f"{status.st_size}:{status.st_mtime_ns}":
                 return False
     except OSError:
         return False
@@ -69,7 +67,7 @@ class Entries:
         self.read_bytes = 0
         self.changed = False
 
-    def of(self, name: str, place: str) -> Listed | None:
+    def of(self, name: str, place: str) -> Known | None:
         """The entry of the run at ``place``, as it is now; None if there is no run.
 
         Raises:
@@ -78,11 +76,10 @@ class Entries:
         """
         known = self._index.runs.get(name)
         if is_current(known, place):
-            assert known is not None
-            return known.listed
-        return self._looked_at(name, Path(place), known)
+            return known
+        return self._looked_at(name, Path(place), known.entry() if known is not None else None)
 
-    def _looked_at(self, name: str, path: Path, known: Entry | None) -> Listed | None:
+    def _looked_at(self, name: str, path: Path, known: Entry | None) -> Known | None:
         status = path.stat()
         place = Place(status.st_ino, status.st_mtime_ns, time.time_ns())
         if path.is_dir() and not is_one_run(path):
@@ -98,8 +95,7 @@ class Entries:
         listed = self._unchanged(known, now.text, place, told, locks)
         if listed is not None and known is not None:
             self.changed |= not told.problem or known.listed is None or told != known.listed.told
-            known.listed = listed
-            return listed
+            return self._index.keep(name, msgspec.structs.replace(known, listed=listed))
         self.read_bytes += now.size_bytes
         self.changed = True
         return self._read(name, path, now.text, known, place, told, locks)
@@ -126,7 +122,7 @@ class Entries:
         place: Place,
         told: Told,
         locks: tuple[int, ...],
-    ) -> Listed:
+    ) -> Known:
         from esper_otel.runs.summing import Summing  # takes as long to import as a list of known runs
 
         facts, progress = self._known_of(path, signature, known, place)
@@ -140,8 +136,7 @@ class Entries:
             progress.positions = dict(reader.positions)
             is_whole = reader.unread_bytes() == 0
         listed = Listed(place, summing.summary(told.world_size), told, locks, _raw(progress))
-        self._index.note(name, signature, observed.facts(signature), listed, is_whole=is_whole)
-        return listed
+        return self._index.note(name, signature, observed.facts(signature), listed, is_whole=is_whole)
 
     def _known_of(self, path: Path, signature: str, known: Entry | None, place: Place) -> tuple[Facts | None, Progress]:
         """Known facts of a log that only grew since; None for any other."""

@@ -13,6 +13,7 @@ from esper_otel.alerts.memory import RECOMPILATIONS_OF_A_FUNCTION
 from esper_otel.alerts.promql import threshold
 from esper_otel.diagnosis.diagnose import diagnose
 from esper_otel.diagnosis.finding import Diagnosis, Grade
+from esper_otel.log.locks.lock import WriterLock
 from tests.diagnosis.made import Line, line, phases, policy, run, training
 
 KL = threshold("tamiyo.kl_violations")
@@ -128,6 +129,27 @@ def test_a_slow_rank_is_named_with_its_phase_and_its_own_time(tmp_path: Path) ->
         "own time of rank 1 26 ms",
         "own time of the next slowest 11 ms",
     ]
+
+
+@pytest.mark.parametrize(("is_running", "found"), [(True, [("1", "in the last 10 s")]), (False, [])])
+def test_a_rank_that_is_slow_since_a_moment_ago_is_named_while_the_run_goes_on(
+    is_running: bool, found: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    lines = [each for rank in range(3) for each in training(rank=rank)]
+    for rank in range(3):
+        durations = phases(rank, reports=60, before_backward=0.010, backward=0.025, optimizer_step=0.001)
+        for report in durations[-2:] if rank == 1 else ():
+            report["data"]["durations_s"] = {"before_backward": [0.030] * 20, "backward": [0.005] * 20}
+        lines += durations
+    directory = run(tmp_path / "run", lines)
+    lock = WriterLock(directory / ".writer.rank0.lock")
+    if is_running:
+        lock.acquire()
+
+    result = diagnose(directory)
+
+    lock.release()
+    assert [(finding.who["rank"], finding.when) for finding in result.findings if finding.kind == "straggler"] == found
 
 
 def test_a_rank_that_is_slow_without_anybody_waiting_for_it_is_no_straggler(tmp_path: Path) -> None:
