@@ -155,7 +155,7 @@ _PAYING = Row(
             "Blueprints",
             "Blueprints that are spawned most succeed most and contribute most. Contribution is the accuracy with a "
             "seed minus that without it, when last measured, in percentage points: the sum over the seeds that were "
-            "kept or removed. A blueprint has none while no such seed was measured.",
+            "kept or removed. A blueprint has none while no such seed was measured to add or to cost any.",
             ("spawned", only_where(_GERMINATED, "> 0")),
             ("fossilized", only_where(_FOSSILIZED, "> 0")),
             ("pruned", only_where(_PRUNED, "> 0")),
