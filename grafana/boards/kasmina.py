@@ -142,7 +142,7 @@ _LOST: Final = last("kasmina.contribution_lost", "blueprint", agg="sum")
 
 
 def _contribution() -> Prom:
-    """What the seeds of each blueprint added in sum; nothing where none was measured."""
+    """Sum of what the seeds of each blueprint added; nothing where none was measured."""
     both = minus(_GAINED, _LOST)
     return msgspec.structs.replace(both, text=f"({both.text}) and ({_GAINED.text} + {_LOST.text} > 0)")
 
