@@ -142,7 +142,7 @@ _LOST: Final = last("kasmina.contribution_lost", "blueprint", agg="sum")
 
 
 def _contribution() -> Prom:
-    """What the seeds of each blueprint added in sum; nothing where none was measured."""
+    """Sum of what the seeds of each blueprint added; nothing where none was measured."""
     both = minus(_GAINED, _LOST)
     return msgspec.structs.replace(both, text=f"({both.text}) and ({_GAINED.text} + {_LOST.text} > 0)")
 
@@ -155,7 +155,7 @@ _PAYING = Row(
             "Blueprints",
             "Blueprints that are spawned most succeed most and contribute most. Contribution is the accuracy with a "
             "seed minus that without it, when last measured, in percentage points: the sum over the seeds that were "
-            "kept or removed. A blueprint has none while no such seed was measured.",
+            "kept or removed. A blueprint has none while no such seed was measured to add or to cost any.",
             ("spawned", only_where(_GERMINATED, "> 0")),
             ("fossilized", only_where(_FOSSILIZED, "> 0")),
             ("pruned", only_where(_PRUNED, "> 0")),

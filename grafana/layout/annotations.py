@@ -47,7 +47,7 @@ def _counted(name: str, *by: str, **labels: str) -> Prom:
 
 
 def _started() -> Prom:
-    """When the process of the run opened its log, Unix ms; of a log without heartbeats, when its training started.
+    """Time at which the process opened its log, Unix ms; of a log without heartbeats, that of the start of training.
 
     It is computed anew for each heartbeat; Grafana takes what lies less than a step apart for one mark.
     """
