@@ -174,7 +174,7 @@ def _bad(found: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def table(faults: list[Named], well: Healthy | None, before_s: float) -> str:
-    """What was measured, as Markdown."""
+    """Times of the faults and findings of the healthy job, as Markdown."""
     rows = ["| fault of rank 1 | named after, s | limit, s | one question took, s | finding |", "|---|---|---|---|---|"]
     for each in faults:
         finding = each.finding

@@ -126,7 +126,7 @@ def _listed(ranks: list[int]) -> str:
 
 
 def _place(entry: Entry) -> str:
-    """Where the program called it: the innermost frame that is not PyTorch's own."""
+    """The innermost frame of its call that is not PyTorch's own."""
     return next((frame for frame in entry.frames if _LIBRARY not in frame.filename), entry.frames[0]).text
 
 

@@ -56,7 +56,7 @@ class Row:
 
     @cached_property
     def listed(self) -> Listed | None:
-        """What the index has of it; None where it cannot be read."""
+        """The part of its entry that is shown; None where it cannot be read."""
         return None if self._known is None else self._known.entry().listed
 
     @cached_property

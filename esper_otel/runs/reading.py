@@ -43,9 +43,9 @@ def is_current(known: Known | None, path: str) -> bool:
         if status.st_mtime_ns != known.modified_ns or status.st_ino != known.inode:
             return False
         for part in known.signature.split(" "):
-            name, _, stamp = part.partition(":")
+            name = part.partition(":")[0]
             status = os.stat(f"{path}/{name}")  # noqa: PTH116
-            if stamp != f"{status.st_size}:{status.st_mtime_ns}":
+            if part != f"{name}:{status.st_size}:{status.st_mtime_ns}":
                 return False
     except OSError:
         return False

@@ -20,6 +20,7 @@ from esper_otel.diagnosis.finding import Finding
 from tests.collectives import program
 from tests.diagnosis.made import run, training
 from tests.tools import python_environment
+from tests.waiting import PATIENCE_S
 
 KINDS = ("collective_not_entered", "collective_mismatch", "dump_unreadable")
 
@@ -37,7 +38,7 @@ def job(fault: str, directory: Path) -> Iterator[Path]:
             ranks.append(subprocess.Popen(command, env=environment, stderr=output, stdout=output))
             ended.callback(ranks[-1].wait)
             ended.callback(ranks[-1].kill)
-        assert ranks[program.ODD].wait(timeout=300) == 0, (directory / "output").read_text()
+        assert ranks[program.ODD].wait(timeout=PATIENCE_S) == 0, (directory / "output").read_text()
     yield directory
 
 
