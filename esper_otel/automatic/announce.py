@@ -1,15 +1,19 @@
-"""One line for the user of a command: the directory of the run, and where its metrics are."""
+"""One line for the user of a command: the directory of the run, where its metrics are, and what draws it."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 import time
+from pathlib import Path
 from typing import Final
 
 from esper_otel.runtime.endings import before_end
+from esper_otel.runtime.launch import RELAY_PACKAGES
 from esper_otel.runtime.run import Telemetry
 from esper_otel.runtime.watch import relay_entry
+from esper_otel.text.extras import first_missing, install
 from esper_otel.text.terminal import printable, write_line_within
 
 ANNOUNCE: Final = "ESPER_OTEL_ANNOUNCE"
@@ -18,6 +22,7 @@ ANNOUNCE: Final = "ESPER_OTEL_ANNOUNCE"
 LONGEST_WAIT_S: Final = 15.0
 """Time for the relay to open its endpoint; a second is usual."""
 
+_REPORT_PACKAGES: Final = ("typer", "duckdb", "jinja2", "plotly")
 _LOOK_EVERY_S: Final = 0.1
 _WRITE_S: Final = 0.5
 
@@ -26,6 +31,15 @@ def announce(telemetry: Telemetry) -> None:
     """Print the line once the relay serves metrics; where none does, after a while or when the run ends."""
     if os.environ.get(ANNOUNCE) == "1" and (telemetry.relay_pid is not None or telemetry.rank == 0):
         _Line(telemetry)
+
+
+def drawn_by(run_dir: Path) -> str:
+    """The command that draws the run, after the one that installs all that is missing for metrics and charts."""
+    command = f"Draw it: esper-otel report {shlex.quote(str(run_dir))}"
+    if first_missing(_REPORT_PACKAGES) is None:
+        return command
+    extras = "report" if first_missing(RELAY_PACKAGES) is None else "relay,report"
+    return f"{command}, after {install(extras)}"
 
 
 class _Line:
@@ -53,7 +67,8 @@ class _Line:
         self._take_back()
         url = self._url()
         metrics = f", its metrics at {url}" if url else ""
-        write_line_within(printable(f"esper-otel: this run is in {self._telemetry.run_dir}{metrics}"), _WRITE_S)
+        where = f"this run is in {self._telemetry.run_dir}{metrics}"
+        write_line_within(printable(f"esper-otel: {where}. {drawn_by(self._telemetry.run_dir)}"), _WRITE_S)
 
     def _url(self) -> str | None:
         pid = self._telemetry.relay_pid

@@ -12,7 +12,7 @@ from typing import Final
 from esper_otel import __version__
 from esper_otel.cli.table import ABOUT, COMMANDS
 from esper_otel.log import posix
-from esper_otel.text.extras import missing
+from esper_otel.text.extras import install, missing
 from esper_otel.text.terminal import printable
 
 PROGRAM: Final = "esper-otel"
@@ -40,7 +40,18 @@ def main() -> None:
     if not posix.is_supported():
         print(f"{PROGRAM}: {posix.NO_READING}", file=sys.stderr)
         raise SystemExit(2)
+    if arguments[:1] == ["run"] and (program := _program(arguments[1:])):
+        from esper_otel.automatic.start import start
+
+        start(program)
     _run(arguments[0] if arguments else "")
+
+
+def _program(arguments: list[str]) -> list[str]:
+    """The program that 'run' starts, without Typer, which who records need not have; none where Typer has to answer."""
+    if arguments[:1] == ["--help"]:
+        return []
+    return arguments[1:] if arguments[:1] == ["--"] else arguments
 
 
 def _make_output_safe() -> None:
@@ -61,6 +72,7 @@ def help_text(columns: int) -> str:
         f"  {ABOUT}",
         "Options:\n" + _columns(_OPTIONS, width),
         "Commands:\n" + _columns(commands, width),
+        f"'run' needs no further package. For metrics and the report:\n  {install('relay,report')}",
     ]
     return "\n\n".join(parts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from esper_otel.text.terminal import printable, write_line
+from esper_otel.text.terminal import one_line, write_line
 
 _WAIT_S: Final = 0.5
 """Time limit of a message: standard error may be a pipe that nobody reads."""
@@ -41,6 +41,6 @@ def say_once(cause: str, text: str) -> None:
 
 def _print(text: str) -> None:
     try:
-        write_line(f"esper-otel relay: {printable(text)}")
+        write_line(f"esper-otel relay: {one_line(text)}")
     finally:
         _printing.release()

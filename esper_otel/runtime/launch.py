@@ -19,7 +19,7 @@ from esper_otel.log.posix import fcntl
 from esper_otel.runtime.interpreter import find_interpreter, interpreter_environment
 from esper_otel.text.extras import first_missing, missing
 
-_PACKAGES: Final = ("opentelemetry", "prometheus_client", "requests", "typer")
+RELAY_PACKAGES: Final = ("opentelemetry", "prometheus_client", "requests", "typer")
 """Packages of the extra 'relay' that this process can check without importing them."""
 
 RELAY_LOG: Final = "relay.log"
@@ -91,7 +91,7 @@ def start_relay(run_dir: Path, linger_s: float, environment: dict[str, str], *, 
     Raises:
         OSError: it cannot be started, a package that it needs is not installed, or its directory not be made.
     """
-    if package := first_missing(_PACKAGES):
+    if package := first_missing(RELAY_PACKAGES):
         raise OSError(missing(package, "relay"))
     directory = run_dir / relay_directory(of_node=of_node)
     refuse_link(directory)
@@ -100,7 +100,7 @@ def start_relay(run_dir: Path, linger_s: float, environment: dict[str, str], *, 
     command = [str(interpreter), "-P", "-m", "esper_otel.relay", str(run_dir), "--follow"]
     command += ["--linger", f"{linger_s:g}", "--parent-pid", str(os.getpid())]
     command += ["--of-node"] if of_node else []
-    variables = interpreter_environment(interpreter, environment, ("esper_otel", *_PACKAGES))
+    variables = interpreter_environment(interpreter, environment, ("esper_otel", *RELAY_PACKAGES))
     variables[MARK] = str(os.getpid())
     log = _above_standard(open_to_change(directory / RELAY_LOG, os.O_WRONLY | os.O_APPEND))
     try:

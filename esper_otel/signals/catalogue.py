@@ -1,5 +1,6 @@
 """The catalogue of signals as rows, for people and programs."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from esper_otel.events.declare import Instrument, Threshold
@@ -9,9 +10,9 @@ from esper_otel.signals.registry import SIGNALS, Signal
 COLUMNS = ("name", "prometheus_name", "instrument", "unit", "tier", "attributes", "event_type", "field", "description")
 
 
-def rows() -> list[dict[str, Any]]:
-    """One object per metric and event that feeds it, ordered by name."""
-    found = [_row(signal) for signal in SIGNALS] + [_own_row(signal) for signal in OWN_SIGNALS]
+def rows(declared: Iterable[Signal] = ()) -> list[dict[str, Any]]:
+    """One object per metric and event that feeds it, ordered by name; those ``declared`` by a run as well."""
+    found = [_row(signal) for signal in (*SIGNALS, *declared)] + [_own_row(signal) for signal in OWN_SIGNALS]
     return sorted(found, key=lambda row: (row["name"], row["event_type"] or ""))
 
 
@@ -63,8 +64,8 @@ def limits_text(levels: dict[str, float]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {level:g}" for name, level in levels.items())
 
 
-def markdown() -> str:
-    """The catalogue as the page ``docs/reference/signals.md``."""
+def markdown(declared: Iterable[Signal] = ()) -> str:
+    """The catalogue as the page ``docs/reference/signals.md``, with the signals that a run ``declared``."""
     lines = [
         "# Signals",
         "",
@@ -73,7 +74,7 @@ def markdown() -> str:
         "The limits of a field are in the unit of the metric, at its counter of violations, else at its first.",
     ]
     domain = None
-    listed = rows()
+    listed = rows(declared)
     stated = {_source(row) for row in listed if "threshold" in row}
     for row in listed:
         if row["domain"] != domain:

@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def one_line(text: str) -> str:
+    """``text`` as :func:`printable` makes it, in one line: what a log holds cannot pass for a message of ours."""
+    return printable(text).replace("\n", "\\n")
+
+
 def write_line(text: str) -> None:
     """Write ``text`` and a newline to standard error. Never raises; may block where standard error is a full pipe.
 

@@ -16,7 +16,7 @@ import pytest
 from tests.automatic.program_runs import BIN, environment
 from tests.waiting import PATIENCE_S, wait_for
 
-LINE = re.compile(r"esper-otel: this run is in (\S+?)(?:, its metrics at (\S+))?")
+LINE = re.compile(r"esper-otel: this run is in (\S+?)(?:, its metrics at (\S+))?\. Draw it: esper-otel report \1")
 PROGRAM = """
 import sys, torch
 torch.set_num_threads(1)

@@ -43,7 +43,10 @@ def test_a_command_whose_extra_is_missing_names_it_in_one_line(wheel: Path, tmp_
     bare = Environment(tmp_path / "bare", wheel, "", *PINNED)
     with_cli = Environment(tmp_path / "cli", wheel, "cli", *PINNED)
 
-    for environment, names in ((bare, set(COMMANDS)), (with_cli, {n for n, c in COMMANDS.items() if c.extra != "cli"})):
+    for environment, names in (
+        (bare, set(COMMANDS) - {"run"}),
+        (with_cli, {n for n, c in COMMANDS.items() if c.extra != "cli"}),
+    ):
         for name in names:
             said = environment.run("esper-otel", name, "x", status=2)
             assert 1 == said.count("\n"), said
@@ -51,6 +54,17 @@ def test_a_command_whose_extra_is_missing_names_it_in_one_line(wheel: Path, tmp_
     assert f'pip install "esper-otel[relay] @ {wheel.as_uri()}"' in bare.run(
         "python", "-m", "esper_otel.relay", "x", status=2
     )
+
+
+def test_a_program_is_run_and_recorded_by_the_core_alone(wheel: Path, tmp_path: Path) -> None:
+    bare = Environment(tmp_path / "bare", wheel, "", *PINNED)
+    program = tmp_path / "train.py"
+    program.write_text("import sys, esper_otel\nprint(sys.argv[1:], esper_otel.configure(relay=False).run_dir.name)")
+    variables = {"ESPER_OTEL_TELEMETRY_DIR": str(tmp_path), "ESPER_OTEL_RUN_ID": "mine"}
+
+    for words in (("run",), ("run", "--")):
+        assert "['--lr', '0.1'] mine\n" == bare.run("esper-otel", *words, program, "--lr", "0.1", **variables)
+    assert (tmp_path / "mine" / "events.jsonl").exists()
 
 
 def test_the_wheel_holds_one_package_its_types_and_the_files_to_watch_runs(wheel: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,21 @@ def test_sql_has_a_view_with_its_columns_and_rejects_no_line(moved: Path) -> Non
     assert connect(moved).execute("SELECT count(*) FROM rejected_lines").fetchall() == [(0,)]
 
 
+def test_the_catalogue_of_the_run_has_a_row_for_each_of_its_metrics(moved: Path) -> None:
+    with process(str(Path(sys.executable).parent / "esper-otel"), "signals", str(moved), "--format", "json") as child:
+        said, errors = child.communicate()
+    rows = {row["name"]: row for row in json.loads(said) if row["event_type"] == "SIMIC_CURRICULUM"}
+
+    assert errors == ""
+    assert {name: (row["prometheus_name"], row["field"]) for name, row in rows.items()} == {
+        "simic.curriculum.choices": ("simic_curriculum_choices_total", None),
+        "simic.curriculum.hardness": ("simic_curriculum_hardness", "hardness"),
+        "simic.curriculum.lost": ("simic_curriculum_lost_total", "hardness"),
+        "simic.curriculum.score": ("simic_curriculum_score", "scores"),
+    }
+    assert rows["simic.curriculum.score"]["attributes"] == ["group_id", "rank", "task", "skill"]
+
+
 def test_a_compacted_run_has_the_view_as_well(moved: Path, tmp_path: Path) -> None:
     compact(moved, tmp_path / "parquet")
     query = "SELECT task, count(*), max(hardness) FROM simic_curriculum WHERE hardness < 1 GROUP BY ALL ORDER BY 1"
@@ -118,6 +134,8 @@ def test_a_declaration_that_breaks_a_rule_has_no_view_and_costs_no_other(
     ("changes", "reason"),
     [
         ({"attributes": ["task", "a", "b", "c"]}, "a, b, c are no fields"),
+        ({"attributes": ["task", *(f"a{n}" for n in range(3_000))]}, "a0, a1, a10,"),
+        ({"event_type": "SIMIC\nesper-otel relay: all is well"}, "is one of SIMIC\\nesper-otel"),
         ({"metrics": [{"instrument": "counter", "name": "tamiyo.policy_loss", "description": "x"}]}, "of the contract"),
         ({"metrics": [{"instrument": "counter", "name": "simic.x", "unit": "parsec", "description": "x"}]}, "parsec"),
         ({"event_type": "TAMIYO_POLICY_UPDATE"}, "of TAMIYO_POLICY_UPDATE"),
@@ -140,6 +158,7 @@ def test_a_hostile_declaration_costs_one_line_and_nothing_else(
         child.terminate()
         _, errors = child.communicate()
 
+    assert all(line.startswith("esper-otel relay: ") for line in errors.splitlines()), errors
     about = [line for line in errors.splitlines() if "declares an event that breaks a rule" in line]
     assert len(about) == 1
     assert reason in about[0]
