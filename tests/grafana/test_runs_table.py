@@ -82,3 +82,11 @@ def test_a_run_that_is_over_has_the_time_of_its_last_event_as_its_end_and_anothe
 
     found = rows[run, "default"].get("ended")
     assert end == (None if found is None else found[0])
+
+
+@pytest.mark.parametrize("run", LIVES)
+def test_the_board_of_a_run_that_goes_on_is_opened_up_to_now_and_is_refreshed(rows: Rows, run: str) -> None:
+    row, goes_on = rows[run, "default"], LIVES[run].word in {"running", "stalled"}
+
+    assert goes_on is (row["until"][0] == 0)
+    assert goes_on is (row["refresh"][0] == 1)
