@@ -259,7 +259,7 @@ _LEARNING = Row(
                 "simic_outcome_type": "end",
                 "simic_env_id": "environment",
                 "simic_episode_idx": "episode",
-                "trace_id": "round",
+                "trace_id": "trace",
             },
             height=8,
         ),

@@ -166,6 +166,12 @@ def mapping(states: Mapping[int, tuple[str, str]] | Mapping[str, tuple[str, str]
     )
 
 
+def words_for(pattern: str, text: str) -> models.RegexMap:
+    """``text`` in place of each value that ``pattern`` matches."""
+    result = models.ValueMappingResult(text=text, index=0)
+    return models.RegexMap(options=models.DashboardRegexMapOptions(pattern=pattern, result=result))
+
+
 def describe(panel: Panel, alerts: tuple[str, ...], runbook: str) -> str:
     """The panel's description: healthy state, meaning of its signals, their limits, its alerts."""
     parts = [f"**Good:** {panel.good}"]
