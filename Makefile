@@ -95,6 +95,11 @@ diagnoses: $(STAMP) ## make the labelled runs of the diagnosis and judge them, a
 	$(BIN)/python -m benchmarks.diagnosing.comparing out/comparing --write docs/evidence/diagnoses.md
 	$(BIN)/python -m benchmarks.diagnosing.times --write docs/evidence/diagnoses.md
 
+# Slow and stopped ranks of a real job, and an hour of a healthy one. OPTIONS are those of the module: --healthy 600.
+.PHONY: stragglers
+stragglers: $(STAMP) ## slow and stop ranks of a real job, ask a healthy one for an hour
+	$(BIN)/python -m benchmarks.diagnosing.live --healthy 3600 --write docs/evidence/diagnoses.md $(OPTIONS)
+
 # Healthy runs and one for each fault, and what limits, panels and alerts mark in them. CLEANRL=…/ppo.py adds CleanRL.
 .PHONY: limits
 limits: $(STAMP) ## make the runs of the calibration and write the tables of the limits, 15 minutes

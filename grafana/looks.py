@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -30,6 +32,7 @@ def lines_are_full(dashboard: Json) -> Iterator[str]:
         yield from (f"lines: {width} of 24 columns at line {y}" for y, width in filled.items() if width != COLUMNS)
 
 
+SHOWS_WORDS: Final = {"stat", "table", "bargauge"}
 ARM, MANY_NUMBERS = "{{group_id}}", 3
 
 
@@ -60,10 +63,18 @@ def headers_are_whole(dashboard: Json) -> Iterator[str]:
             yield f"headers: {panel['title']} cuts names of columns"
 
 
+def words_are_readable(dashboard: Json) -> Iterator[str]:
+    """No number and no word is yellow: on the white of the light theme Grafana's yellows have a contrast below 2.6."""
+    for panel in panels_of(dashboard):
+        if panel["type"] in SHOWS_WORDS and re.search(r'"color": "[a-z-]*yellow"', json.dumps(panel["fieldConfig"])):
+            yield f"words: {panel['title']} has yellow ones, which are hard to read on white"
+
+
 LOOKS: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
     titles_fit,
     lines_are_full,
     arms_are_apart,
     zeros_are_low,
     headers_are_whole,
+    words_are_readable,
 )

@@ -27,7 +27,7 @@ VALUES: Final = {
     "__interval": "15s",
     "__range": "1h",
 }
-MARKS: Final = {"yellow": 1, "orange": 1, "red": 2, "dark-red": 2}
+MARKS: Final = {"semi-dark-orange": 1, "orange": 1, "red": 2, "dark-red": 2}
 """Colours that mark a value: as a warning or as critical."""
 
 _NAME: Final = re.compile(r', "line", "([^"]*)", "[^"]*", "[^"]*"\)$')

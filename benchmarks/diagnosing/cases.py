@@ -51,7 +51,8 @@ HALVES: Final = ("tuning", "reported")
 
 HEALTHY: Final = "none"
 LONG: Final = ("--seconds", "13")
-_LONG_FAULTS: Final = frozenset({"memory_leak"})
+_LONGER: Final = {"memory_leak": (*LONG, "--steps", "1500"), "dead_layer": ("--seconds", "6")}
+"""Faults that need time to be seen: memory is read, and gradients are measured by layer, every 2 s."""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -91,7 +92,7 @@ def _loops() -> Iterator[Case]:
     faults = ("slow_loader", "lr_x30", "nan_input", "memory_leak", "recompilation", "deep_sigmoid", "dead_layer")
     for fault in (*faults, "bad_batch", "killed", "raised", "loss_diverges"):
         for seed in range(4):
-            more = LONG if fault in _LONG_FAULTS else ()
+            more = _LONGER.get(fault, ())
             yield _case("loop", fault, seed, *module, fault, "--seed", str(seed), *more)
     for seed in range(18):
         more = LONG if seed < 4 else ()

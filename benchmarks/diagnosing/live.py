@@ -1,9 +1,11 @@
-"""Time until the diagnosis names a slow or a stopped rank of a running job: three processes, gloo, torch.distributed.
+"""Time until the diagnosis names a slow or a stopped rank of a running job, and what it finds in a healthy one.
 
-    python -m benchmarks.diagnosing.live [--healthy 60] [FAULT ...]
+    python -m benchmarks.diagnosing.live [--before 60] [--healthy 600] [--write docs/evidence/diagnoses.md] [FAULT ...]
 
-Of a slow rank the time is counted from its first recorded phases, of a stopped one from SIGSTOP. A healthy job is asked
-as often, for as many seconds, and must have no finding.
+Three processes of one training, gloo, torch.distributed. They train for ``--before`` seconds like a healthy job; then
+one gets a signal, from which on it is slow or stopped, and from which the time is counted. A healthy job of as many
+ranks is asked for ``--healthy`` seconds and must have no finding: of its last hour every few seconds, as the relay
+asks, and of its whole log each minute, as a person does.
 """
 
 from __future__ import annotations
@@ -16,14 +18,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+
+from benchmarks.diagnosing.judge import written_into
 from esper_otel.diagnosis.diagnose import diagnose
 from esper_otel.diagnosis.finding import Finding, Grade
+from esper_otel.diagnosis.live import LiveDiagnosis
+from esper_otel.log.locks.lock import is_free
+from esper_otel.relay.checkpoint import LOCK
 from esper_otel.stacks.owners import owner_of, owners_of
+
+BEGIN: Final = "<!-- stragglers: written by benchmarks/diagnosing/live.py -->"
+END: Final = "<!-- end of stragglers -->"
 
 SLOW: Final = ("slow_rank_compute", "slow_rank_input", "slow_rank_sleep")
 STOPPED: Final = "stopped_rank"
@@ -32,10 +43,39 @@ RANK: Final = 1
 
 LIMITS_S: Final = {"straggler": 20.0, "rank_stopped": 30.0}
 GIVE_UP_S: Final = 900.0
+ASKED_EVERY_S: Final = 5.0
+WHOLE_EVERY_S: Final = 60.0
+
+SLOW_STEPS: Final = ("--pause", "0.02")
+"""A healthy job that runs for long shares its processors: it sleeps for most of each step."""
+
+
+class Named(msgspec.Struct, frozen=True):
+    """One fault: the finding that named its rank, the time after which it did, and that of the last question, s."""
+
+    fault: str
+    finding: Finding
+    took_s: float
+    asked_s: float
+    before: int
+
+    @property
+    def limit_s(self) -> float:
+        """Time by which it has to be named, s."""
+        return LIMITS_S[self.finding.kind]
+
+
+class Healthy(msgspec.Struct, frozen=True):
+    """A healthy job: how long it was asked, how often, and the sentences of what was found."""
+
+    seconds: float
+    asked: int
+    asked_whole: int
+    found: list[str]
 
 
 @contextmanager
-def job(fault: str, scratch: Path) -> Iterator[Path]:
+def job(fault: str, scratch: Path, *options: str) -> Iterator[Path]:
     """The run of a job that trains until it is ended."""
     environment = {**os.environ, "ESPER_OTEL_TELEMETRY_DIR": str(scratch), "ESPER_OTEL_RUN_ID": fault}
     environment |= {"OMP_NUM_THREADS": "1", "OTEL_EXPORTER_PROMETHEUS_PORT": "0", "ESPER_OTEL_LINGER": "0"}
@@ -44,7 +84,7 @@ def job(fault: str, scratch: Path) -> Iterator[Path]:
     command = [str(programs / "esper-otel"), "run", *launcher, "-m", "benchmarks.diagnosing.loops"]
     with (scratch / "output").open("wb") as output:
         process = subprocess.Popen(
-            [*command, fault, "--seconds", "3600"],
+            [*command, fault, "--seconds", "86400", "--on-signal", *options],
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -61,6 +101,7 @@ def job(fault: str, scratch: Path) -> Iterator[Path]:
                 with contextlib.suppress(ProcessLookupError):
                     end(number, signal.SIGKILL)  # the launcher gives each rank a session of its own
             process.wait()
+            wait(lambda: is_free(scratch / fault / "relay" / LOCK) is not False, "the end of the relay")
 
 
 def findings(run: Path) -> list[Finding]:
@@ -83,54 +124,95 @@ def has_phases(run: Path) -> bool:
     return all(log.exists() and b"TOLARIA_PHASE_DURATIONS" in log.read_bytes() for log in logs)
 
 
-def seconds_until(kind: str, fault: str) -> float:
-    """Seconds until a finding of ``kind`` names the rank."""
+def named(fault: str, before_s: float) -> Named:
+    """Inject ``fault`` into a job that trained healthily for ``before_s``, and wait until its rank is named."""
+    kind, number = ("rank_stopped", signal.SIGSTOP) if fault == STOPPED else ("straggler", signal.SIGUSR2)
     with tempfile.TemporaryDirectory() as scratch, job(HEALTHY if fault == STOPPED else fault, Path(scratch)) as run:
-        if fault == STOPPED:
-            owner = owner_of(run, RANK)
-            assert owner is not None
-            assert owner.pid is not None
-            os.kill(owner.pid, signal.SIGSTOP)
+        time.sleep(before_s)
+        before = len(findings(run))
+        owner = owner_of(run, RANK)
+        assert owner is not None
+        assert owner.pid is not None
+        os.kill(owner.pid, number)
         began = time.monotonic()
         found: list[Finding] = []
+        asked = began
 
         def is_named() -> bool:
+            nonlocal asked
+            asked = time.monotonic()
             found[:] = [each for each in findings(run) if each.kind == kind and each.who.get("rank") == str(RANK)]
             return bool(found) and (fault != STOPPED or bool(found[0].stack))
 
         wait(is_named, f"{kind} of {fault}")
-        took = time.monotonic() - began
-        print(f"  {found[0].sentence} {found[0].cause}")
-        return took
+        now = time.monotonic()
+        return Named(fault, found[0], now - began, now - asked, before)
 
 
-def false_findings(seconds: float) -> list[str]:
-    """Findings on a healthy job that runs for as long."""
-    with tempfile.TemporaryDirectory() as scratch, job(HEALTHY, Path(scratch)) as run:
-        end, found = time.monotonic() + seconds, set()
-        while time.monotonic() < end:
-            found |= {each.sentence for each in findings(run)}
-            time.sleep(1.0)
-        return sorted(found)
+def healthy(seconds: float) -> Healthy:
+    """Ask a healthy job for so long."""
+    asked, asked_whole, found = 0, 0, set[str]()
+    with tempfile.TemporaryDirectory() as scratch, job(HEALTHY, Path(scratch), *SLOW_STEPS) as run:
+        (Path(scratch) / "asked").mkdir()
+        live = LiveDiagnosis(run, Path(scratch) / "asked")
+        began = time.monotonic()
+        whole_s = began + WHOLE_EVERY_S
+        while (now := time.monotonic()) < began + seconds:
+            asked += 1
+            found |= set(_bad(live.findings()["findings"]))
+            if now > whole_s:
+                whole_s = now + WHOLE_EVERY_S
+                asked_whole += 1
+                found |= {each.sentence for each in findings(run)}
+            time.sleep(ASKED_EVERY_S)
+        live.close()
+        return Healthy(time.monotonic() - began, asked, asked_whole, sorted(found))
+
+
+def _bad(found: Iterable[dict[str, Any]]) -> Iterator[str]:
+    return (each["sentence"] for each in found if each["severity"] != Grade.INFO.value)
+
+
+def table(faults: list[Named], well: Healthy | None, before_s: float) -> str:
+    """Times of the faults and findings of the healthy job, as Markdown."""
+    rows = ["| fault of rank 1 | named after, s | limit, s | one question took, s | finding |", "|---|---|---|---|---|"]
+    for each in faults:
+        finding = each.finding
+        stack = f" Stack of {len(finding.stack)} frames." if finding.stack else ""
+        rows.append(
+            f"| {each.fault} | {each.took_s:.1f} | {each.limit_s:g} | {each.asked_s:.1f} | {finding.sentence}{stack} |"
+        )
+    false = sum(each.before for each in faults)
+    rows += ["", f"Findings in the {before_s:g} s before the signal: {false}."]
+    if well is not None:
+        said = f": {' '.join(well.found)}" if well.found else ""
+        rows.append(
+            f"Healthy job: asked {well.asked} times about its last hour and {well.asked_whole} times about its whole"
+            f" log in {well.seconds / 60:.0f} minutes; false findings: {len(well.found)}{said}."
+        )
+    rows.append(f"Three ranks, {os.cpu_count()} CPUs, load at the end {os.getloadavg()[0]:.1f}.")
+    return "\n".join(rows)
 
 
 def main() -> None:
-    """Measure, print, and end with status 1 if a limit is missed."""
+    """Measure, print or write, and end with status 1 if a limit is missed or a finding is false."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fault", nargs="*", default=[*SLOW, STOPPED])
-    parser.add_argument("--healthy", type=float, default=60.0)
+    parser.add_argument("fault", nargs="*", default=[*SLOW, STOPPED], help=f"default: {', '.join((*SLOW, STOPPED))}")
+    parser.add_argument("--before", type=float, default=60.0, metavar="S", help="healthy time before a fault")
+    parser.add_argument("--healthy", type=float, default=600.0, metavar="S", help="time of a healthy job, 0 for none")
+    parser.add_argument("--write", type=Path, metavar="PAGE")
     options = parser.parse_args()
-    is_missed = False
+    faults = []
     for fault in options.fault:
-        kind = "rank_stopped" if fault == STOPPED else "straggler"
-        took = seconds_until(kind, fault)
-        is_missed |= took > LIMITS_S[kind]
-        print(
-            f"{fault}: named after {took:.1f} s, limit {LIMITS_S[kind]:g} s; load {os.getloadavg()[0]:.1f}", flush=True
-        )
-    said = false_findings(options.healthy) if options.healthy else []
-    print(f"healthy: {len(said)} findings in {options.healthy:g} s {said}")
-    raise SystemExit(is_missed or bool(said))
+        faults.append(named(fault, options.before))
+        print(table(faults[-1:], None, options.before), flush=True)
+    well = healthy(options.healthy) if options.healthy else None
+    text = table(faults, well, options.before)
+    print(text)
+    if options.write is not None:
+        written_into(options.write, BEGIN, text, END)
+    is_missed = any(each.took_s > each.limit_s or each.before for each in faults)
+    raise SystemExit(is_missed or (well is not None and bool(well.found)))
 
 
 if __name__ == "__main__":

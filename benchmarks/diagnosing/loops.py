@@ -3,7 +3,8 @@
     esper-otel run -m benchmarks.diagnosing.loops FAULT --seed 1
     esper-otel run torchrun --standalone --nproc-per-node 3 -m benchmarks.diagnosing.loops slow_rank_sleep
 
-The seed also draws the configuration: width, batch, optimizer, learning rate.
+The seed also draws the configuration: width, batch, optimizer, learning rate. With ``--on-signal`` the slow rank is
+like the others until it gets SIGUSR2.
 """
 
 from __future__ import annotations
@@ -61,9 +62,11 @@ class Loop:
 
     def __init__(self, fault: str, seed: int, steps: int, seconds: float) -> None:
         """``seconds``: least duration, s; memory that grows is only seen over some time."""
+        self.pause_s = 0.004 if seconds else 0.0  # a step of a useful size
         self.fault, self.steps, self.seconds = fault, steps, seconds
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.is_slow = self.rank == SLOW_RANK and fault.startswith("slow_rank")
+        self.is_to_be_slow = self.rank == SLOW_RANK and fault.startswith("slow_rank")
+        self.is_slow = self.is_to_be_slow
         draw = random.Random(seed)
         torch.manual_seed(seed)
         self.width, self.batch = draw.choice((48, 96, 160)), draw.choice((16, 32, 64))
@@ -105,6 +108,16 @@ class Loop:
             rate = draw.choice((0.05, 0.1))
             return optim.SGD(parameters, lr=rate * (30 if self.fault == "lr_x30" else 1), momentum=0.9)
         return optim.Adam(parameters, lr=draw.choice((5e-4, 1e-3, 2e-3)))
+
+    def slow_on_signal(self) -> None:
+        """Be like the other ranks until SIGUSR2."""
+        self.is_slow = False
+        self.data.delay_s = 0.0
+        signal.signal(signal.SIGUSR2, self._slow_down)
+
+    def _slow_down(self, *_: object) -> None:
+        self.is_slow = self.is_to_be_slow
+        self.data.delay_s = self._delay_s()
 
     def run(self) -> None:
         """Train."""
@@ -159,8 +172,8 @@ class Loop:
         return 1e5 if self.fault == "bad_batch" and step == int(HIT_AT * self.steps) else 1.0
 
     def _end_step(self, step: int) -> None:
-        if self.seconds:
-            time.sleep(0.004)  # a step of a useful size
+        if self.pause_s:
+            time.sleep(self.pause_s)
         if self.fault == "memory_leak":
             self.kept.append(torch.randn(60_000))
 
@@ -172,9 +185,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--on-signal", action="store_true")
+    parser.add_argument("--pause", type=float, metavar="S", help="sleep in each step")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    Loop(options.fault, options.seed, options.steps, options.seconds).run()
+    loop = Loop(options.fault, options.seed, options.steps, options.seconds)
+    if options.pause is not None:
+        loop.pause_s = options.pause
+    if options.on_signal:
+        loop.slow_on_signal()
+    loop.run()
     with contextlib.suppress(Exception):
         distributed.destroy_process_group()
 

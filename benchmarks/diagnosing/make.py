@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -25,6 +26,9 @@ FRAMEWORKS: Final = ROOT / "out" / "frameworks" / "site-packages"
 """Packages of Stable-Baselines3, as ``make frameworks`` installs them."""
 
 LABEL: Final = "label.json"
+LIMIT_S: Final = 900
+"""Time after which a run is no run any more: torch's gloo sometimes waits forever for its own threads at the end."""
+
 
 
 def make(case: Case, directory: Path) -> bool | None:
@@ -46,6 +50,9 @@ def make(case: Case, directory: Path) -> bool | None:
             return True
         children[pid] = rank
     statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    if -signal.SIGALRM in statuses:
+        shutil.rmtree(place)
+        raise SystemExit(f"{case.name} had not ended after {LIMIT_S} s and was removed; run this again to make it")
     label = {"fault": case.fault, "producer": case.producer, "seed": case.seed, "statuses": statuses}
     (place / LABEL).write_text(json.dumps({**label, "seconds": round(time.monotonic() - began, 1)}))
     return False
@@ -56,6 +63,7 @@ def _prepare(case: Case, place: Path, rank: int, port: int) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.alarm(LIMIT_S)
     os.environ |= {"ESPER_OTEL_TELEMETRY_DIR": str(place / "telemetry"), "ESPER_OTEL_RELAY": "0"}
     os.environ |= {"ESPER_OTEL_RUN_ID": case.name}
     if case.ranks > 1:
@@ -73,6 +81,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--fault", nargs="*", help="cases with one of these faults; 'none' is the healthy ones")
     parser.add_argument("--half", choices=HALVES, help="the half on which rules may be fixed, or the other")
     options = parser.parse_args()
     sys.path.insert(0, str(FRAMEWORKS))
@@ -81,6 +90,7 @@ def main() -> int:
 
     torch.set_num_threads(1)
     chosen = [case for case in cases() if options.only in case.name and options.half in {None, case.half}]
+    chosen = [case for case in chosen if not options.fault or case.fault in options.fault]
     for case in chosen:
         import_module(case.command[0])
     for number, case in enumerate(chosen, start=1):

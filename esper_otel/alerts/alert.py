@@ -36,6 +36,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         fires: series, as promtool reads them, under which it must fire.
         quiet: series under which it must not.
         share: limit of the share that it is about, None for an alert about something else.
+        least: number of updates from which on it fires, for an alert about several; 0 for another.
         at: when that is looked at, from the start of the series, in minutes.
         sample: labels of the firing alert in the tests that are not the usual ones.
         counter: series of the tests, when one count of it is enough to fire.
@@ -60,6 +61,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     keep: str = ""
     is_symptom: bool = False
     share: Share | None = None
+    least: int = 0
     at: int = 55
     sample: dict[str, str] = {}
     counter: str = ""

@@ -102,6 +102,28 @@ KINDS: Final[dict[str, Kind]] = {
         ),
         of("rank_stopped", "EsperRankStopped"),
         Kind(
+            name="collective_not_entered",
+            meaning="Ranks wait in a collective that one rank does not call, so that none of them goes on.",
+            act=text("""
+                Look at what that rank does after its last collective: a branch that only some ranks take, an exception,
+                a data loader that ended early, a lock. While it lives, 'esper-otel stacks RUN --rank N' shows where it
+                is.
+            """),
+        ),
+        Kind(
+            name="collective_mismatch",
+            meaning="Ranks called different collectives at one place in their order: they hang or mix up their data.",
+            act=text("""
+                Compare the calls of those ranks: a branch that depends on the rank, parameters that only some ranks
+                have, batches of different sizes, a data type that autocast changed.
+            """),
+        ),
+        Kind(
+            name="dump_unreadable",
+            meaning="A file in the run's directory has the name of a dump of the Flight Recorder and is none.",
+            act="Make the dump again, or remove the file. Files that can run code when they are loaded are never read.",
+        ),
+        Kind(
             name="ranks_differ",
             meaning="Ranks that train one model have made different numbers of updates.",
             act="Make every rank take the same number of steps: drop the last batch, or pad the shares of the data.",

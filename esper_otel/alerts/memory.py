@@ -10,6 +10,12 @@ _BY_DEVICE: Final = ", ".join(_DEVICE)
 _BY_GPU: Final = ", ".join(GPU)
 _MIB: Final = 1024 * 1024
 
+RECOMPILATIONS: Final = 20
+"""More in a quarter of an hour are a storm."""
+
+RECOMPILATIONS_OF_A_FUNCTION: Final = 8
+"""As many of one function are one, too: torch's own limit, after which it runs that function uncompiled."""
+
 
 def _alert(name: str, **fields: Any) -> Alert:
     return Alert(name=name, domain="gpu", **fields)
@@ -146,12 +152,12 @@ _COMPILER = (
         severity="warning",
         concern="compiler",
         by=RUN,
-        expr=f"sum by (job, instance) (increase({metric('tolaria.compile.recompilations')}[15m])) > 20",
+        expr=f"sum by (job, instance) (increase({metric('tolaria.compile.recompilations')}[15m])) > {RECOMPILATIONS}",
         hold="5m",
         summary='torch.compile recompiled {{ $value | printf "%.0f" }} times in 15 min in {{ $labels.instance }}',
-        reason=text("""
-            torch gives up on a function after 8 recompilations; a growing host causes a few for each seed, 20 in a
-            quarter of an hour is more than two functions' worth.
+        reason=text(f"""
+            torch gives up on a function after {RECOMPILATIONS_OF_A_FUNCTION} recompilations; a growing host causes a
+            few for each seed, {RECOMPILATIONS} in a quarter of an hour is more than two functions' worth.
         """),
         meaning="The compiler works more than the model: shapes or guards keep changing.",
         look=(

@@ -111,17 +111,17 @@ def limit(name: str, side: str) -> str:
     return f"{value:g}"
 
 
-def counted(selector: str, by: tuple[str, ...] = ARM) -> str:
-    """Recent increase of a counter: one count is enough, even if it created the series.
+def counted(selector: str, by: tuple[str, ...] = ARM, *, over: str = WINDOW) -> str:
+    """Increase of a counter in the time ``over``: one count is enough, even if it created the series.
 
     ``increase`` alone misses a series whose first sample is already 1, and the second arm alone misses every later
     count; each arm needs a ``> 0`` of its own, or the 0 of the first one would hide the second.
     """
     return (
         f"sum by ({', '.join(by)}) (\n"
-        f"    (increase({selector}[{WINDOW}]) > 0)\n"
+        f"    (increase({selector}[{over}]) > 0)\n"
         f"  or\n"
-        f"    (({selector} unless {selector} offset {WINDOW}) > 0)\n"
+        f"    (({selector} unless {selector} offset {over}) > 0)\n"
         f")"
     )
 
@@ -131,6 +131,10 @@ class Share(msgspec.Struct, frozen=True):
 
     above: float
     least: int
+
+    def is_passed(self, number: int, total: int) -> bool:
+        """Return True if ``number`` of ``total`` is too many already: what is missing to ``least`` counts as good."""
+        return number > self.above * max(total, self.least)
 
 
 def share(part: str, whole: str, limit: Share, *, over: str = "30m", by: tuple[str, ...] = ARM) -> str:

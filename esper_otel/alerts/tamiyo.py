@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from esper_otel.alerts.alert import Alert, on_count, text
-from esper_otel.alerts.promql import ARM, Share, limit, metric, series, share, threshold
+from esper_otel.alerts.promql import ARM, WINDOW, Share, counted, limit, metric, series, share, threshold, windowed
 from esper_otel.events.policy_critic import FAILING_LEAST, FAILING_SHARE
 
 _UPDATES: Final = metric("tamiyo.updates")
@@ -14,6 +14,25 @@ _OF_UPDATES: Final = "{{ $value | humanizePercentage }} of the updates of {{ $la
 _FAILING: Final = Share(FAILING_SHARE, FAILING_LEAST)
 _PER_SAMPLE: Final = 40
 """Updates between two samples of the tests, so that a share can be put just under and just over its limit."""
+
+_COLLAPSED_UPDATES: Final = 5
+_BY_HEAD: Final = (*ARM, "head")
+_OF_ONE_HEAD: Final = (*ARM, "rank", "head")
+
+
+def _collapsed() -> str:
+    """Collapsed updates of a head whose last entropy is collapsed too; the worst rank.
+
+    It is counted, not waited for: a run may end seconds after its policy did. What it said last counts for as long as
+    a single event would.
+    """
+    updates = counted(metric("tamiyo.head_entropy_violations", severity="critical"), _OF_ONE_HEAD, over="2h")
+    newest = windowed("last_over_time", metric("tamiyo.head_entropy"), WINDOW)
+    low = limit("tamiyo.head_entropy", "critical_below")
+    return (
+        f"max by ({', '.join(_BY_HEAD)}) (\n{updates} >= {_COLLAPSED_UPDATES}\n"
+        f"and on ({', '.join(_OF_ONE_HEAD)}) {newest} < {low}\n)"
+    )
 
 
 def _share_of_updates(
@@ -134,23 +153,30 @@ _HEALTH = (
         domain="tamiyo",
         severity="critical",
         concern="entropy",
-        by=(*ARM, "head"),
-        expr=f"max by ({', '.join((*ARM, 'head'))})"
-        f" ({metric('tamiyo.head_entropy')} < {limit('tamiyo.head_entropy', 'critical_below')})",
-        hold="10m",
-        summary=text("""
-            The entropy of head {{ $labels.head }} of {{ $labels.instance }} is {{ $value | humanize }} of its maximum
+        by=_BY_HEAD,
+        expr=_collapsed(),
+        least=_COLLAPSED_UPDATES,
+        summary=text(f"""
+            Head {{{{ $labels.head }}}} of {{{{ $labels.instance }}}} had an entropy below
+            {limit("tamiyo.head_entropy", "critical_below")} of its maximum in {{{{ $value | printf "%.0f" }}}} updates
+            and still has
         """),
         reason=text(f"""
-            {threshold("tamiyo.head_entropy").reason} Panels warn earlier; 10 min rule out a single batch.
+            {threshold("tamiyo.head_entropy").reason} Updates are counted, because a short run may be over
+            seconds later; good runs have none below this limit.
         """),
         meaning="One head of the policy has become deterministic and no longer explores.",
         look=(metric("tamiyo.head_entropy"), metric("tamiyo.head_learnable_fraction"), metric("tamiyo.entropy_coef")),
         act="Raise the entropy coefficient or its floor for this head, and resume from before the collapse.",
         fires={
-            series("tamiyo.head_entropy", head="op"): "0.8x40 0.02x300",
+            series("tamiyo.head_entropy", head="op"): "0.8x40 0.02x2 _x400",
+            series("tamiyo.head_entropy_violations", head="op", severity="critical"): "0x40 5x2 _x400",
         },
-        quiet={series("tamiyo.head_entropy", head="op"): "0.12x400"},
+        quiet={
+            series("tamiyo.head_entropy", head="op"): "0.8x40 0.02x2 _x400",
+            series("tamiyo.head_entropy_violations", head="op", severity="critical"): "0x40 4x2 _x400",
+        },
+        at=12,
         sample={"head": "op"},
     ),
     on_count(

@@ -10,7 +10,7 @@ from typing import Final
 
 import duckdb
 
-from esper_otel.diagnosis import life, machine, policy, ranks, stopped, updates
+from esper_otel.diagnosis import collectives, critic, life, machine, policy, ranks, stopped, updates
 from esper_otel.diagnosis.finding import ORDER, Confidence, Diagnosis, Figure, Finding, Grade
 from esper_otel.diagnosis.subject import VIEWS, Subject, restrict, subject_of
 from esper_otel.sql import connect
@@ -23,6 +23,8 @@ RULES: Final[tuple[Rule, ...]] = (
     life.stalled,
     ranks.missing,
     stopped.stopped,
+    collectives.waiting,
+    collectives.differing,
     updates.not_finite,
     updates.exploding,
     updates.diverged,
@@ -30,18 +32,21 @@ RULES: Final[tuple[Rule, ...]] = (
     updates.dead_layers,
     policy.entropy,
     policy.trust_region,
-    policy.critic,
+    critic.failing,
+    critic.without_gradient,
     policy.skipped,
     policy.rewards,
     policy.outcomes,
     policy.seeds,
     ranks.straggler,
+    collectives.late,
     ranks.differ,
     machine.input_bound,
     machine.memory,
     machine.compiler,
     machine.gpu,
     life.lost,
+    collectives.unreadable,
 )
 """Every rule; of findings of equal weight that of an earlier one comes first."""
 

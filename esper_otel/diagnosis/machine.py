@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from esper_otel.alerts.kinds import BY_NAME
+from esper_otel.alerts.memory import RECOMPILATIONS, RECOMPILATIONS_OF_A_FUNCTION
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Row, Subject, clock
 
@@ -26,10 +27,18 @@ STEADY: Final = 0.85
 WARM_UP: Final = 0.25
 LEAST_SNAPSHOTS: Final = 5
 
-RECOMPILATIONS: Final = 20
-"""As the alert, which reads 15 min."""
-
 IDLE_PERCENT: Final = 10.0
+
+
+_MEMORY: Final = f"""
+    WITH m AS (SELECT rank, timestamp, epoch(timestamp) AS s, batch_idx, process_memory_bytes / 1048576.0 AS mib,
+    percent_rank() OVER (PARTITION BY rank ORDER BY timestamp) AS part FROM infrastructure
+    WHERE process_memory_bytes IS NOT NULL)
+    SELECT rank, count(*) AS n, min(timestamp) AS first, max(timestamp) AS last, min(mib) AS least, max(mib) AS most,
+    regr_slope(mib, s) AS slope, greatest(regr_r2(mib, s), regr_r2(mib, batch_idx)) AS fit, max(s) - min(s) AS span
+    FROM m WHERE part >= {WARM_UP} GROUP BY rank
+"""
+"""A line by the clock or by the steps, whichever fits better: a busy machine trains in bursts."""
 
 
 def input_bound(run: Subject) -> Iterator[Finding]:
@@ -57,16 +66,7 @@ def input_bound(run: Subject) -> Iterator[Finding]:
 
 def memory(run: Subject) -> Iterator[Finding]:
     """Memory that grows to the end, or that a detector found nearly used up."""
-    for row in run.rows(
-        "WITH m AS (SELECT rank, timestamp, epoch(timestamp) AS s, process_memory_bytes / 1048576.0 AS mib,"
-        " percent_rank()"
-        " OVER (PARTITION BY rank ORDER BY timestamp) AS part FROM infrastructure WHERE process_memory_bytes IS NOT"
-        " NULL)"
-        " SELECT rank, count(*) AS n, min(timestamp) AS first, max(timestamp) AS last, min(mib) AS least, max(mib) AS"
-        " most,"
-        f" regr_slope(mib, s) AS slope, regr_r2(mib, s) AS fit, max(s) - min(s) AS span FROM m WHERE part >= {WARM_UP}"
-        " GROUP BY rank"
-    ):
+    for row in run.rows(_MEMORY):
         yield from _growth(row)
     warned = run.rows(
         "SELECT timestamp, device, gpu_utilization, gpu_allocated_gb, gpu_total_gb FROM memory_warning ORDER BY"
@@ -122,14 +122,14 @@ def _growth(row: Row) -> Iterator[Finding]:
 
 
 def compiler(run: Subject) -> Iterator[Finding]:
-    """The compiler works more than the model."""
+    """The compiler works more than the model: many recompilations, or one function at torch's own limit."""
     found = run.rows(
-        "SELECT function, any_value(guard) AS guard, any_value(location) AS location, count(*) AS n,"
+        "SELECT function, any_value(guard) AS guard, count(*) AS n,"
         " sum(compile_time_s) AS"
-        " seconds, min(timestamp) AS at FROM tolaria_recompilation GROUP BY function ORDER BY n DESC"
+        " seconds, min(timestamp) AS at FROM tolaria_recompilation GROUP BY function, location ORDER BY n DESC"
     )
     number = sum(row["n"] for row in found)
-    if number > RECOMPILATIONS:
+    if number > RECOMPILATIONS or (found and found[0]["n"] >= RECOMPILATIONS_OF_A_FUNCTION):
         worst = found[0]
         yield Finding(
             kind="recompilation_storm",

@@ -1,4 +1,4 @@
-"""Rules about a policy: trust region, entropy, critic, rewards, seeds."""
+"""Rules about a policy: trust region, entropy, rewards, seeds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from esper_otel.diagnosis.subject import Subject, clock
 
 _U: Final = "tamiyo_updates"
 
-COLLAPSED: Final = 0.1
+COLLAPSED: Final = threshold("tamiyo.head_entropy").critical_below or 0.0
 """Entropy of a head over its maximum, as the alert; for a policy without heads, over what it had at first."""
 
-LEAST_LATE: Final = 5
+LEAST_LATE: Final = BY_NAME["TamiyoHeadEntropyCollapsed"].least
 """Updates at the end of a run that must agree before an entropy is called collapsed."""
 
 FAR_DROP: Final = 50.0
@@ -59,7 +59,7 @@ def trust_region(run: Subject) -> Iterator[Finding]:
             f" max_by(batch, {field}) AS batch, max_by(timestamp, {field}) AS at FROM {_U} WHERE isfinite({field})"
         )
         is_made = kind in made  # the stronger statement includes the weaker
-        if is_made or found["n"] < share.least or found["over"] <= share.above * found["n"]:
+        if is_made or not share.is_passed(found["over"], found["n"]):
             continue
         made.add(kind)
         yield Finding(
@@ -117,43 +117,6 @@ def _plain_entropy(run: Subject) -> Iterator[Finding]:
     if is_discrete and found["high"] < COLLAPSED * found["first"]:
         yield _collapsed(
             f"The entropy of the policy fell from {found['first']:.3g} to {found['high']:.2g} nats.", found, None
-        )
-
-
-def critic(run: Subject) -> Iterator[Finding]:
-    """The critic explains nothing, or its detector says that it failed."""
-    share, limit = BY_NAME["TamiyoExplainedVarianceLow"].share, threshold("tamiyo.explained_variance_violations")
-    assert share is not None
-    found = run.one(
-        f"SELECT count(*) AS n, count(*) FILTER (explained_variance < {limit.critical_below}) AS low,"
-        " median(explained_variance) AS m, max(explained_variance) AS best, quantile_cont(abs(explained_variance), 0.9)"
-        " AS size, min(timestamp) AS at FROM (SELECT *, ntile(2) OVER (PARTITION BY rank, group_id ORDER BY"
-        " timestamp) AS"
-        f" half FROM {_U} WHERE isfinite(explained_variance)) WHERE half = 2"
-    )
-    is_below = found["n"] >= share.least and found["low"] > share.above * found["n"]
-    if is_below:
-        yield Finding(
-            kind="critic_failing",
-            severity=Grade.WARNING,
-            confidence=Confidence.HIGH,
-            sentence=f"The explained variance is below {limit.critical_below:g} in {found['low']} of the last"
-            f" {found['n']} updates.",
-            evidence=[Figure("median", found["m"]), Figure("best", found["best"])],
-            when=f"second half of the run, from {clock(found['at'])}",
-            query=f"SELECT timestamp, batch, explained_variance, value_loss FROM {_U} ORDER BY timestamp",
-        )
-    fallen = run.rows("SELECT timestamp, batch, value, detail FROM value_collapse_detected ORDER BY timestamp")
-    if fallen:
-        yield Finding(
-            kind="critic_failing",
-            severity=Grade.WARNING,
-            confidence=Confidence.HIGH,
-            sentence=f"The critic failed {counted(len(fallen), 'time')}:"
-            f" {fallen[0]['detail'] or 'its error was far too large'}.",
-            evidence=[Figure("detections", len(fallen))],
-            when=f"round {fallen[0]['batch']}, {clock(fallen[0]['timestamp'])}",
-            query="SELECT timestamp, batch, value, threshold, detail FROM value_collapse_detected",
         )
 
 
@@ -225,7 +188,7 @@ def outcomes(run: Subject) -> Iterator[Finding]:
     share = BY_NAME["TolariaPlateau"].share
     assert share is not None
     flat, rounds = run.count("plateau_detected"), run.count("tolaria_batches")
-    if rounds >= share.least and flat > share.above * rounds:
+    if share.is_passed(flat, rounds):
         yield Finding(
             kind="plateau",
             severity=Grade.INFO,
@@ -245,7 +208,7 @@ def skipped(run: Subject) -> Iterator[Finding]:
         " GROUP BY 1 ORDER BY n DESC"
     )
     number, done = sum(row["n"] for row in reasons), run.count(_U)
-    if number and number > share.above * done and number + done >= share.least:
+    if share.is_passed(number, done):
         yield Finding(
             kind="updates_skipped",
             severity=Grade.CRITICAL if not done else Grade.WARNING,
@@ -265,7 +228,7 @@ def seeds(run: Subject) -> Iterator[Finding]:
     assert share is not None
     figures = [Figure("germinated", born), Figure("pruned", pruned), Figure("made permanent", kept)]
     query = "SELECT blueprint_id, event_type, count(*) AS seeds FROM seed_lifecycle GROUP BY ALL ORDER BY ALL"
-    if born >= share.least and pruned > share.above * born:
+    if share.is_passed(pruned, born):
         yield Finding(
             kind="seeds_pruned",
             severity=Grade.WARNING,

@@ -24,6 +24,10 @@ WAITED: Final = 0.5
 
 LEAST_STEPS: Final = 30
 
+RECENT_S: Final = 10
+"""End of a run that goes on which is judged for itself, s: a rank that is slow since a moment ago does not show in the
+means of an hour."""
+
 BEHIND: Final = 0.02
 """Share of the updates by which ranks may differ when a run is read: the last ones are being written."""
 
@@ -46,18 +50,22 @@ class Work(msgspec.Struct, frozen=True):
 
 
 def straggler(run: Subject) -> Iterator[Finding]:
-    """One rank is slower than the others in its own work, and they wait for it."""
-    for works in (_of_loops(run), _of_rounds(run)):
-        if len(works) > 1:
-            yield from _slowest(works)
+    """One rank is slower than the others in its own work, and they wait for it: of late, or over the whole run."""
+    late = f"timestamp > (SELECT max(timestamp) FROM tolaria_phase_durations) - INTERVAL {RECENT_S} SECOND"
+    if run.is_running and (found := _slowest(_of_loops(run, late))) is not None:
+        yield msgspec.structs.replace(found, when=f"in the last {RECENT_S} s")
+    elif (found := _slowest(_of_loops(run))) is not None:
+        yield found
+    if (found := _slowest(_of_rounds(run))) is not None:
+        yield found
 
 
-def _of_loops(run: Subject) -> list[Work]:
+def _of_loops(run: Subject, where: str = "true") -> list[Work]:
     """Means without the slowest twentieth of the passes: a pause of the collector or a page fault is no pace."""
     rows = run.rows(
         "WITH p AS (SELECT rank, unnest(map_keys(durations_s)) AS phase, unnest(map_values(durations_s)) AS passes FROM"
-        " tolaria_phase_durations), d AS (SELECT rank, phase, unnest(passes) AS s FROM p), q AS (SELECT rank, phase, s,"
-        " quantile_cont(s, 0.95) OVER (PARTITION BY rank, phase) AS most FROM d)"
+        f" tolaria_phase_durations WHERE {where}), d AS (SELECT rank, phase, unnest(passes) AS s FROM p), q AS"
+        " (SELECT rank, phase, s, quantile_cont(s, 0.95) OVER (PARTITION BY rank, phase) AS most FROM d)"
         " SELECT rank, phase, count(*) AS n, avg(s) FILTER (s <= most) AS mean, sum(s) AS total FROM q GROUP BY ALL"
         " ORDER BY ALL"
     )
@@ -84,7 +92,9 @@ def _works(rows: list[tuple[int, str, int, float]], waits: str) -> list[Work]:
     return found
 
 
-def _slowest(works: list[Work]) -> Iterator[Finding]:
+def _slowest(works: list[Work]) -> Finding | None:
+    if len(works) < 2:
+        return None
     slow = max(works, key=lambda work: work.total_s)
     others = [work for work in works if work is not slow]
     usual = max(others, key=lambda work: work.total_s)  # the next slowest: the others wait for it as well
@@ -92,9 +102,9 @@ def _slowest(works: list[Work]) -> Iterator[Finding]:
     waited = min(work.waiting for work in others) - slow.waiting
     step = usual.total_s + slow.waiting
     if min(work.steps for work in works) < LEAST_STEPS or lag < LAG * step or waited < WAITED * lag:
-        return
+        return None
     phase = max(slow.own, key=lambda name: slow.own[name] - usual.own.get(name, 0.0))
-    yield Finding(
+    return Finding(
         kind="straggler",
         severity=Grade.WARNING,
         confidence=Confidence.HIGH,

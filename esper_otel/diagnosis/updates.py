@@ -124,8 +124,7 @@ def exploding(run: Subject) -> Iterator[Finding]:
             " worse,"
             f" count(*) FILTER (isfinite({field}) AND {field} > {limit.warning_above}) AS high FROM {view}"
         )
-        is_often = found["n"] >= share.least and found["high"] > share.above * found["n"]
-        if found["worse"] or is_often:
+        if found["worse"] or share.is_passed(found["high"], found["n"]):
             critical = bool(found["worse"])
             yield _explosion(run, view, field, found["n"], found["worse"] or found["high"], critical)
 
@@ -164,7 +163,7 @@ def vanishing(run: Subject) -> Iterator[Finding]:
         f"SELECT count(*) AS n, count(*) FILTER (pre_clip_grad_norm <= 0.001) AS small, median(pre_clip_grad_norm) AS m"
         f" FROM {_POLICY} WHERE isfinite(pre_clip_grad_norm)"
     )
-    if found["n"] >= share.least and found["small"] > share.above * found["n"]:
+    if share.is_passed(found["small"], found["n"]):
         yield Finding(
             kind="vanishing_gradients",
             severity=Grade.WARNING,

@@ -82,6 +82,14 @@ class GradientStats(Event, frozen=True, kw_only=True):
         Whole,
         note("Layers with over 90 % zero gradient entries.", gauge("tolaria.gradient.dead_layers"), tier=Tier.MEDIUM),
     ] = None
+    layers_without_gradient: Annotated[
+        Texts,
+        note(
+            "Layers that the backward pass gave no gradient at all, the first 16: frozen, or no part of the loss.",
+            tier=Tier.MEDIUM,
+        ),
+    ] = None
+    layers_without_gradient_count: Annotated[Whole, note("Number of all these layers.", tier=Tier.MEDIUM)] = None
 
 
 @declares("TOLARIA_AMP_STATE", domain=Domain.TOLARIA, severity=Severity.DEBUG, attributes=("device",))

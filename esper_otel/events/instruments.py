@@ -146,6 +146,7 @@ def counter(
     scale: float = 1.0,
     attributes: tuple[str, ...] = (),
     description: str | None = None,
+    shared: bool = False,
 ) -> Metric:
     """A counter: adds the field's value (a true flag is 1); on a class, counts the events."""
     return Metric(
@@ -155,6 +156,7 @@ def counter(
         scale=scale,
         attributes=attributes,
         description=description,
+        shared=shared,
     )
 
 

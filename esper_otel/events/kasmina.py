@@ -2,10 +2,28 @@
 
 from typing import Annotated
 
-from esper_otel.events.declare import Domain, Event, Severity, Tier, counter, declares, gauge, note
+from esper_otel.events.declare import Domain, Event, Metric, Severity, Tier, counter, declares, gauge, note
 from esper_otel.events.types import Flag, Real, Text, Texts, Whole
 
 _CAUSE = "Join key to the causal log's {} row; absent for automatic steps."
+
+
+def _contribution(name: str, description: str, scale: float = 1.0) -> Metric:
+    return counter(name, scale=scale, attributes=("blueprint_id",), description=description, shared=True)
+
+
+LAST_CONTRIBUTION = (
+    _contribution(
+        "kasmina.contribution_gained",
+        "Accuracy that seeds added when last measured, of those that were kept or removed, percentage points.",
+    ),
+    _contribution(
+        "kasmina.contribution_lost",
+        "Accuracy that seeds cost when last measured, of those that were kept or removed, percentage points.",
+        -1.0,
+    ),
+)
+"""A contribution of either sign as two sums that only grow: a counter leaves out what is below 0."""
 
 
 class SeedEvent(Event, frozen=True, kw_only=True):
@@ -130,7 +148,9 @@ class SeedFossilized(Mutation, frozen=True, kw_only=True):
     ] = None
     alpha: Annotated[Real, note("Final blend weight, 0 to 1.")] = None
     epochs_total: Annotated[Whole, note("Age of the seed, epochs.")] = None
-    counterfactual: Annotated[Real, note("Accuracy with the seed minus without, percentage points.")] = None
+    counterfactual: Annotated[
+        Real, note("Accuracy with the seed minus without, percentage points.", *LAST_CONTRIBUTION)
+    ] = None
     blending_delta: Annotated[Real, note("Accuracy change during blending, percentage points.")] = None
 
 
@@ -156,7 +176,9 @@ class SeedPruned(Mutation, frozen=True, kw_only=True):
     auto_pruned: Annotated[Flag, note("Removed by a safety rule, not by the policy.")] = None
     improvement: Annotated[Real, note("Accuracy change since germination, percentage points.")] = None
     epochs_total: Annotated[Whole, note("Age of the seed, epochs.")] = None
-    counterfactual: Annotated[Real, note("Accuracy with the seed minus without, percentage points.")] = None
+    counterfactual: Annotated[
+        Real, note("Accuracy with the seed minus without, percentage points.", *LAST_CONTRIBUTION)
+    ] = None
     blending_delta: Annotated[Real, note("Accuracy change during blending, percentage points.")] = None
 
 

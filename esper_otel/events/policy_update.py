@@ -14,6 +14,7 @@ from esper_otel.events.declare import (
     gibibytes,
     note,
     timestamp,
+    violations,
 )
 from esper_otel.events.limits import HEALTH, MEASURED, STABILITY, above, below, between
 from esper_otel.events.policy_critic import PolicyCritic
@@ -23,6 +24,13 @@ from esper_otel.events.types import Flag, Flags, Real, Reals, Whole
 def by_head(column: str, description: str, *metrics: Metric, limits: Threshold | None = None) -> Field:
     """Declare a map by action head; esper-lite writes one column for each: ``head_op_kl``, ``head_slot_kl``."""
     return note(description, *metrics, key="head", aliases=(f"head_{{key}}_{column}",), limits=limits)
+
+
+HEAD_ENTROPY_VIOLATIONS = violations(
+    "tamiyo.head_entropy_violations",
+    threshold=below(0.15, 0.1, MEASURED),
+    description="Updates with an entropy of the head below the limit.",
+)
 
 
 def by_cell(column: str, description: str, *metrics: Metric, limits: Threshold | None = None) -> Field:
@@ -127,7 +135,7 @@ class PolicyUpdate(PolicyCritic, frozen=True, kw_only=True):
             "entropy",
             "Entropy by head over its maximum, steps with a choice, 0 to 1.",
             gauge(),
-            limits=below(0.15, 0.1, MEASURED),
+            HEAD_ENTROPY_VIOLATIONS,
         ),
     ] = None
     head_grad_norm: Annotated[

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from esper_otel.log import manifest
 from esper_otel.log.salvage import valid_text
 from esper_otel.mcp_server.directories import files_of, modified_s
 from esper_otel.runs.listing import Row, rows_in
@@ -32,11 +31,6 @@ def rows_of(directories: Sequence[Path]) -> dict[Path, Row]:
 def described(name: str, path: Path, row: Row | None = None) -> dict[str, Any]:
     """One run as plain data: name, place, size, and the row of the list, or why it cannot be read."""
     shown = {"run": name, "path": valid_text(str(path))}
-    problems: list[str] = []
-    if path.is_dir():
-        manifest.read_or_tell(path, problems.append)
-    if problems:
-        shown["problem"] = valid_text(problems[0])
     try:
         return {**(row.as_json() if row is not None else {}), **shown, **_files(path)}
     except OSError as error:

@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from esper_otel.runs.filters import chosen, condition_of, refuse_unknown
+from esper_otel.runs.index import without_collector
 from esper_otel.runs.listing import Row, rows_in
 from esper_otel.runs.summary import OUTCOMES
 from esper_otel.text.terminal import printable
@@ -51,9 +52,10 @@ def runs(
     place = directory or Path(os.environ.get("ESPER_OTEL_TELEMETRY_DIR") or "telemetry").expanduser()
     try:
         conditions = [condition_of(text) for text in where or []]
-        rows = rows_in(place, _tell)
-        refuse_unknown(rows, [*(each.column for each in conditions), sort.removeprefix("-")])
-        found = chosen(rows, conditions, sort)
+        with without_collector():
+            rows = rows_in(place, _tell)
+            refuse_unknown(rows, [*(each.column for each in conditions), sort.removeprefix("-")])
+            found = chosen(rows, conditions, sort)
     except FileNotFoundError:
         _tell(f"{place} does not exist: give a directory of runs")
         raise typer.Exit(2) from None

@@ -92,10 +92,15 @@ def chosen(rows: Iterable[Row], conditions: Sequence[Condition], order: str) -> 
 
     Runs without a value come last, those of equal value by name.
     """
-    found = [row for row in rows if all(condition.is_met_by(row) for condition in conditions)]
+    found = [row for row in rows if not conditions or all(condition.is_met_by(row) for condition in conditions)]
     found.sort(key=operator.attrgetter("run"))
     column = order.removeprefix("-")
-    keyed = [(key, row) for row in found if (key := _key(row.order(column))) is not None]
+    values = [row.order(column) for row in found]
+    keyed: list[tuple[Any, Row]]
+    if {int}.issuperset(map(type, values)):  # times, of a hundred thousand runs
+        keyed = list(zip(values, found, strict=True))
+    else:
+        keyed = [(key, row) for row, value in zip(found, values, strict=True) if (key := _key(value)) is not None]
     keyed.sort(key=operator.itemgetter(0), reverse=order.startswith("-"))
     known = [row for _, row in keyed]
     if len(known) < len(found):

@@ -26,7 +26,7 @@ from esper_otel.runs.facts import Facts
 from esper_otel.runs.summary import Summary
 
 NAME: Final = ".runs_index.msgpack"
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_BYTES: Final = 512 * 1024 * 1024
 
 MIN_RUNS: Final = 20
@@ -57,11 +57,13 @@ class Told(msgspec.Struct, array_like=True, gc=False, frozen=True):
         status: its word for the state.
         world_size: number of ranks of the newest session.
         rest: tags, notes, host, commit, command, encoded.
+        problem: why it cannot be read, else empty.
     """
 
     status: str
     world_size: int | None
     rest: msgspec.Raw
+    problem: str = ""
 
 
 class Listed(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -82,7 +84,7 @@ class Listed(msgspec.Struct, array_like=True, gc=False, frozen=True):
     progress: msgspec.Raw
 
 
-class Entry(msgspec.Struct, array_like=True, gc=False):
+class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """One run.
 
     Attributes:
@@ -106,13 +108,48 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     listed: Listed | None
 
 
+class Known(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """One run as a list of very many needs it: enough to tell that its entry is true, which is decoded when asked for.
+
+    Attributes:
+        signature: of the logs when they were read.
+        inode: number of its directory; 0 while only queries have read it.
+        modified_ns: time of its directory.
+        noted_ns: when it was looked at; 0 if that has to be done again.
+        started_us: time of its first line, Unix time in microseconds.
+        rest: the entry, encoded.
+    """
+
+    signature: str
+    inode: int
+    modified_ns: int
+    noted_ns: int
+    started_us: int | None
+    rest: msgspec.Raw
+
+    def entry(self) -> Entry:
+        """The whole entry."""
+        return _ENTRY.decode(self.rest)
+
+    @classmethod
+    def of(cls, entry: Entry) -> Known:
+        """The run whose entry this is."""
+        listed, rest = entry.listed, msgspec.Raw(msgspec.msgpack.encode(entry))
+        if listed is None:
+            return cls(entry.signature, 0, 0, 0, None, rest)
+        place = listed.place
+        noted_ns = 0 if listed.told.problem else place.noted_ns
+        return cls(entry.signature, place.inode, place.modified_ns, noted_ns, listed.summary.first_us, rest)
+
+
 class _Content(msgspec.Struct, array_like=True):
     version: int
     types: list[tuple[str, ...]]
-    runs: dict[str, Entry]
+    runs: dict[str, Known]
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Content)
+_ENTRY: Final = msgspec.msgpack.Decoder(Entry)
 
 
 class Index:
@@ -132,10 +169,11 @@ class Index:
 
     def facts(self, name: str, signature: str) -> Facts | None:
         """Facts about a run; None when its logs no longer match ``signature``, or more could be in them."""
-        entry = self.runs.get(name)
-        return (
-            self.facts_so_far(entry) if entry is not None and entry.signature == signature and entry.is_whole else None
-        )
+        known = self.runs.get(name)
+        if known is None or known.signature != signature:
+            return None
+        entry = known.entry()
+        return self.facts_so_far(entry) if entry.is_whole else None
 
     def facts_so_far(self, entry: Entry) -> Facts | None:
         """Facts about the part of a run that was read; None where they were too many to keep."""
@@ -146,11 +184,11 @@ class Index:
 
     def note(
         self, name: str, signature: str, facts: Facts | None, listed: Listed | None = None, *, is_whole: bool = True
-    ) -> Entry:
+    ) -> Known:
         """Remember what was read under ``signature``; what the list needs is kept where that has not changed."""
         known = self.runs.get(name)
         if listed is None and known is not None and known.signature == signature:
-            listed = known.listed
+            listed = known.entry().listed
         if facts is None:
             entry = Entry(signature, (), NO_TYPES, None, None, {}, is_whole, listed)
         else:
@@ -159,8 +197,12 @@ class Index:
                 self._types.append(facts.types)
             found = facts.run_ids, number, facts.first_us, facts.last_us, facts.lost
             entry = Entry(signature, *found, is_whole, listed)
-        self.runs[name] = entry
-        return entry
+        return self.keep(name, entry)
+
+    def keep(self, name: str, entry: Entry) -> Known:
+        """Remember an entry."""
+        known = self.runs[name] = Known.of(entry)
+        return known
 
     def save(self, present: Iterable[str] | None = None) -> None:
         """Write it, for the runs that are ``present``. Where nothing can be written, nothing happens."""

@@ -15,7 +15,7 @@ import msgspec
 
 from esper_otel.log.reading.standing import RUNNING
 from esper_otel.log.salvage import valid_text
-from esper_otel.runs.index import MIN_RUNS, Index, Listed, without_collector
+from esper_otel.runs.index import MIN_RUNS, Index, Known, Listed, without_collector
 from esper_otel.runs.places import is_one_run
 from esper_otel.runs.reading import Entries
 from esper_otel.runs.state import STALLED, state_of
@@ -43,18 +43,26 @@ class Row:
     Attributes:
         run: name of its directory or file.
         path: where it is.
-        state: one of :data:`~esper_otel.runs.state.STATES`; empty where it cannot be read.
-        problem: why it cannot be read, else empty.
+        problem: why it cannot be read, else empty; a damaged ``run.json`` alone is a problem of ``listed.told``.
     """
 
-    __slots__ = ("__dict__", "listed", "path", "problem", "run", "state")
+    __slots__ = ("__dict__", "_known", "path", "problem", "run")
 
-    def __init__(self, run: str, path: str, listed: Listed | None, state: str, problem: str = "") -> None:
+    def __init__(self, run: str, path: str, known: Known | None, problem: str = "") -> None:
         self.run = run
         self.path = path
-        self.listed = listed
-        self.state = state
+        self._known = known
         self.problem = problem
+
+    @cached_property
+    def listed(self) -> Listed | None:
+        """The part of its entry that is shown; None where it cannot be read."""
+        return None if self._known is None else self._known.entry().listed
+
+    @cached_property
+    def state(self) -> str:
+        """One of :data:`~esper_otel.runs.state.STATES`; empty where it cannot be read."""
+        return "" if self.listed is None else state_of(self.path, self.listed)
 
     def value(self, column: str) -> Any:
         """The value of a column of :data:`COLUMNS`, or of a setting; None if the run has none."""
@@ -76,6 +84,8 @@ class Row:
 
     def order(self, column: str) -> Any:
         """Sort key of a value; of a time its number, which costs less than its text."""
+        if column == "started_at":
+            return None if self._known is None else self._known.started_us
         if column in _TIMES and self.listed is not None:
             return getattr(self.listed.summary, _TIMES[column])
         return self.value(column)
@@ -107,7 +117,7 @@ class Row:
         shown: dict[str, Any] = {
             "run": valid_text(self.run),
             "path": valid_text(self.path),
-            "problem": self.problem or None,
+            "problem": self.problem or (self.listed.told.problem if self.listed is not None else None),
         }
         shown |= {name: self.value(name) for name in COLUMNS if name not in {"run", *_OUTCOME_COLUMNS}}
         for name in OUTCOMES:
@@ -162,12 +172,12 @@ def _names(directory: Path) -> list[str]:
 
 def _row(entries: Entries, name: str, path: str) -> Row | None:
     try:
-        listed = entries.of(name, path)
-        return None if listed is None else Row(name, path, listed, state_of(path, listed))
+        known = entries.of(name, path)
+        return None if known is None else Row(name, path, known)
     except FileNotFoundError:  # removed a moment ago, or a directory of something else
         return None
     except (OSError, ValueError) as error:
-        return Row(name, path, None, "", valid_text(str(error)))
+        return Row(name, path, None, valid_text(str(error)))
 
 
 def options_in(argv: list[str]) -> dict[str, str]:

@@ -16,36 +16,36 @@ from esper_otel.log.layout import ranks_with_lock, resolve
 from esper_otel.log.listing import STEP_S
 from esper_otel.log.reader import LogReader
 from esper_otel.log.reading.marks import is_marked
+from esper_otel.log.salvage import valid_text
 from esper_otel.runs.facts import Facts, Observed
-from esper_otel.runs.index import Entry, Index, Listed, Place, Told
+from esper_otel.runs.index import Entry, Index, Known, Listed, Place, Told
 from esper_otel.runs.places import is_one_run
 from esper_otel.runs.signature import signature_of
 from esper_otel.runs.summary import MAX_SETTING, Progress
 
 _LINES: Final = 2000
+_STEP_NS: Final = int(STEP_S * 1e9)
 _TOLD: Final = ("tags", "notes", "host", "commit", "argv", "started_at", "ended_at")
 _PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 
 
-def is_current(entry: Entry | None, path: str) -> bool:
-    """Return True if neither the directory at ``path`` nor a log in it changed since ``entry`` was made.
+def is_current(known: Known | None, path: str) -> bool:
+    """Return True if neither the directory at ``path`` nor a log in it changed since the entry was made.
 
     Whatever replaces or adds a file changes the directory, a new ``run.json`` as well; what grows is a log that the
-    entry names. A directory that changed a moment before it was looked at may have changed once more since.
+    entry names. A directory that changed a moment before it was looked at may have changed once more since. A
+    ``run.json`` that could not be read is tried again: rights and a mended file leave the directory as it is.
     """
-    if entry is None or entry.listed is None:
+    if known is None or known.noted_ns - known.modified_ns < _STEP_NS:
         return False
-    place = entry.listed.place
     try:
         status = os.stat(path)  # noqa: PTH116  # a hundred thousand of them
-        if status.st_mtime_ns != place.modified_ns or status.st_ino != place.inode:
+        if status.st_mtime_ns != known.modified_ns or status.st_ino != known.inode:
             return False
-        if place.noted_ns - place.modified_ns < STEP_S * 1e9:
-            return False
-        for part in entry.signature.split(" "):
-            name, _, known = part.partition(":")
+        for part in known.signature.split(" "):
+            name = part.partition(":")[0]
             status = os.stat(f"{path}/{name}")  # noqa: PTH116
-            if known != f"{status.st_size}:{status.st_mtime_ns}":
+            if part != f"{name}:{status.st_size}:{status.st_mtime_ns}":
                 return False
     except OSError:
         return False
@@ -67,7 +67,7 @@ class Entries:
         self.read_bytes = 0
         self.changed = False
 
-    def of(self, name: str, place: str) -> Listed | None:
+    def of(self, name: str, place: str) -> Known | None:
         """The entry of the run at ``place``, as it is now; None if there is no run.
 
         Raises:
@@ -76,16 +76,17 @@ class Entries:
         """
         known = self._index.runs.get(name)
         if is_current(known, place):
-            assert known is not None
-            return known.listed
-        return self._looked_at(name, Path(place), known)
+            return known
+        return self._looked_at(name, Path(place), known.entry() if known is not None else None)
 
-    def _looked_at(self, name: str, path: Path, known: Entry | None) -> Listed | None:
+    def _looked_at(self, name: str, path: Path, known: Entry | None) -> Known | None:
         status = path.stat()
         place = Place(status.st_ino, status.st_mtime_ns, time.time_ns())
         if path.is_dir() and not is_one_run(path):
             return None
-        told = _told(path, self._tell)
+        told = _told(path)
+        if told.problem:
+            self._tell(told.problem)
         locks = tuple(ranks_with_lock(path)) if path.is_dir() else ()
         try:
             now = signature_of(path)
@@ -93,9 +94,8 @@ class Entries:
             raise ValueError("its log was removed; 'esper-otel sql' reads the Parquet files that are left") from None
         listed = self._unchanged(known, now.text, place, told, locks)
         if listed is not None and known is not None:
-            known.listed = listed
-            self.changed = True
-            return listed
+            self.changed |= not told.problem or known.listed is None or told != known.listed.told
+            return self._index.keep(name, msgspec.structs.replace(known, listed=listed))
         self.read_bytes += now.size_bytes
         self.changed = True
         return self._read(name, path, now.text, known, place, told, locks)
@@ -122,7 +122,7 @@ class Entries:
         place: Place,
         told: Told,
         locks: tuple[int, ...],
-    ) -> Listed:
+    ) -> Known:
         from esper_otel.runs.summing import Summing  # takes as long to import as a list of known runs
 
         facts, progress = self._known_of(path, signature, known, place)
@@ -136,8 +136,7 @@ class Entries:
             progress.positions = dict(reader.positions)
             is_whole = reader.unread_bytes() == 0
         listed = Listed(place, summing.summary(told.world_size), told, locks, _raw(progress))
-        self._index.note(name, signature, observed.facts(signature), listed, is_whole=is_whole)
-        return listed
+        return self._index.note(name, signature, observed.facts(signature), listed, is_whole=is_whole)
 
     def _known_of(self, path: Path, signature: str, known: Entry | None, place: Place) -> tuple[Facts | None, Progress]:
         """Known facts of a log that only grew since; None for any other."""
@@ -163,14 +162,16 @@ def _has_grown(before: str, now: str) -> bool:
     return all(name in new and not name.split(".")[-2].isdecimal() for name in gone) and sizes[1] > sizes[0]
 
 
-def _told(path: Path, tell: Callable[[str], object]) -> Told:
-    content = manifest.read_or_tell(path, tell) if path.is_dir() else {}
+def _told(path: Path) -> Told:
+    problems: list[str] = []
+    content = manifest.read_or_tell(path, problems.append) if path.is_dir() else {}
     size = content.get("world_size")
     rest = {name: content[name] for name in _TOLD if content.get(name) not in (None, [], "")}
     return Told(
         status=str(content.get("status") or ""),
         world_size=size if isinstance(size, int) and size > 0 else None,
         rest=_raw({**rest, "argv": _arguments(content.get("argv"))}),
+        problem=valid_text("".join(problems)),
     )
 
 

@@ -27,11 +27,16 @@ WITHOUT_FLOAT64: Final = frozenset({"mps"})
 _SINGLE: Final = frozenset({torch.float16, torch.bfloat16, torch.float32})
 
 
+MOST_NAMES: Final = 16
+"""Layers without a gradient that an event names; a large model whose body is frozen has hundreds."""
+
+
 class _Measured(msgspec.Struct, frozen=True):
-    """Contents of a copy: the step, and layer and number of entries of each parameter with a gradient."""
+    """Contents of a copy: the step, layer and number of entries of each gradient, and the layers without one."""
 
     step: int | None
     layers: tuple[tuple[str, int], ...]
+    missing: tuple[str, ...]
 
 
 _Reduced = tuple[tuple[tuple[str, int], ...], torch.Tensor, torch.Tensor]
@@ -97,7 +102,7 @@ class GradientSensor:
                 norms = norms / scale.to(norms.device, non_blocking=True)
             elif scale is not None:
                 norms = norms / scale
-            self._reader.put(_Measured(step, layers), torch.cat([norms, nonzero]))
+            self._reader.put(_Measured(step, layers, self._missing()), torch.cat([norms, nonzero]))
         except Exception as error:  # a device that is lost, or a tensor of a kind that torch itself does not know
             self._lose(error)
 
@@ -119,6 +124,14 @@ class GradientSensor:
                 continue
             found.append((name, gradient))
         return found
+
+    def _missing(self) -> tuple[str, ...]:
+        """Layers none of whose parameters has a gradient; one that cannot be measured is there all the same."""
+        layers: dict[str, bool] = {}
+        for name, parameter in self._parameters:
+            layer = _layer(name)
+            layers[layer] = layers.get(layer, True) and name not in self._left_out and parameter.grad is None
+        return tuple(layer for layer, is_missing in layers.items() if is_missing)
 
     def _measured(self, found: list[tuple[str, torch.Tensor]]) -> _Reduced | None:
         """Layer and entries, norm, and number of entries other than zero, of each gradient; None without any."""
@@ -151,7 +164,8 @@ class GradientSensor:
             return []
         try:
             return [
-                stats_of(str(self.device), m.step, m.layers, values, self._model) for m, values in self._reader.take()
+                stats_of(str(self.device), m.step, m.layers, values, self._model, m.missing)
+                for m, values in self._reader.take()
             ]
         except RuntimeError as error:
             self._lose(error)
@@ -230,6 +244,7 @@ def stats_of(
     layers: tuple[tuple[str, int], ...],
     values: list[float],
     model: str | None = None,
+    missing: tuple[str, ...] = (),
 ) -> GradientStats:
     """The event of one measurement.
 
@@ -239,6 +254,7 @@ def stats_of(
         layers: layer and number of entries of each parameter.
         values: L2 norm of each parameter's gradient, then its number of entries other than zero.
         model: its name.
+        missing: layers without a gradient.
     """
     norms: dict[str, float] = {}
     zeros: dict[str, float] = {}
@@ -261,6 +277,8 @@ def stats_of(
         nonfinite_layers=nonfinite,
         nonfinite_layer_count=len(nonfinite),
         dead_layer_count=sum(fraction > DEAD_ZERO_FRACTION for fraction in zero_fractions.values()),
+        layers_without_gradient=missing[:MOST_NAMES],
+        layers_without_gradient_count=len(missing),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from esper_otel.events.vocabulary import STAGES
 from grafana.boards.kasmina_history import GATES, HISTORY
 from grafana.boards.kasmina_soundness import GROWN, SOUNDNESS
@@ -17,6 +19,7 @@ from grafana.queries.promql import (
     averaged,
     divided,
     last,
+    minus,
     now,
     only_where,
     over_arms,
@@ -134,18 +137,31 @@ _GERMINATED: Final = last("kasmina.germinations", "blueprint", agg="sum")
 _FOSSILIZED: Final = last("kasmina.fossilizations", "blueprint", agg="sum")
 _PRUNED: Final = last("kasmina.prunes", "blueprint", agg="sum")
 
+_GAINED: Final = last("kasmina.contribution_gained", "blueprint", agg="sum")
+_LOST: Final = last("kasmina.contribution_lost", "blueprint", agg="sum")
+
+
+def _contribution() -> Prom:
+    """Sum of what the seeds of each blueprint added; nothing where none was measured."""
+    both = minus(_GAINED, _LOST)
+    return msgspec.structs.replace(both, text=f"({both.text}) and ({_GAINED.text} + {_LOST.text} > 0)")
+
+
 _PAYING = Row(
     "Which blueprints pay?",
     (
         table_panel(
             "blueprints",
             "Blueprints",
-            "Blueprints that are spawned most succeed most.",
+            "Blueprints that are spawned most succeed most and contribute most. Contribution is the accuracy with a "
+            "seed minus that without it, when last measured, in percentage points: the sum over the seeds that were "
+            "kept or removed. A blueprint has none while no such seed was measured to add or to cost any.",
             ("spawned", only_where(_GERMINATED, "> 0")),
             ("fossilized", only_where(_FOSSILIZED, "> 0")),
             ("pruned", only_where(_PRUNED, "> 0")),
             ("success", divided(_FOSSILIZED, _GERMINATED)),
             ("churn", divided(_PRUNED, _GERMINATED)),
+            ("contribution", _contribution()),
             sort="spawned",
             units={"spawned": "none", "fossilized": "none", "pruned": "none"},
         ),

@@ -15,7 +15,20 @@ from grafana.panels.panel import GREY, setting
 from grafana.panels.states import state_panel, words_panel
 from grafana.panels.tables import events_table_panel, table_panel
 from grafana.queries.logql import events
-from grafana.queries.promql import age, counted, divided, head_entropy, last, minus, over_arms, peak, rate, raw, total
+from grafana.queries.promql import (
+    age,
+    counted,
+    divided,
+    ended,
+    head_entropy,
+    last,
+    minus,
+    over_arms,
+    peak,
+    rate,
+    raw,
+    total,
+)
 
 OF_ENV: Final = ("env_id",)
 PER_CENT: Final = "percent"
@@ -65,6 +78,7 @@ _STATE = Row(
             "state",
             "State",
             "running, or finished when it is over; stalled, failed, died and vanished page a person.",
+            width=3,
             height=3,
         ),
         stat_panel(
@@ -73,6 +87,18 @@ _STATE = Row(
             "A few seconds while training. It goes on growing when the run is over, killed or cut off.",
             ("age", age("esper.relay.last_record.timestamp")),
             height=3,
+        ),
+        stat_panel(
+            "ended",
+            "Ended",
+            "The time of the last event once the run is over, however it ended; none while it goes on.",
+            ("ended", ended()),
+            width=3,
+            height=3,
+            limits=None,
+            unit="dateTimeAsIsoNoDateIfToday",
+            missing_word="no end known",
+            empty="the run goes on, or its log does not tell its end",
         ),
         stat_panel(
             "progress",
@@ -88,7 +114,7 @@ _STATE = Row(
             _WORST,
             VERDICTS,
             missing_word="no verdict: the run is over, or no rules are evaluated",
-            width=12,
+            width=10,
             height=3,
         ),
         _ACCURACY,
@@ -119,7 +145,7 @@ _SOUND = Row(
         stat_panel(
             "anomalies",
             "Anomalies since the run began",
-            "Every number is 0. A red one is never seen in good runs, a yellow one now and then. Each has an alert, a"
+            "Every number is 0. A red one is never seen in good runs, an orange one now and then. Each has an alert, a"
             " row in the event log and a round with an error status.",
             ("not finite", counted("tamiyo.nonfinite_updates")),
             ("gradient explosions", counted("tamiyo.grad_norm_violations", severity="critical")),
@@ -143,7 +169,7 @@ _SOUND = Row(
         table_panel(
             "verdict",
             "Policy in numbers",
-            "No number is yellow or red: the policy still chooses, its updates are no larger than those of good runs. "
+            "No number is orange or red: the policy still chooses, its updates are no larger than those of good runs. "
             "A KL divergence or clip fraction of 0 is grey: it is that of one pass over a rollout as of a dead policy.",
             ("mean reward", last("tolaria.avg_reward")),
             ("median return", last("tamiyo.return_p50")),
@@ -233,7 +259,7 @@ _LEARNING = Row(
                 "simic_outcome_type": "end",
                 "simic_env_id": "environment",
                 "simic_episode_idx": "episode",
-                "trace_id": "round",
+                "trace_id": "trace",
             },
             height=8,
         ),

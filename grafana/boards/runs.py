@@ -52,6 +52,10 @@ def _configured(expression: Prom) -> Prom:
     return runs.with_configuration(expression, runs.CHOSEN, CONFIGURATION)
 
 
+def _of_run(fact: Prom) -> Prom:
+    return runs.of_each_arm(fact, runs.EVERY)
+
+
 _ALL = Row(
     "Which runs are there?",
     (
@@ -59,26 +63,29 @@ _ALL = Row(
             "runs",
             "Runs of the last 30 days",
             "Newest first, whatever time is shown. A click on a name opens the run in its own time. "
-            "An A/B run has the settings of one of its arms; the commit is that of the working tree, changed or not.",
-            ("state", state(**runs.EVERY)),
-            ("started", runs.start(runs.EVERY)),
-            ("length", runs.duration(runs.EVERY)),
-            ("round", runs.final("tolaria.current_batch", runs.EVERY, "max")),
-            ("best accuracy", runs.best("tolaria.val_accuracy", runs.EVERY)),
-            ("last accuracy", runs.final("tolaria.rolling_accuracy", runs.EVERY)),
-            ("best reward", runs.best("tolaria.avg_reward", runs.EVERY)),
-            ("last reward", runs.final("tolaria.avg_reward", runs.EVERY)),
-            ("lowest head entropy", runs.lowest_entropy(runs.EVERY)),
-            ("alerts fired", runs.fired(runs.EVERY)),
-            ("until", runs.until(runs.EVERY)),
-            ("refresh", runs.lives(runs.EVERY)),
+            "An A/B run has a row for each arm; state, times and alerts in it are those of the run. A run that goes on "
+            "has no end. The commit is that of the working tree, changed or not.",
+            ("state", _of_run(state(**runs.EVERY))),
+            ("started", _of_run(runs.start(runs.EVERY))),
+            ("ended", _of_run(runs.end(runs.EVERY))),
+            ("length", _of_run(runs.duration(runs.EVERY))),
+            ("round", runs.final("tolaria.current_batch", runs.EVERY, "max", GROUP)),
+            ("best accuracy", runs.best("tolaria.val_accuracy", runs.EVERY, GROUP)),
+            ("last accuracy", runs.final("tolaria.rolling_accuracy", runs.EVERY, "avg", GROUP)),
+            ("best reward", runs.best("tolaria.avg_reward", runs.EVERY, GROUP)),
+            ("last reward", runs.final("tolaria.avg_reward", runs.EVERY, "avg", GROUP)),
+            ("lowest head entropy", runs.lowest_entropy(runs.EVERY, GROUP)),
+            ("alerts fired", _of_run(runs.fired(runs.EVERY))),
+            ("until", _of_run(runs.until(runs.EVERY))),
+            ("refresh", _of_run(runs.lives(runs.EVERY))),
             ("_", runs.began_with(runs.EVERY)),
-            ("__", runs.commit(runs.EVERY)),
+            ("__", _of_run(runs.commit(runs.EVERY))),
             names={"instance": "run", **CONFIGURED},
             height=14,
             sort="started",
             links={"run": OPEN},
             words={
+                "group": {runs.DEFAULT_ARM: ("–", "text")},
                 "state": truth.STATES,
                 "until": {0: ("now", "text")},
                 "refresh": {0: ("", "text"), 1: ("15s", "text")},

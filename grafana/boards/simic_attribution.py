@@ -91,7 +91,7 @@ ATTRIBUTION: Final = Row(
                 "together": "together",
                 "simic_strategy": "strategy",
                 "simic_compute_time_ms": "ms",
-                "trace_id": "round",
+                "trace_id": "trace",
                 "simic_configs": "all combinations",
             },
             parts=("simic_configs", _ACCURACIES),

@@ -172,7 +172,7 @@ DETECTIONS: Final = Row(
                 "simic_seed_contribution": "contribution",
                 "simic_drop_percent": "drop %",
                 "simic_threshold": "threshold",
-                "trace_id": "round",
+                "trace_id": "trace",
             },
             empty="nothing was detected",
         ),

@@ -86,7 +86,7 @@ _DECISIONS = Row(
                 "tamiyo_value_estimate": "value",
                 "tamiyo_total_reward": "reward",
                 "tamiyo_alternatives": "alternatives",
-                "trace_id": "round",
+                "trace_id": "trace",
             },
         ),
     ),

@@ -9,7 +9,7 @@ from grafana.panels.kinds import quantiles_panel, timeseries_panel
 from grafana.panels.limits import HEAD_ENTROPY
 from grafana.panels.states import state_timeline_panel
 from grafana.panels.tables import table_panel
-from grafana.queries.promql import at_most, head_entropy, highest, increase, last, mean, over_arms, quantile
+from grafana.queries.promql import at_most, head, head_entropy, highest, increase, last, mean, over_arms, quantile
 
 _PEAK: Final = highest("tamiyo.max_pre_clip_grad_norm")
 
@@ -68,12 +68,13 @@ HEADS: Final = Row(
         table_panel(
             "heads",
             "Heads now",
-            "Entropy, of its maximum in the steps with a choice, is far from 0; gradient norms alike, ratios near 1.",
+            "Entropy, of its maximum in the steps with a choice, is far from 0; gradient norms alike, ratios near 1. "
+            "A head that had no choice in the last update has no such numbers.",
             ("entropy", head_entropy(*_BY_HEAD)),
-            ("gradient norm", last("tamiyo.head_grad_norm", *_BY_HEAD)),
-            ("largest ratio", last("tamiyo.head_policy_ratio_max", *_BY_HEAD, agg="max")),
-            ("KL", last("tamiyo.head_kl", *_BY_HEAD)),
-            ("clipped", last("tamiyo.head_clip_fraction", *_BY_HEAD)),
+            ("gradient norm", head("tamiyo.head_grad_norm", *_BY_HEAD)),
+            ("largest ratio", head("tamiyo.head_policy_ratio_max", *_BY_HEAD, agg="max")),
+            ("KL", head("tamiyo.head_kl", *_BY_HEAD)),
+            ("clipped", head("tamiyo.head_clip_fraction", *_BY_HEAD)),
             ("active", last("tamiyo.head_active_fraction", *_BY_HEAD)),
             ("learnable", last("tamiyo.head_learnable_fraction", *_BY_HEAD)),
             ("NaN", last("tamiyo.head_nan_detected", *_BY_HEAD, agg="max")),

@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 from grafana_foundation_sdk.builders import dashboard as sdk
 
+from esper_otel.alerts.promql import RUN, aggregated
 from grafana.panels.panel import PROMETHEUS
-from grafana.queries.promql import Prom, increase, last, only_where, raw
+from grafana.queries.promql import Prom, increase, last, minus, only_where, raw
 from grafana.queries.truth import at_every_step
 
 STEP: Final = "15s"
@@ -45,17 +46,30 @@ def _counted(name: str, *by: str, **labels: str) -> Prom:
     return msgspec.structs.replace(found, text=f"({found.text}) unless ({before})")
 
 
-def _in_milliseconds(name: str) -> Prom:
-    found = last(name, agg="max")
-    return msgspec.structs.replace(found, text=f"{found.text} * 1000")
+def _started() -> Prom:
+    """Time at which the process opened its log, Unix ms; of a log without heartbeats, that of the start of training.
+
+    It is computed anew for each heartbeat; Grafana takes what lies less than a step apart for one mark.
+    """
+    heartbeat, uptime = (f"esper.{name}" for name in ("last_heartbeat.timestamp", "log.uptime"))
+    # Heartbeats are of the process, whichever arm is chosen.
+    told, opened_s = (last(name, *RUN, "rank", agg="max", group_id="~.*") for name in (heartbeat, uptime))
+    opened, training = minus(told, opened_s), last("simic.training_start.timestamp", *RUN, agg="max")
+    first, later = (aggregated("min", each.text, RUN) for each in (opened, training))
+    return Prom(
+        text=f"1000 * ({first} or on (job, instance) {later})",
+        signals=(*opened.signals, *training.signals),
+        labels=RUN,
+        unit="dateTimeAsIso",
+    )
 
 
 MARKS: Final = (
     Mark(
         name="Run start",
-        what=_in_milliseconds("simic.training_start.timestamp"),
+        what=_started(),
         colour="blue",
-        title="Training started {{group_id}}",
+        title="Run started",
         is_time=True,
     ),
     Mark(name="Run end", what=_counted("esper.run_ends", "outcome"), colour="blue", title="Run {{outcome}}"),

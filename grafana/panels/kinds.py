@@ -22,6 +22,7 @@ from grafana.panels.limits import SIGN, limits_of
 from grafana.panels.panel import (
     GREEN,
     GREY,
+    NOT_MEASURED,
     PLAIN,
     Panel,
     Query,
@@ -132,10 +133,12 @@ def stat_panel(
     horizontal: bool = False,
     each: dict[str, Threshold] | None = None,
     zero_is_grey: tuple[str, ...] = (),
+    missing_word: str = NOT_MEASURED,
 ) -> Panel:
     """Single numbers, coloured by their limits; of a run that is over, the last values.
 
-    ``each``: limits of single numbers. ``zero_is_grey``: numbers of which 0 is neither good nor bad.
+    ``each``: limits of single numbers. ``zero_is_grey``: numbers of which 0 is neither good nor bad. ``missing_word``:
+    word for a number that is not there.
     """
     queries = tuple(_single(item) for item in what)
     unit = unit or unit_of_all(queries)
@@ -143,7 +146,7 @@ def stat_panel(
     builder = stat.Panel().unit(unit).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     builder.graph_mode(shown.BigValueGraphMode.AREA if graph else shown.BigValueGraphMode.NONE)
     builder.color_mode(shown.BigValueColorMode.VALUE)
-    builder.thresholds(steps(drawn, base=GREEN if drawn is not None else PLAIN)).mappings([missing()])
+    builder.thresholds(steps(drawn, base=GREEN if drawn is not None else PLAIN)).mappings([missing(missing_word)])
     builder.text_mode(shown.BigValueTextMode.VALUE_AND_NAME if len(queries) > 1 else shown.BigValueTextMode.AUTO)
     if horizontal:
         builder.orientation(shown.VizOrientation.VERTICAL).justify_mode(shown.BigValueJustifyMode.CENTER)

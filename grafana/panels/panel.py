@@ -21,11 +21,11 @@ from grafana.panels.limits import limits_of
 from grafana.queries.facts import signal_of
 from grafana.queries.logql import Log
 from grafana.queries.promql import LINE, Prom, joined
+from grafana.queries.runs import DEFAULT_ARM
 from grafana.queries.traceql import Trace
 from grafana.queries.truth import at_every_step, at_the_end, no_data
 
-GREEN, YELLOW, RED, PLAIN, GREY = "green", "yellow", "red", "text", "#8e8e8e"
-DEFAULT_ARM: Final = "default"
+GREEN, ORANGE, RED, PLAIN, GREY = "green", "semi-dark-orange", "red", "text", "#8e8e8e"
 BY_ARM: Final = f" · {{{{{GROUP}}}}}"
 """End of a legend where there may be several arms."""
 
@@ -166,6 +166,12 @@ def mapping(states: Mapping[int, tuple[str, str]] | Mapping[str, tuple[str, str]
     )
 
 
+def words_for(pattern: str, text: str) -> models.RegexMap:
+    """``text`` in place of each value that ``pattern`` matches."""
+    result = models.ValueMappingResult(text=text, index=0)
+    return models.RegexMap(options=models.DashboardRegexMapOptions(pattern=pattern, result=result))
+
+
 def describe(panel: Panel, alerts: tuple[str, ...], runbook: str) -> str:
     """The panel's description: healthy state, meaning of its signals, their limits, its alerts."""
     parts = [f"**Good:** {panel.good}"]
@@ -198,13 +204,13 @@ def steps(limits: Threshold | None, *, base: str = GREEN) -> Any:
     """Limits as Grafana's colour thresholds."""
     found = [models.Threshold(value=None, color=base)]
     if limits is not None:
-        low = ((limits.critical_below, YELLOW), (limits.warning_below, GREEN))
+        low = ((limits.critical_below, ORANGE), (limits.warning_below, GREEN))
         lower = [(value, colour) for value, colour in low if value is not None]
         if lower:
-            found = [models.Threshold(value=None, color=YELLOW if limits.critical_below is None else RED)]
+            found = [models.Threshold(value=None, color=ORANGE if limits.critical_below is None else RED)]
             lower[-1] = (lower[-1][0], GREEN)
             found += [models.Threshold(value=value, color=colour) for value, colour in lower]
-        high = ((limits.warning_above, YELLOW), (limits.critical_above, RED))
+        high = ((limits.warning_above, ORANGE), (limits.critical_above, RED))
         found += [models.Threshold(value=value, color=colour) for value, colour in high if value is not None]
     return sdk.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(found)
 

@@ -15,7 +15,7 @@ from grafana.queries.promql import Prom, state
 from grafana.queries.truth import STATES
 
 SHORT: Final = 20
-SENTENCE_PIXELS: Final = 20
+SENTENCE_PIXELS: Final = 16
 """Size of a sentence of more than so many letters: one that fills its panel is cut in the next one's width."""
 
 
@@ -45,9 +45,9 @@ def words_panel(
     )  # fmt: skip
 
 
-def state_panel(key: str, title: str, good: str, *, height: int) -> Panel:
+def state_panel(key: str, title: str, good: str, *, width: int = 4, height: int) -> Panel:
     """The state of the run."""
-    return words_panel(key, title, good, state(), STATES, missing_word="no such run", height=height)
+    return words_panel(key, title, good, state(), STATES, missing_word="no such run", width=width, height=height)
 
 
 def state_timeline_panel(

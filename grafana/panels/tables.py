@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from esper_otel.events.declare import Threshold
 from grafana.panels.drill_down import to_trace
 from grafana.panels.limits import limits_of
-from grafana.panels.panel import Panel, Query, empty_text, mapping, missing, setting, steps, target
+from grafana.panels.panel import Panel, Query, empty_text, mapping, missing, setting, steps, target, words_for
 from grafana.panels.widths import EVENT_COLUMNS, LABEL_COLUMNS, NARROW, SPAN_COLUMNS, least_width
 from grafana.queries.facts import words_of
 from grafana.queries.logql import Log
@@ -29,6 +29,9 @@ EVENT_ID: Final = "esper_event_id"
 TIME: Final = "Time (lastNotNull)"
 FIT: Final = [setting("noValue", "–"), setting("custom.wrapHeaderText", True)]
 """Settings of every column: a long name takes two lines."""
+
+_OPENS: Final = words_for(".+", "open")
+"""Text of a cell whose value is an identifier of 32 digits; its link has the value."""
 
 Column = Prom | tuple[str, Prom]
 Words = Mapping[int, tuple[str, str]] | Mapping[str, tuple[str, str]]
@@ -192,7 +195,8 @@ def events_table_panel(
     newest = {"sort": [{"field": "Time", "desc": True}]}
     builder.with_transformation(models.DataTransformerConfig(id_val="sortBy", options=newest))
     if "trace_id" in columns:
-        builder.override_by_name(columns["trace_id"], [setting("links", to_trace()), setting("custom.width", 120)])
+        cell = [setting("links", to_trace()), setting("mappings", [_OPENS]), setting("custom.width", 80)]
+        builder.override_by_name(columns["trace_id"], cell)
     for label in sorted(columns.keys() & EVENT_COLUMNS.keys()):
         builder.override_by_name(columns[label], [setting("custom.width", EVENT_COLUMNS[label])])
     for label in (name for name in columns if name.endswith("_rng_seed")):

@@ -43,7 +43,7 @@ EVENT_COLUMNS: Final = {
 """Width in pixels of columns of log events that hold long words."""
 
 LABEL_COLUMNS: Final = {
-    "state": 105, "stage": 120, "blueprint": 110, "run": 150, "started": 165, "commit": 90, "group": 75,
+    "state": 105, "stage": 120, "blueprint": 110, "run": 150, "started": 165, "ended": 165, "commit": 90, "group": 75,
     "event": 240, "field": 210, "alert": 250,
 }  # fmt: skip
 """Width in pixels of columns with a long name or long words."""

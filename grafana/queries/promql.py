@@ -8,6 +8,7 @@ has it, so that the arms of an A/B run are never mixed.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -167,6 +168,13 @@ def age(name: str, *by: str, **labels: str) -> Prom:
     return msgspec.structs.replace(newest, text=f"time() - {newest.text}")
 
 
+def ended() -> Prom:
+    """Time of the last event of a run that is over, Unix ms."""
+    newest = last("esper.relay.last_record.timestamp", *RUN, agg="max")
+    over = f"({state().text}) >= {truth.OVER}"
+    return msgspec.structs.replace(newest, text=f"floor(1000 * {newest.text}) and on (job, instance) ({over})")
+
+
 def divided(part: Prom, whole: Prom) -> Prom:
     """``part`` over ``whole``; nothing where ``whole`` is 0.
 
@@ -201,9 +209,23 @@ def plus(left: Prom, right: Prom) -> Prom:
     return msgspec.structs.replace(divided(left, right), text=f"({left.text} + {right.text})", unit=left.unit)
 
 
+def head(name: str, *by: str, agg: str = "avg") -> Prom:
+    """A number of the heads that had a choice in the last update."""
+    return _aggregate(agg, name, by, with_a_choice(name, select), unit_of(name))
+
+
+def with_a_choice(name: str, selected: Callable[[str], str]) -> str:
+    """The value of each head without those that had no choice in the last update, whose numbers are of an older one.
+
+    While a run lives they are absent by themselves. Of a run that is over, the last value of each series is asked for.
+    """
+    idle = f"{truth.value(selected('tamiyo.head_learnable_fraction'))} == 0"
+    return f"({truth.value(selected(name))} unless on (job, instance, group_id, rank, head) ({idle}))"
+
+
 def head_entropy(*by: str) -> Prom:
     """Entropy of a head over its maximum, in the steps that gave it a choice: the smallest of those not in ``by``."""
-    return msgspec.structs.replace(last("tamiyo.head_entropy", *by, agg="min"), unit="percentunit")
+    return msgspec.structs.replace(head("tamiyo.head_entropy", *by, agg="min"), unit="percentunit")
 
 
 def over_arms(agg: str, expression: Prom) -> Prom:

@@ -6,12 +6,12 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.alerts.promql import RUN, aggregated, metric
+from esper_otel.alerts.promql import GROUP, RUN, aggregated, metric
 from esper_otel.signals.names import prometheus_label
 from esper_otel.signals.own import CONFIGURED
 from grafana.queries import truth
 from grafana.queries.facts import unit_of
-from grafana.queries.promql import Prom, raw, state
+from grafana.queries.promql import Prom, raw, state, with_a_choice
 
 EVERY: Final = {"job": "~$job", "instance": "~.+"}
 CHOSEN: Final = {"job": "~$job", "instance": "~$runs"}
@@ -25,6 +25,9 @@ NEWEST: Final = 12
 
 POINT: Final = "point"
 """Variable with the number of rounds that a point of a spread holds."""
+
+DEFAULT_ARM: Final = "default"
+"""Group of what is recorded without one."""
 
 REVISION: Final = prometheus_label("vcs.ref.head.revision")
 _EVENT: Final = "esper.relay.last_record.timestamp"
@@ -51,6 +54,22 @@ def start(which: dict[str, str]) -> Prom:
     return raw(f"floor(1000 * {began(which)})", labels=RUN, unit="dateTimeAsIso", signals=(_EVENT,))
 
 
+def end(which: dict[str, str]) -> Prom:
+    """Time of the last event of a run that is over, Unix ms."""
+    over = f"({state(**which).text}) >= {truth.OVER}"
+    text = f"floor(1000 * {ended(which)}) and on (job, instance) ({over})"
+    return raw(text, labels=RUN, unit="dateTimeAsIso", signals=(_EVENT, "esper.run.status"))
+
+
+def of_each_arm(fact: Prom, which: dict[str, str]) -> Prom:
+    """A fact of a run for each of its arms; a run without a start of training has one that is called as by default."""
+    began_training = aggregated("max", truth.value(metric("esper.run.info", **which)), (*RUN, GROUP))
+    known = f'label_replace(0 * {ended(which)} + 1, "{GROUP}", "{DEFAULT_ARM}", "", "")'
+    own = ", ".join(label for label in fact.labels if label not in RUN)
+    text = f"({fact.text}) * on (job, instance) group_right ({own}) ({began_training} or on (job, instance) {known})"
+    return msgspec.structs.replace(fact, text=text, labels=(*RUN, GROUP, *fact.labels[len(RUN) :]))
+
+
 def duration(which: dict[str, str]) -> Prom:
     """Time from the first to the last event."""
     return raw(f"{ended(which)} - {began(which)}", labels=RUN, unit="s", signals=(_EVENT,))
@@ -64,8 +83,11 @@ def until(which: dict[str, str]) -> Prom:
 
 def lives(which: dict[str, str]) -> Prom:
     """1 while the run is running or stalled, else 0."""
-    now = f"({state(**which).text})"
-    return raw(f"({now} > bool 0) * ({now} < bool 3)", labels=RUN, unit="none", signals=("esper.run.status",))
+    # The numbers of those two states are the only ones that lie nearer than 1 to the middle between them.
+    middle = sum(truth.ALIVE) / len(truth.ALIVE)
+    return raw(
+        f"(abs(({state(**which).text}) - {middle:g}) < bool 1)", labels=RUN, unit="none", signals=("esper.run.status",)
+    )
 
 
 def final(name: str, which: dict[str, str], agg: str = "avg", *by: str) -> Prom:
@@ -85,7 +107,9 @@ def best(name: str, which: dict[str, str], *by: str) -> Prom:
 
 def lowest_entropy(which: dict[str, str], *by: str) -> Prom:
     """Entropy of the head that has least, of its maximum in the steps with a choice."""
-    return msgspec.structs.replace(final("tamiyo.head_entropy", which, "min", *by), unit="percentunit")
+    labels, name = (*RUN, *by), "tamiyo.head_entropy"
+    text = aggregated("min", with_a_choice(name, lambda signal: metric(signal, **which)), labels)
+    return raw(text, labels=labels, unit="percentunit", signals=(name,))
 
 
 def smoothed(name: str, which: dict[str, str], *by: str) -> Prom:
@@ -111,9 +135,10 @@ def with_configuration(expression: Prom, which: dict[str, str], label: str) -> P
 
 
 def began_with(which: dict[str, str]) -> Prom:
-    """1, labelled with what the run began with: of an A/B run, with what one of its arms did."""
-    info = aggregated("max", truth.value(metric("esper.run.info", **which)), (*RUN, *CONFIGURED))
-    return raw(_one(info), labels=(*RUN, *CONFIGURED), unit="none", signals=("esper.run.info",))
+    """1, labelled with what each arm of the run began with."""
+    labels = (*RUN, GROUP, *CONFIGURED)
+    info = aggregated("max", truth.value(metric("esper.run.info", **which)), labels)
+    return raw(_one(info, *RUN, GROUP), labels=labels, unit="none", signals=("esper.run.info",))
 
 
 def commit(which: dict[str, str]) -> Prom:
@@ -121,11 +146,11 @@ def commit(which: dict[str, str]) -> Prom:
     chosen = ", ".join(f'{label}=~"{value.removeprefix("~")}"' for label, value in which.items())
     told = truth.value(f'target_info{{{chosen}, {REVISION}!=""}}')
     short = f'label_replace({told}, "commit", "$1", "{REVISION}", "(.{{8}}).*")'
-    return raw(_one(f"max by (job, instance, commit) ({short})"), labels=(*RUN, "commit"), unit="none")
+    return raw(_one(f"max by (job, instance, commit) ({short})", *RUN), labels=(*RUN, "commit"), unit="none")
 
 
-def _one(text: str) -> str:
-    return f"topk by (job, instance) (1, {text})"
+def _one(text: str, *by: str) -> str:
+    return f"topk by ({', '.join(by)}) (1, {text})"
 
 
 def fired(which: dict[str, str]) -> Prom:

@@ -34,14 +34,19 @@ STATES: Final[dict[int, tuple[str, str]]] = {
     1: ("running", "green"),
     2: ("stalled", "orange"),
     3: ("finished", "blue"),
-    4: ("interrupted", "yellow"),
+    4: ("interrupted", "#b38600"),
     5: ("failed", "red"),
     6: ("died", "dark-red"),
     7: ("vanished", "purple"),
 }
 """Word and colour of each state of a run by its number; the relay reports 1 to 6."""
 
-_ALIVE: Final = (1, 2)
+OVER: Final = 3
+"""Least number of a state in which the run is over."""
+
+ALIVE: Final = (1, 2)
+"""Numbers of the states of a run that goes on."""
+
 _VANISHED: Final = 7
 _VALUE: Final = re.compile("⟦(.*?)⟧")
 _WINDOW: Final = "⟦⟧"
@@ -102,7 +107,7 @@ def state(**run: str) -> str:
     )
     known = f"max by (job, instance) ({reported})"
     scraped = f"max by (job, instance) (present_over_time({metric('esper.run.status', **run)}[{ALIVE_WITHIN}]))"
-    lost = f"({known} > 0 <= {max(_ALIVE)}) unless on (job, instance) {scraped}"
+    lost = f"({known} > 0 <= {max(ALIVE)}) unless on (job, instance) {scraped}"
     return f"(({lost}) * 0 + {_VANISHED}) or {known}"
 
 

@@ -15,9 +15,9 @@ from trainer.interventions import KINDS
 
 STEPS = [
     {"color": "red", "value": None},
-    {"color": "yellow", "value": 0.1},
+    {"color": "semi-dark-orange", "value": 0.1},
     {"color": "green", "value": 0.15},
-    {"color": "yellow", "value": 4.0},
+    {"color": "semi-dark-orange", "value": 4.0},
 ]
 COUNTED = [{"color": "green", "value": None}, {"color": "red", "value": 0.5}]
 

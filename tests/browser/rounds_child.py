@@ -8,15 +8,34 @@ import time
 import esper_otel
 from esper_otel.events import (
     BatchCompleted,
+    CounterfactualMatrix,
+    Decision,
     EpisodeOutcome,
     EpochCompleted,
+    GradientAnomaly,
+    GraphBreak,
+    MorphologyCausalLog,
     PolicyUpdate,
+    RewardSummary,
+    Rollback,
+    SeedGateEvaluated,
     SeedGerminated,
     SeedPruned,
+    TopologyManifest,
     TrainingStarted,
+    XidError,
 )
 
+ROWS = (
+    *(CounterfactualMatrix, Decision, GradientAnomaly, GraphBreak, MorphologyCausalLog),
+    *(RewardSummary, Rollback, SeedGateEvaluated, TopologyManifest, XidError),
+)
+"""Events of the tables on the boards, beside those of every round."""
+
 EPOCHS = 40
+LAST = 5
+"""Rounds at the end with the events of the tables, some of which fire alerts: the run is healthy when it is young."""
+
 ROUND_S = 0.5
 
 
@@ -30,6 +49,8 @@ def main(directory: str, rounds: int) -> None:
         for epoch in range(EPOCHS):
             esper_otel.emit(EpochCompleted(env_id=0, inner_epoch=epoch, val_accuracy=50.0 + number / 10))
         esper_otel.emit(SeedPruned(blueprint_id="conv", reason="test", improvement=1.0, **seed))
+        for kind in ROWS if number > rounds - LAST else ():
+            esper_otel.emit(kind())
         esper_otel.emit(EpisodeOutcome(env_id=0, episode_idx=number, final_accuracy=50.0, episode_reward=1.0))
         esper_otel.emit(
             PolicyUpdate(

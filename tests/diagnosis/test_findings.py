@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from esper_otel.alerts.kinds import BY_NAME
+from esper_otel.alerts.memory import RECOMPILATIONS_OF_A_FUNCTION
 from esper_otel.alerts.promql import threshold
 from esper_otel.diagnosis.diagnose import diagnose
 from esper_otel.diagnosis.finding import Diagnosis, Grade
+from esper_otel.log.locks.lock import WriterLock
 from tests.diagnosis.made import Line, line, phases, policy, run, training
 
 KL = threshold("tamiyo.kl_violations")
@@ -36,6 +38,11 @@ def layers(spread: float, zeros: dict[str, float]) -> list[Line]:
     norms = dict.fromkeys(zeros, 1.0)
     fields = {"model": "Net", "norm_spread": spread, "norm_per_layer": norms, "zero_fraction_per_layer": zeros}
     return [line("TOLARIA_GRADIENT_STATS", 2 * n, dead_layer_count=0, **fields) for n in range(3)]
+
+
+def recompilations(count: int, functions: int) -> list[Line]:
+    names = [f"f{n % functions}" for n in range(count)]
+    return [line("TOLARIA_RECOMPILATION", n, function=name, compile_time_s=0.1) for n, name in enumerate(names)]
 
 
 def heads(op: float, slot: float) -> list[Line]:
@@ -94,8 +101,8 @@ CASES: dict[str, tuple[list[Line], list[Line]]] = {
         training() + memory(*[500] * 3, *[700] * 7),
     ),
     "recompilation_storm": (
-        training() + [line("TOLARIA_RECOMPILATION", n, function="f", compile_time_s=0.1) for n in range(21)],
-        training() + [line("TOLARIA_RECOMPILATION", n, function="f", compile_time_s=0.1) for n in range(20)],
+        training() + recompilations(21, functions=4),
+        training() + recompilations(20, functions=4),
     ),
 }
 
@@ -122,6 +129,27 @@ def test_a_slow_rank_is_named_with_its_phase_and_its_own_time(tmp_path: Path) ->
         "own time of rank 1 26 ms",
         "own time of the next slowest 11 ms",
     ]
+
+
+@pytest.mark.parametrize(("is_running", "found"), [(True, [("1", "in the last 10 s")]), (False, [])])
+def test_a_rank_that_is_slow_since_a_moment_ago_is_named_while_the_run_goes_on(
+    is_running: bool, found: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    lines = [each for rank in range(3) for each in training(rank=rank)]
+    for rank in range(3):
+        durations = phases(rank, reports=60, before_backward=0.010, backward=0.025, optimizer_step=0.001)
+        for report in durations[-2:] if rank == 1 else ():
+            report["data"]["durations_s"] = {"before_backward": [0.030] * 20, "backward": [0.005] * 20}
+        lines += durations
+    directory = run(tmp_path / "run", lines)
+    lock = WriterLock(directory / ".writer.rank0.lock")
+    if is_running:
+        lock.acquire()
+
+    result = diagnose(directory)
+
+    lock.release()
+    assert [(finding.who["rank"], finding.when) for finding in result.findings if finding.kind == "straggler"] == found
 
 
 def test_a_rank_that_is_slow_without_anybody_waiting_for_it_is_no_straggler(tmp_path: Path) -> None:
@@ -163,6 +191,46 @@ def test_what_preceded_the_first_nan_is_part_of_its_evidence(tmp_path: Path) -> 
     assert finding.when == "first at 2026-03-01 12:00:40 UTC"
     assert "loss before 0.5" in [figure.text for figure in finding.evidence]
     assert finding.cause == "the update before was ordinary: look at its input"
+
+
+def test_one_function_at_the_limit_of_torch_is_a_storm_by_itself(tmp_path: Path) -> None:
+    limit = RECOMPILATIONS_OF_A_FUNCTION
+
+    found = diagnose(run(tmp_path / "at", training() + recompilations(limit, functions=1)))
+
+    assert kinds(found) == {"recompilation_storm"}
+    assert kinds(diagnose(run(tmp_path / "under", training() + recompilations(limit - 1, functions=1)))) == set()
+
+
+def test_the_updates_that_a_short_run_lacks_count_as_good_ones(tmp_path: Path) -> None:
+    """A share of 5 % of at least 20 updates leaves room for one, however short the run."""
+    beyond = float(threshold("tamiyo.policy_ratio_violations").critical_above or 0) * 1.01
+
+    def updates(bad: int) -> list[Line]:
+        return policy(10, ratio_max=lambda n: beyond if n < bad else 1.1)
+
+    assert kinds(diagnose(run(tmp_path / "two", updates(2)))) == {"policy_ratio"}
+    assert kinds(diagnose(run(tmp_path / "one", updates(1)))) == set()
+
+
+def test_memory_that_grows_with_the_steps_is_a_leak_even_where_the_steps_come_unevenly(tmp_path: Path) -> None:
+    """A busy machine trains in bursts: by the clock the growth is a staircase, by the steps it is a line."""
+    steps = [0, 10, 20, 30, 40, 50, 60, 370, 380, 390, 400, 410]
+
+    def leaking(step: Callable[[int], int | None]) -> list[Line]:
+        return [
+            line(
+                "TOLARIA_INFRASTRUCTURE_SNAPSHOT",
+                2 * n,
+                device="cpu",
+                batch_idx=step(n),
+                process_memory_bytes=(500 + taken) * 2**20,
+            )
+            for n, taken in enumerate(steps)
+        ]
+
+    assert kinds(diagnose(run(tmp_path / "by_step", training() + leaking(lambda n: steps[n])))) == {"memory_growth"}
+    assert kinds(diagnose(run(tmp_path / "by_time", training() + leaking(lambda n: None)))) == set()
 
 
 def test_too_few_updates_are_no_verdict(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ HUES = {
     "green": (115, 191, 105),
     "orange": (255, 152, 48),
     "blue": (87, 148, 242),
-    "yellow": (250, 222, 42),
+    "#b38600": (179, 134, 0),
     "red": (242, 73, 92),
     "dark-red": (196, 22, 42),
     "purple": (184, 119, 217),
@@ -92,20 +92,43 @@ def test_an_empty_chart_names_causes_and_asserts_no_health(grafana: Grafana) -> 
     assert "nothing was detected – or Prometheus has nothing of this run" in page.inner_text(CONTENT)
 
 
-def test_the_table_of_runs_has_every_run_with_its_state(grafana: Grafana) -> None:
-    page = grafana.solo("esper-runs", "Runs of the last 30 days", "", size=(1600, 900))
-
+def _runs(grafana: Grafana) -> dict[str, dict[str, str]]:
+    """The table of runs as it is drawn: text by column, of each run."""
+    page = grafana.solo("esper-runs", "Runs of the last 30 days", "", size=(3200, 900))
     page.wait_for_selector("a:text-is('killed')")
-    rows = {text.split("\n")[0]: text.split("\n")[1] for text in page.locator("[role=row]").all_inner_texts()[1:]}
-    assert {name: life.word for name, life in LIVES.items()} == rows
+    header, *rows = [text.split("\n") for text in page.locator("[role=row]").all_inner_texts()]
+    page.close()
+    return {cells[0]: dict(zip(header, cells, strict=False)) for cells in rows}
+
+
+def test_the_table_of_runs_has_every_run_with_its_state(grafana: Grafana) -> None:
+    found = _runs(grafana)
+
+    assert {name: life.word for name, life in LIVES.items()} == {name: cells["state"] for name, cells in found.items()}
+
+
+def test_a_run_without_arms_has_no_group_in_the_table_of_runs(grafana: Grafana) -> None:
+    assert {"–"} == {cells["group"] for cells in _runs(grafana).values()}
+
+
+def test_the_end_of_a_run_is_a_time_in_the_table_of_runs_once_it_is_over(grafana: Grafana, now: float) -> None:
+    over = {name for name, life in LIVES.items() if life.word not in {"running", "stalled", "end unknown"}}
+    ends = {name: cells["ended"] for name, cells in _runs(grafana).items()}
+
+    assert over == {name for name, end in ends.items() if re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", end)}
+    assert {"–"} == {end for name, end in ends.items() if name not in over}
+
+
+def test_the_end_of_a_run_is_drawn_as_a_time_and_that_of_a_run_that_goes_on_as_a_grey_word(grafana: Grafana) -> None:
+    over, alive = (grafana.number("esper-run", "Ended", run) for run in ("killed", "running"))
+
+    assert re.search(r"\d\d:\d\d:\d\d$", over["text"])
+    assert ("no end known", GREY) == (alive["text"], alive["colour"])
 
 
 def test_the_table_of_runs_says_what_each_began_with(grafana: Grafana) -> None:
-    page = grafana.solo("esper-runs", "Runs of the last 30 days", "", size=(3200, 900))
+    shown = _runs(grafana)
 
-    page.wait_for_selector("a:text-is('killed')")
-    header, *rows = [text.split("\n") for text in page.locator("[role=row]").all_inner_texts()]
-    shown = {cells[0]: dict(zip(header[1:], cells[1:], strict=False)) for cells in rows}
     seeds = {name: str(number) for number, name in enumerate(LIVES)}
     assert seeds == {name: cells.get("seed") for name, cells in shown.items()}
     assert {COMMIT[:8]} == {cells.get("commit") for cells in shown.values()}

@@ -36,7 +36,7 @@ LIVES: Final[dict[str, Life]] = {
     "running": Life((("running", 600, LATER_S),), "running", "green"),
     "stalled": Life((("running", 1200, 400), ("stalled", 400, LATER_S)), "stalled", "orange"),
     "finished": Life((("running", 5400, 3630), ("finished", 3630, HOUR_S)), "finished", "blue"),
-    "interrupted": Life((("running", 900, 500), ("interrupted", 500, 470)), "interrupted", "yellow"),
+    "interrupted": Life((("running", 900, 500), ("interrupted", 500, 470)), "interrupted", "#b38600"),
     "failed": Life((("running", 900, 500), ("failed", 500, 470)), "failed", "red"),
     "died": Life((("running", 900, 500), ("died", 500, 470)), "died", "dark-red"),
     "killed": Life((("running", 1500, 480),), "vanished", "purple"),

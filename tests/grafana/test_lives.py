@@ -90,6 +90,23 @@ def test_the_last_event_of_a_run_that_lives_is_seconds_old(prometheus: Prometheu
     assert [True, True] == [age < STEP_S for age in ages]
 
 
+@pytest.mark.parametrize("run", ["finished", "killed", "failed", "interrupted", "died"])
+def test_the_end_of_a_run_that_is_over_is_a_time_that_stays(prometheus: Prometheus, now: float, run: str) -> None:
+    (asked,) = _queries("Ended")
+    text = asked.filled(job="esper", instance=run)
+    shown = [
+        [float(one["value"][1]) for one in prometheus._get("query", query=text, time=f"{now + after:.3f}")["result"]]
+        for after in (0.0, 24 * HOUR_S)
+    ]
+
+    assert [[1000 * (now - LIVES[run].phases[-1][2])]] * 2 == shown
+
+
+@pytest.mark.parametrize("run", ["running", "stalled", "resumed", "gap", "backfilled", "nobody"])
+def test_a_run_that_goes_on_or_whose_end_nobody_knows_has_none(prometheus: Prometheus, now: float, run: str) -> None:
+    assert [Drawn("no end known", GREY)] == _shown(prometheus, "Ended", run, now)
+
+
 @pytest.mark.parametrize("run", ["finished", "killed", "failed"])
 def test_the_final_numbers_do_not_depend_on_the_time_shown(prometheus: Prometheus, now: float, run: str) -> None:
     ranges = [_shown(prometheus, "Anomalies since the run began", run, now, shown) for shown in ("30m", "24h", "7d")]

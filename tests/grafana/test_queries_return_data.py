@@ -21,17 +21,21 @@ UNDELIVERED = "esper-esper/Log that waits/B"
 BAD_LAYERS = "esper-tolaria/Since the run began/C"
 """No producer of these tests has the sensor that looks at layers."""
 
-COMMITS_OF_RUNS = "esper-runs/Runs of the last 30 days/N"
+COMMITS_OF_RUNS = "esper-runs/Runs of the last 30 days/O"
 """A recording of esper-lite has no run.json, and so no commit."""
 
-ALERTS_OF_RUNS = "esper-runs/Runs of the last 30 days/J"
+ALERTS_OF_RUNS = "esper-runs/Runs of the last 30 days/K"
 """The Prometheus of these tests has no rules."""
+
+ENDS_OF_RUNS = "esper-runs/Runs of the last 30 days/C"
+"""A recording of esper-lite does not tell its end."""
 
 NEVER_FED = {
     "trainer": {UNDELIVERED, ALERTS_OF_RUNS, BAD_LAYERS, "esper-tamiyo/Losses/D"},
     "esper-lite": {
         UNDELIVERED,
         COMMITS_OF_RUNS,
+        ENDS_OF_RUNS,
         ALERTS_OF_RUNS,
         BAD_LAYERS,
         "esper-esper/Age of the newest …/A",
@@ -51,6 +55,7 @@ NEVER_FED = {
         *(f"esper-tolaria/Environments/{column}" for column in "FIKL"),
         "esper-kasmina/Blueprints/B",
         "esper-kasmina/Blueprints/D",
+        "esper-kasmina/Blueprints/F",
         "esper-kasmina/Seeds that are born, kept and removed, each second/B",
         "esper-simic/Groups side by side/G",
         "esper-run/Trends that were detected/A",
@@ -60,7 +65,7 @@ NEVER_FED = {
 }
 """Lines that a producer has no field for; their panels show other lines then. The trainer has no Q head; the largest
 norm of the last minute is that of the recording's own time, which is long ago. No seed of the recording was kept for
-good, no improvement and no underflow occurred, and esper-lite's counters begin with the first event."""
+good or measured, no improvement and no underflow occurred, and esper-lite's counters begin with the first event."""
 
 PANELS = {(board.uid, panel.title): panel for board in BOARDS for panel in board.panels}
 

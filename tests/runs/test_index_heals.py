@@ -178,3 +178,23 @@ def test_a_run_is_read_once_and_then_only_what_is_new(tmp_path: Path, monkeypatc
 
     assert [f"a from {size}"] == opened
     assert (2, 2.0) == (found.value("rounds"), found.value("best_reward"))
+
+
+def test_a_damaged_run_json_is_a_problem_of_its_run_until_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "WORTH_BYTES", -1)
+    run, problems, said = append(tmp_path / "a", started(lr=0.1), ended(1)), [], list[str]()
+    (run / "run.json").write_text("{")
+    Past().age(tmp_path)
+    for _ in range(2):
+        (row,) = rows_in(tmp_path, said.append)
+        problems.append(row.as_json()["problem"])
+
+    assert problems == said
+    assert all("run.json is not JSON" in problem for problem in problems)
+    assert row.state == "finished"
+
+    (run / "run.json").write_text('{"tags": ["mended"]}')
+    (row,) = rows_in(tmp_path, said.append)
+    assert (row.as_json().get("problem"), row.value("tags"), len(said)) == (None, ["mended"], 2)

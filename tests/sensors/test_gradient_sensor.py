@@ -46,6 +46,31 @@ def test_norms_by_layer_are_those_of_numpy() -> None:
     assert stats.norm_spread == pytest.approx(max(values) / min(values))
 
 
+def test_layers_that_no_gradient_reached_are_named() -> None:
+    model = torch.nn.Sequential(*(torch.nn.Linear(3, 3) for _ in range(3)))
+    model[0].requires_grad_(False)
+    model[1].bias.requires_grad_(False)
+    model(torch.randn(2, 3)).sum().backward()
+    sensor = GradientSensor(model.named_parameters())
+    sensor.measure()
+    (stats,) = sensor.take()
+
+    assert stats.layers_without_gradient == ("0",)
+    assert stats.layers_without_gradient_count == 1
+
+
+def test_a_large_frozen_body_is_counted_and_not_listed() -> None:
+    model = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(41)))
+    model[:40].requires_grad_(False)
+    model(torch.randn(2, 2)).sum().backward()
+    sensor = GradientSensor(model.named_parameters())
+    sensor.measure()
+    (stats,) = sensor.take()
+
+    assert stats.layers_without_gradient == tuple(str(number) for number in range(16))
+    assert stats.layers_without_gradient_count == 40
+
+
 def test_the_zero_fraction_counts_entries_and_names_dead_layers() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False))
     for index, value in ((0, 1.0), (1, 0.0)):

@@ -82,7 +82,7 @@ SOUNDNESS: Final = Row(
                 "tolaria_triggering_action_id": "after action",
                 "tolaria_episode_idx": "episode",
                 "tolaria_inner_epoch": "epoch",
-                "trace_id": "round",
+                "trace_id": "trace",
             },
             width=24,
             height=6,
