@@ -52,10 +52,11 @@ class Environment:
         return done.stdout
 
     def variables(self, **more: str) -> dict[str, str]:
-        """Variables of its programs: none that leads to this checkout or sets telemetry up."""
+        """Variables of its programs: none that leads to this checkout, to programs of others, or sets telemetry up."""
         ours = ("ESPER_OTEL_", "OTEL_", "PYTHON", "WANDB_", "VIRTUAL_ENV")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        return {**kept, "OTEL_METRICS_EXPORTER": "none", **more}
+        path = os.pathsep.join([str(self._bin), os.defpath])
+        return {**kept, "PATH": path, "OTEL_METRICS_EXPORTER": "none", **more}
 
 
 def uv(*arguments: str) -> str:
