@@ -30,7 +30,6 @@ LIMIT_S: Final = 900
 """Time after which a run is no run any more: torch's gloo sometimes waits forever for its own threads at the end."""
 
 
-
 def make(case: Case, directory: Path) -> bool | None:
     """Make one run below ``directory``; None if it is there, else whether this process is a child that has to train."""
     place = directory / case.name
