@@ -89,7 +89,7 @@ CASES: dict[str, tuple[list[Line], list[Line]]] = {
         policy(kl_divergence=every(SHARE + 0.05, HIGH_KL, 0.01)),
         policy(kl_divergence=every(SHARE, HIGH_KL, 0.01)),
     ),
-    "clip_high": (policy(clip_fraction=0.61), policy(clip_fraction=0.6)),
+    "clip_high": (policy(clip_fraction=0.66), policy(clip_fraction=0.65)),
     "policy_ratio": (policy(ratio_max=10.1), policy(ratio_max=10.0)),
     "entropy_collapsed": (heads(0.5, 0.09), heads(0.5, 0.11)),
     "critic_failing": (policy(120, explained_variance=-0.01), policy(120, explained_variance=0.01)),
