@@ -86,7 +86,7 @@ def lives(which: dict[str, str]) -> Prom:
     # The numbers of those two states are the only ones that lie nearer than 1 to the middle between them.
     middle = sum(truth.ALIVE) / len(truth.ALIVE)
     return raw(
-        f"abs(({state(**which).text}) - {middle:g}) < bool 1", labels=RUN, unit="none", signals=("esper.run.status",)
+        f"(abs(({state(**which).text}) - {middle:g}) < bool 1)", labels=RUN, unit="none", signals=("esper.run.status",)
     )
 
 

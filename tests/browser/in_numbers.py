@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.browser.conftest import Looked
+from tests.browser.made_runs import MODES, REWARDS
 from tests.grafana.in_browser import GREY, LOADING
 from tests.grafana.real_grafana import ALL, CONTENT, Grafana
 from tests.grafana.substituted import built
@@ -133,3 +134,16 @@ def test_no_number_of_a_healthy_run_is_red(grafana: Grafana, uid: str) -> None:
     found = numbers(grafana, uid, "demo")
 
     assert [] == [(title, text) for title, words in found.items() for text, colour in words if colour == RED]
+
+
+def test_each_arm_of_a_run_has_its_own_row_in_the_table_of_runs(grafana: Grafana) -> None:
+    page = grafana.solo("esper-runs", "Runs of the last 30 days", "", size=(3200, 900))
+    page.wait_for_selector("a:text-is('arms') >> nth=1")
+    header, *rows = [text.split("\n") for text in page.locator("[role=row]").all_inner_texts()]
+    page.close()
+    arms = [dict(zip(header, cells, strict=False)) for cells in rows if cells[0] == "arms"]
+
+    assert {arm: ("running", mode) for arm, mode in MODES.items()} == {
+        row["group"]: (row["state"], row["reward mode"]) for row in arms
+    }
+    assert {arm: f"{value:.2f}" for arm, value in REWARDS.items()} == {row["group"]: row["last reward"] for row in arms}

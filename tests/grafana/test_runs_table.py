@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from grafana.queries import runs
 from tests.browser.series import made, prometheus_of
-from tests.grafana.lives import HOUR_S, LIVES, every_life_as_text
+from tests.grafana.lives import HOUR_S, LIVES, STEP_S, every_life_as_text
 from tests.grafana.substituted import targets
 from tests.prometheus.real_prometheus import Prometheus
 
@@ -82,3 +83,16 @@ def test_a_run_that_is_over_has_the_time_of_its_last_event_as_its_end_and_anothe
 
     found = rows[run, "default"].get("ended")
     assert end == (None if found is None else found[0])
+
+
+@pytest.mark.parametrize("run", LIVES)
+def test_a_click_on_a_run_shows_it_up_to_two_minutes_after_its_end_or_up_to_now(
+    rows: Rows, now: float, run: str
+) -> None:
+    life, row = LIVES[run], rows[run, "default"]
+    lives = life.word in {"running", "stalled"}
+    _, since, over = life.phases[-1]
+    last_event = now - since + (since - over) // STEP_S * STEP_S
+    until = 0.0 if lives else 1000 * (last_event + runs.AFTER_S)
+
+    assert (float(lives), until) == (row["refresh"][0], row["until"][0])
