@@ -51,7 +51,7 @@ HALVES: Final = ("tuning", "reported")
 
 HEALTHY: Final = "none"
 LONG: Final = ("--seconds", "13")
-_LONGER: Final = {"memory_leak": (*LONG, "--steps", "1500"), "dead_layer": ("--seconds", "6")}
+_LONGER: Final = {"memory_leak": ("--seconds", "16", "--steps", "1500"), "dead_layer": ("--seconds", "6")}
 """Faults that need time to be seen: memory is read, and gradients are measured by layer, every 2 s."""
 
 

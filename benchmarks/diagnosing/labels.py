@@ -55,7 +55,7 @@ FIGURES: Final[dict[str, tuple[str, str]]] = {
     "recompilation": ("more", "SELECT count(*) FROM tolaria_recompilation"),
     "killed": ("less", _STATUS),
     "raised": ("more", _STATUS),
-    "lr_x30": ("more", _NORM),
+    "lr_x30": ("more", f"SELECT coalesce((SELECT max(kl_divergence) FROM tamiyo_updates), ({_NORM}))"),
     **dict.fromkeys(("nan_input", "nan_weights", "nan_reward", "poisoned_reward"), ("more", _NOT_FINITE)),
     **dict.fromkeys(("bad_batch", "offset_rewards"), ("more", _NORM)),
     "huge_reward": ("more", "SELECT max(value_loss) FROM tamiyo_updates WHERE isfinite(value_loss)"),

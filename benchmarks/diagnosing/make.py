@@ -26,9 +26,8 @@ FRAMEWORKS: Final = ROOT / "out" / "frameworks" / "site-packages"
 """Packages of Stable-Baselines3, as ``make frameworks`` installs them."""
 
 LABEL: Final = "label.json"
-LIMIT_S: Final = 900
+LIMIT_S: Final = 300
 """Time after which a run is no run any more: torch's gloo sometimes waits forever for its own threads at the end."""
-
 
 
 def make(case: Case, directory: Path) -> bool | None:

@@ -32,13 +32,15 @@ IDLE_PERCENT: Final = 10.0
 
 _MEMORY: Final = f"""
     WITH m AS (SELECT rank, timestamp, epoch(timestamp) AS s, batch_idx, process_memory_bytes / 1048576.0 AS mib,
-    percent_rank() OVER (PARTITION BY rank ORDER BY timestamp) AS part FROM infrastructure
-    WHERE process_memory_bytes IS NOT NULL)
+    percent_rank() OVER (PARTITION BY rank ORDER BY timestamp) AS part, lead(s) OVER (PARTITION BY rank ORDER BY
+    timestamp) AS next FROM infrastructure WHERE process_memory_bytes IS NOT NULL)
     SELECT rank, count(*) AS n, min(timestamp) AS first, max(timestamp) AS last, min(mib) AS least, max(mib) AS most,
     regr_slope(mib, s) AS slope, greatest(regr_r2(mib, s), regr_r2(mib, batch_idx)) AS fit, max(s) - min(s) AS span
-    FROM m WHERE part >= {WARM_UP} GROUP BY rank
+    FROM m WHERE part >= {WARM_UP} AND next IS NOT NULL GROUP BY rank
 """
-"""A line by the clock or by the steps, whichever fits better: a busy machine trains in bursts."""
+"""A line by the clock or by the steps, whichever fits better: a busy machine trains in bursts.
+
+The last measurement is left out: it may be that of the end, when training has returned and what it held is free."""
 
 
 def input_bound(run: Subject) -> Iterator[Finding]:

@@ -13,6 +13,13 @@ from esper_otel.diagnosis.subject import Subject, clock
 _LOOP: Final = "tolaria_training_update"
 _POLICY: Final = "tamiyo_updates"
 
+FIRST: Final = 3
+"""Updates whose median is where a loss began."""
+
+LONG: Final = 100
+ROSE: Final = 1.05
+"""A loss that was never below its start in so many updates, and ended that much above it, goes the wrong way."""
+
 DIVERGED: Final = 3.0
 """The loss ended so many times above where it had been: the median of its last tenth over the median of its best."""
 
@@ -215,31 +222,44 @@ def dead_layers(run: Subject) -> Iterator[Finding]:
 
 
 def diverged(run: Subject) -> Iterator[Finding]:
-    """The loss of a loop ended far above where it had been, and above where it began."""
+    """The loss of a loop ended far above where it had been, or was never below where it began."""
+    is_alone = _has_one_loss(run)
     for row in run.rows(
-        "WITH u AS (SELECT model, optimizer, rank, loss, timestamp, ntile(10) OVER (PARTITION BY model, optimizer,"
-        " rank"
-        f" ORDER BY timestamp, seq) AS tenth FROM {_LOOP} WHERE isfinite(loss)), t AS (SELECT model, optimizer, rank,"
-        " tenth, count(*) AS n, median(loss) AS loss, min(timestamp) AS began FROM u GROUP BY ALL)"
-        " SELECT model, optimizer, rank, sum(n) AS n, min(loss) AS best, min_by(began, loss) AS best_at, max(loss)"
-        " FILTER"
-        " (tenth = 1) AS first_loss, max(loss) FILTER (tenth = 10) AS last_loss FROM t GROUP BY ALL"
+        "WITH u AS (SELECT model, optimizer, rank, loss, timestamp, ntile(10) OVER w AS tenth, row_number() OVER w AS"
+        f" number FROM {_LOOP} WHERE isfinite(loss) WINDOW w AS (PARTITION BY model, optimizer, rank ORDER BY"
+        " timestamp, seq)), t AS (SELECT model, optimizer, rank, tenth, count(*) AS n, median(loss) AS loss,"
+        f" median(loss) FILTER (number <= {FIRST}) AS start, min(timestamp) AS began FROM u GROUP BY ALL)"
+        " SELECT model, optimizer, rank, sum(n) AS n, min(loss) AS best, min_by(began, loss) AS best_at, max(start) AS"
+        " start, max(loss) FILTER (tenth = 1) AS first_loss, max(loss) FILTER (tenth = 10) AS last_loss FROM t"
+        " GROUP BY ALL"
     ):
         if row["n"] < LEAST_UPDATES or row["best"] <= 0 or row["last_loss"] is None:
             continue
-        if row["last_loss"] > DIVERGED * row["best"] and row["last_loss"] > DIVERGED * max(row["first_loss"], 0.0):
-            yield Finding(
-                kind="loss_diverged",
-                severity=Grade.WARNING,
-                confidence=Confidence.MEDIUM,
-                sentence=f"The loss of {row['model']} rose from {row['best']:.4g} to {row['last_loss']:.4g} and"
-                " stayed there.",
-                evidence=[
-                    Figure("at first", row["first_loss"]),
-                    Figure("best", row["best"]),
-                    Figure("at last", row["last_loss"]),
-                ],
-                when=f"rising after {clock(row['best_at'])}",
-                who={"model": str(row["model"]), "rank": str(row["rank"])},
-                query=f'SELECT "update", loss, lr, pre_clip_grad_norm FROM {_LOOP} ORDER BY timestamp',
+        last, model = row["last_loss"], row["model"]
+        if last > DIVERGED * row["best"] and last > DIVERGED * max(row["first_loss"], 0.0):
+            sentence = f"The loss of {model} rose from {row['best']:.4g} to {last:.4g} and stayed there."
+        elif is_alone and row["n"] >= LONG and row["best"] >= row["start"] and last > ROSE * row["start"]:
+            sentence = (
+                f"The loss of {model} was never below {row['start']:.4g}, where it began, and ended at {last:.4g}."
             )
+        else:
+            continue
+        yield Finding(
+            kind="loss_diverged",
+            severity=Grade.WARNING,
+            confidence=Confidence.MEDIUM,
+            sentence=sentence,
+            evidence=[Figure("at first", row["start"]), Figure("best", row["best"]), Figure("at last", last)],
+            when=f"rising after {clock(row['best_at'])}",
+            who={"model": str(model), "rank": str(row["rank"])},
+            query=f'SELECT "update", loss, lr, pre_clip_grad_norm FROM {_LOOP} ORDER BY timestamp',
+        )
+
+
+def _has_one_loss(run: Subject) -> bool:
+    """False where the loss is no measure of progress: that of a policy and its critic, or of two that compete."""
+    policy, loops = (
+        run.one(f"SELECT {what} AS n FROM {view}")["n"]
+        for what, view in (("count(*)", _POLICY), ("count(DISTINCT (model, optimizer))", _LOOP))
+    )
+    return not policy and loops == 1

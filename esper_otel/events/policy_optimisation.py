@@ -55,7 +55,7 @@ KL_VIOLATIONS = violations(
 )
 CLIP_FRACTION_VIOLATIONS = violations(
     "tamiyo.clip_fraction_violations",
-    threshold=Threshold(warning_above=0.6, critical_above=0.75, reason=f"{MEASURED} 0 is no fault, as for the KL."),
+    threshold=Threshold(warning_above=0.65, critical_above=0.75, reason=f"{MEASURED} 0 is no fault, as for the KL."),
     description="Updates that clipped too many of their steps.",
 )
 RATIO_VIOLATIONS = violations(

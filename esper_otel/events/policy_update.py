@@ -175,7 +175,7 @@ class PolicyUpdate(PolicyCritic, frozen=True, kw_only=True):
             "ratio_max",
             "Largest probability ratio of the head alone, of the steps that used it.",
             gauge("tamiyo.head_policy_ratio_max"),
-            limits=above(2.0, 3.0, MEASURED),
+            limits=above(2.5, 3.0, MEASURED),
         ),
     ] = None
     head_gradient_state: Annotated[

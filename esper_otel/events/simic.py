@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from esper_otel.events.declare import Domain, Event, Severity, counter, declares, gauge, note, timestamp
-from esper_otel.events.limits import ENVIRONMENTS, below
 from esper_otel.events.types import Flag, Real, Reals, Text, Texts, Whole
 
 
@@ -128,9 +127,7 @@ class EpisodeOutcome(Event, frozen=True, kw_only=True):
     num_contributing_fossilized: Annotated[
         Whole, note("Permanent seeds that helped enough.", gauge("simic.contributing_fossilized_seeds"))
     ] = None
-    episode_reward: Annotated[
-        Real, note("Sum of the episode's rewards.", gauge(), limits=below(0.0, -5.0, ENVIRONMENTS))
-    ] = None
+    episode_reward: Annotated[Real, note("Sum of the episode's rewards.", gauge())] = None
     stability_score: Annotated[Real, note("1 / (1 + variance of recent rewards), 0 to 1.", gauge())] = None
     reward_mode: Annotated[Text, note("Reward variant.")] = None
     episode_length: Annotated[Whole, note("Epochs in the episode; steps, in any environment but ours.", gauge())] = None
@@ -159,9 +156,7 @@ class RewardComputed(Event, frozen=True, kw_only=True):
     inner_epoch: Annotated[Whole, note("Epoch within the episode, from 1.")] = None
     action_name: Annotated[Text, note("Operation that the reward is for.")] = None
     action_success: Annotated[Flag, note("The operation was carried out.")] = None
-    total_reward: Annotated[
-        Real, note("The reward.", gauge("simic.step_reward"), limits=below(0.0, -0.5, ENVIRONMENTS))
-    ] = None
+    total_reward: Annotated[Real, note("The reward.", gauge("simic.step_reward"))] = None
     components: Annotated[
         Reals, note("Signed addends of the reward by name.", gauge("simic.reward_component"), key="component")
     ] = None

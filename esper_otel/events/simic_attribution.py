@@ -5,7 +5,6 @@ from typing import Annotated
 import msgspec
 
 from esper_otel.events.declare import Domain, Event, counter, declares, gauge, milliseconds, note
-from esper_otel.events.limits import below
 from esper_otel.events.types import Real, Text, Texts, Whole
 
 
@@ -43,7 +42,6 @@ class ShapleyValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         note(
             "Attributed accuracy, percentage points.",
             gauge("simic.shapley_value"),
-            limits=below(None, -0.01, "Limits of esper-lite's Shapley panel."),
         ),
     ] = None
     std: Annotated[

@@ -210,7 +210,6 @@ class ObservationStats(Event, frozen=True, kw_only=True):
         note(
             "Share of normalised inputs at the clip bound, 0 to 1.",
             gauge("tamiyo.observation.clip_fraction"),
-            limits=above(0.001, 0.01, INPUTS),
         ),
     ] = None
     nan_count: Annotated[Whole, note("Inputs that were NaN.", counter("tamiyo.observation.nans", unit="{input}"))] = (

@@ -67,7 +67,6 @@ class SeedSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         note(
             "Smoothed change of the contribution.",
             gauge("kasmina.seed_contribution_velocity"),
-            limits=below(-0.01, None, SEEDS),
         ),
     ] = None
     interaction_sum: Annotated[

@@ -11,7 +11,6 @@ from grafana.boards.kasmina_history import GATES, HISTORY
 from grafana.boards.kasmina_soundness import GROWN, SOUNDNESS
 from grafana.layout.board import Board, Row
 from grafana.panels.kinds import Shown, bar_gauge_panel, stat_panel, timeseries_panel
-from grafana.panels.limits import BLEND_SUCCESS, SLOT_USE, YIELD
 from grafana.panels.states import state_timeline_panel
 from grafana.panels.tables import table_panel
 from grafana.queries.promql import (
@@ -170,7 +169,7 @@ _PAYING = Row(
             "Yield",
             "Many seeds are kept, but not all: some exploration fails.",
             ("fossilized of germinated", divided(total("kasmina.fossilizations"), total("kasmina.germinations"))),
-            limits=YIELD,
+            limits=None,
             width=8,
             empty=_TOO_FEW,
         ),
@@ -179,7 +178,7 @@ _PAYING = Row(
             "Blends held",
             "Most seeds that begin to blend are held.",
             ("held of blended", _blends()),
-            limits=BLEND_SUCCESS,
+            limits=None,
             width=8,
             empty=_TOO_FEW,
         ),
@@ -188,7 +187,7 @@ _PAYING = Row(
             "Slot use",
             "Most slots have a seed; some are free for new ones.",
             ("slots in use", _slot_use()),
-            limits=SLOT_USE,
+            limits=None,
             width=8,
         ),
         timeseries_panel(

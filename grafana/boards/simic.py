@@ -8,7 +8,6 @@ from grafana.boards.simic_attribution import ATTRIBUTION
 from grafana.boards.simic_groups import DETECTIONS, GROUPS, TOTALS
 from grafana.layout.board import Board, Row
 from grafana.panels.kinds import bar_gauge_panel, timeseries_panel
-from grafana.panels.limits import PBRS_SHARE
 from grafana.panels.tables import events_table_panel, table_panel
 from grafana.queries.logql import events
 from grafana.queries.promql import Prom, averaged, divided, last, only_where, raw, select
@@ -76,7 +75,7 @@ _REWARDS = Row(
             "Potential-based shaping is a tenth to four tenths of the reward: it guides and does not dominate.",
             ("potential-based", _pbrs_share()),
             ("all shaping", last("simic.shaped_reward_fraction")),
-            limits=PBRS_SHARE,
+            limits=None,
             unit="percentunit",
             empty=_NO_REWARDS,
         ),

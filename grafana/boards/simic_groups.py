@@ -7,7 +7,7 @@ from typing import Final
 from esper_otel.events import EVENT_TYPES
 from grafana.layout.board import Row
 from grafana.panels.kinds import bar_gauge_panel, stat_panel, timeseries_panel
-from grafana.panels.limits import SUSPICIONS, YIELD
+from grafana.panels.limits import SUSPICIONS
 from grafana.panels.tables import events_table_panel, table_panel
 from grafana.queries.logql import events
 from grafana.queries.promql import Prom, divided, increase, last, only_where, over_arms, total
@@ -49,7 +49,6 @@ GROUPS: Final = Row(
             ("instabilities", _arms(_since("simic.numerical_instabilities"))),
             ("reward hacking", _arms(_since("simic.reward_hacking_suspicions"))),
             height=5,
-            limits={"yield": YIELD},
             units={
                 "episodes": "none",
                 "accuracy": PER_CENT,

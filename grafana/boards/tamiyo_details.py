@@ -20,6 +20,7 @@ UPDATE_DETAILS: Final = Row(
             "The slowest tenth stays within a few times the median.",
             ("p50", quantile(0.5, "tamiyo.update_kl")),
             ("p99", quantile(0.99, "tamiyo.update_kl")),
+            limits=None,
             empty=_NOT_REPORTED,
         ),
         timeseries_panel(

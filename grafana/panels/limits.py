@@ -9,15 +9,6 @@ from esper_otel.events.declare import Threshold
 from esper_otel.events.limits import STABILITY, above, below
 from grafana.queries.facts import signal_of
 
-
-def _within(low: float, high: float, reason: str) -> Threshold:
-    return Threshold(warning_below=low, warning_above=high, reason=reason)
-
-
-BLEND_SUCCESS: Final = below(0.7, 0.5, "Limits of esper-lite's slots panel.")
-YIELD: Final = _within(0.2, 0.9, "Limits of esper-lite's episode panel.")
-SLOT_USE: Final = YIELD
-PBRS_SHARE: Final = _within(0.1, 0.4, "Limits of esper-lite's reward panel.")
 SUSPICIONS: Final = Threshold(warning_above=0.5, reason="A suspicion is to be looked at, and is no proof.")
 FRAGMENTATION: Final = above(0.2, 0.3, STABILITY)
 SIGN: Final = below(None, 0.0, "Colour of the sign.")

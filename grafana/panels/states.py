@@ -15,7 +15,7 @@ from grafana.queries.promql import Prom, state
 from grafana.queries.truth import STATES
 
 SHORT: Final = 20
-SENTENCE_PIXELS: Final = 16
+SENTENCE_PIXELS: Final = 14
 """Size of a sentence of more than so many letters: one that fills its panel is cut in the next one's width."""
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.browser.whole_stack import MANY, REPLAYED, ROUNDS, Stack
 from tests.grafana.in_browser import LOADING
@@ -18,23 +20,25 @@ from tests.waiting import wait_for
 SHOWN = 50
 TALL = (2400, 3600)
 ROWS = "[role=row]"
-DRAWN = f"""() => !document.querySelector({LOADING!r}) && (document.querySelectorAll({ROWS!r}).length > 1
-    || document.querySelector({CONTENT!r}).innerText.includes('No data'))"""
+DRAWN = f"() => !document.querySelector({LOADING!r}) && document.querySelectorAll({ROWS!r}).length > 1"
+ASKED_AGAIN_MS = 15_000
+"""How long one answer is waited for before the panel is opened anew, ms: Tempo finds old spans minutes later."""
 ROUND = '[title="esper::simic.round"]'
 SINCE = {MANY: "now-1h", REPLAYED: "now-2d"}
 
 
 def _table(stack: Stack, uid: str, title: str, run: str) -> list[dict[str, str]]:
-    """Cells by the name of their column, of every row, once there is one: Tempo finds old spans minutes later."""
+    """Cells by the name of their column, of every row, once there is one."""
     return wait_for(lambda: _rows(stack, uid, title, run), f"rows of {title}")
 
 
 def _rows(stack: Stack, uid: str, title: str, run: str) -> list[dict[str, str]]:
     page = stack.grafana.solo(uid, title, run, size=TALL, since=SINCE[run])
     try:
-        page.wait_for_function(DRAWN)
+        with suppress(PlaywrightTimeout):
+            page.wait_for_function(DRAWN, timeout=ASKED_AGAIN_MS)
         shown = [one.locator("> *").all_inner_texts() for one in page.locator(ROWS).all()]
-        return [dict(zip(map(str.strip, shown[0]), row, strict=False)) for row in shown[1:]]
+        return [dict(zip(map(str.strip, shown[0]), row, strict=False)) for row in shown[1:]] if shown else []
     finally:
         page.close()
 
@@ -79,7 +83,7 @@ TABLES = [
 
 
 @pytest.mark.parametrize(("uid", "title"), TABLES)
-def test_the_rows_of_a_table_of_events_are_newest_first_and_have_no_identifiers_to_read(
+def test_the_rows_of_a_table_of_events_are_newest_first_without_long_identifiers(
     stack: Stack, uid: str, title: str
 ) -> None:
     rows = _table(stack, uid, title, REPLAYED)

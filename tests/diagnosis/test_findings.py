@@ -89,7 +89,7 @@ CASES: dict[str, tuple[list[Line], list[Line]]] = {
         policy(kl_divergence=every(SHARE + 0.05, HIGH_KL, 0.01)),
         policy(kl_divergence=every(SHARE, HIGH_KL, 0.01)),
     ),
-    "clip_high": (policy(clip_fraction=0.61), policy(clip_fraction=0.6)),
+    "clip_high": (policy(clip_fraction=0.66), policy(clip_fraction=0.65)),
     "policy_ratio": (policy(ratio_max=10.1), policy(ratio_max=10.0)),
     "entropy_collapsed": (heads(0.5, 0.09), heads(0.5, 0.11)),
     "critic_failing": (policy(120, explained_variance=-0.01), policy(120, explained_variance=0.01)),
@@ -105,6 +105,29 @@ CASES: dict[str, tuple[list[Line], list[Line]]] = {
         training() + recompilations(20, functions=4),
     ),
 }
+
+
+def rising(count: int, start: float) -> list[Line]:
+    """A loop whose loss begins at ``start`` and is between 1.01 and 1.2 from its fourth update on."""
+    return training(count, loss=lambda n: start if n < 3 else 1.01 + 0.19 * n / count)
+
+
+def test_a_loss_that_was_never_below_its_beginning_is_found_in_a_long_run(tmp_path: Path) -> None:
+    assert kinds(diagnose(run(tmp_path / "long", rising(120, 1.0)))) == {"loss_diverged"}
+    assert kinds(diagnose(run(tmp_path / "short", rising(90, 1.0)))) == set()
+    assert kinds(diagnose(run(tmp_path / "fell", rising(120, 1.1)))) == set()
+
+
+def test_a_loss_beside_a_policy_or_another_optimizer_is_no_measure_of_progress(tmp_path: Path) -> None:
+    rival = training(120, optimizer="1")
+    assert kinds(diagnose(run(tmp_path / "policy", rising(120, 1.0) + policy()))) == set()
+    assert kinds(diagnose(run(tmp_path / "rivals", rising(120, 1.0) + rival))) == set()
+
+
+def test_memory_that_training_frees_at_its_end_is_still_a_leak_before_it(tmp_path: Path) -> None:
+    leak = memory(*(500 + 20 * n for n in range(10)), 480)
+
+    assert kinds(diagnose(run(tmp_path / "leak", training() + leak))) == {"memory_growth"}
 
 
 def kinds(found: Diagnosis) -> set[str]:
