@@ -79,6 +79,8 @@ def coloured_steps(server: Server, panel: Coloured, run: Stretched) -> dict[str,
     """Steps of one run by line of a panel: a step of several series is as bad as the worst of them."""
     worst: dict[tuple[str, float], int] = {}
     for series in server.between(panel.asked_of(run.name), run.begin_s, run.end_s, STEP_S):
+        if series["metric"].get("instance", run.name) != run.name:
+            continue  # a table of all runs
         line = panel.line_of(series["metric"])
         for at, text in series["values"]:
             mark = None if text == "NaN" else panel.mark(line, float(text))
