@@ -36,7 +36,8 @@ PLACES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("recompilation_storm", "rollbacks", "updates_skipped"), (ANOMALIES,)),
     **dict.fromkeys(("events_lost", "lines_rejected", "sensor_fault"), (LOST,)),
     **dict.fromkeys(("run_died", "run_failed", "run_stalled", "run_interrupted"), ()),
-    **dict.fromkeys(("rank_missing", "rank_stopped"), (MACHINE,)),
+    **dict.fromkeys(("rank_missing", "rank_stopped", "collective_not_entered", "collective_mismatch"), (MACHINE,)),
+    "dump_unreadable": (MACHINE,),
 }
 """Charts and tables that show a finding of a kind, the best first. The head shows how a run ended."""
 

@@ -13,7 +13,13 @@ from esper_otel.signals.registry import SIGNALS
 UPDATES: Final = (PolicyUpdate, TrainingUpdate)
 """Updates of a policy, and of any other model."""
 
-_LIMITED: Final = {s.field: (s.event, s.threshold) for s in SIGNALS if s.event in UPDATES and s.threshold is not None}
+_LIMITED: Final = {
+    s.field: (s.event, s.threshold)
+    for s in SIGNALS
+    if s.event in UPDATES and s.threshold is not None and len(s.path) == 1
+}
+"""Numbers, no maps by head: the diagnosis judges those, which knows how many steps gave a head a choice."""
+
 THRESHOLDS: Final[dict[str, Threshold]] = {field: threshold for field, (_, threshold) in _LIMITED.items()}
 """Threshold by field of an update, in the contract's order; no two events share a field that has one."""
 

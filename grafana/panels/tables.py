@@ -184,7 +184,7 @@ def events_table_panel(
         builder.with_transformation(models.DataTransformerConfig(id_val="extractFields", options=inner))
     # Grouped by what only rows have: of no rows nothing is left, and the panel shows its words in place of a header.
     grouped = {label: {"operation": "groupby", "aggregations": []} for label in (EVENT_ID, *columns) if label != "Line"}
-    always = {name: name + LAST for name in ("Time", "Line") if name == "Time" or name in columns}
+    always: dict[str, str] = {name: name + LAST for name in ("Time", "Line") if name == "Time" or name in columns}
     grouped |= {name: {"operation": "aggregate", "aggregations": ["lastNotNull"]} for name in always}
     builder.with_transformation(models.DataTransformerConfig(id_val="groupBy", options={"fields": grouped}))
     shown_columns = {always["Time"]: "Time", **{always.get(label, label): name for label, name in columns.items()}}
