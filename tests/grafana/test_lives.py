@@ -170,6 +170,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheu
         server.wait_for(f'esper_run_status{{instance="{run.name}"}} == 1')
         before = [wait_for(lambda: _drawn(server, run.name), "the run on the board")]
         server.wait_for(f'tolaria_epochs_total{{instance="{run.name}"}} > 0')
+        server.wait_for(f'esper_relay_last_record_timestamp_seconds{{instance="{run.name}"}} > 0')
         before.append(_state(server, run.name, time.time()))
         relay = manifest(run)["relay"]["pid"]
         os.kill(relay, signal.SIGKILL)  # first, or it would report the death

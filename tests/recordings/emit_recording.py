@@ -11,6 +11,7 @@ from pathlib import Path
 
 import esper_otel
 from esper_otel.esper_lite.dialect.adapt import adapt
+from esper_otel.esper_lite.dialect.entropies import over_steps_with_a_choice
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
 from tests.tools import python_environment
@@ -27,14 +28,15 @@ def emitted(recording: Path, directory: Path, mode: str = "domains") -> Path:
 
 
 def main(recording: Path, telemetry_dir: Path) -> None:
-    """Emit everything at its original time."""
+    """Emit everything at its original time; the entropies of heads are those that our contract means."""
     esper_otel.configure(telemetry_dir=telemetry_dir, run_id="run", relay=False, heartbeat_s=0.0)
     with LogReader(recording) as reader:
         while batch := reader.read(500):
             for record in batch:
                 assert isinstance(record, Record)
                 for event in adapt(record).events:
-                    esper_otel.emit(event, group_id=record.group_id, timestamp_ns=record.timestamp_ns)
+                    ours = over_steps_with_a_choice(event)
+                    esper_otel.emit(ours, group_id=record.group_id, timestamp_ns=record.timestamp_ns)
     esper_otel.shutdown()
 
 

@@ -15,7 +15,7 @@ import pytest
 from esper_otel.backfill.backfill import backfill
 from esper_otel.doctor.checks import State, examine
 from esper_otel.mcp_server.directories import runs_in
-from esper_otel.mcp_server.listing import described
+from esper_otel.mcp_server.listing import described, rows_of
 from esper_otel.report.page import report
 from esper_otel.runs.places import runs_below
 from esper_otel.sql import connect
@@ -94,7 +94,8 @@ def test_an_assistant_gets_every_run_that_can_be_read(tmp_path: Path) -> None:
     (broken / "run.json").write_text("[]")
     (tmp_path / "itself").symlink_to("itself")
     os.mkfifo(tmp_path / "pipe.jsonl")
-    found = {name: described(name, path) for name, path in runs_in([tmp_path]).items()}
+    rows = rows_of([tmp_path])
+    found = {name: described(name, path, rows.get(path)) for name, path in runs_in([tmp_path]).items()}
 
     assert {"good", "looping", "broken", "pipe.jsonl"} == found.keys()
     assert "must hold a JSON object" in found["broken"]["problem"]
