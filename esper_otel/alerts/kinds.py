@@ -12,9 +12,22 @@ import msgspec
 
 from esper_otel.alerts import ALERTS
 from esper_otel.alerts.alert import Alert, text
+from esper_otel.alerts.promql import Share
 
 BY_NAME: Final[dict[str, Alert]] = {alert.name: alert for alert in ALERTS}
 """Every alert by its name."""
+
+
+def share_of(alert: str) -> Share:
+    """The limit of an alert about a share.
+
+    Raises:
+        ValueError: the alert is about something else.
+    """
+    share = BY_NAME[alert].share
+    if share is None:
+        raise ValueError(f"the alert {alert} has no limit of a share")
+    return share
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):

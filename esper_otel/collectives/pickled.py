@@ -124,7 +124,7 @@ _ACTS: Final[dict[str, _Act]] = {
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda builder, number: builder.remember(number)),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda builder, number: builder.stack.append(builder.memo[number])),
 }
-"""What each operation does; one that is not here can do more than build plain data."""
+"""Action of each operation; one that is not here can do more than build plain data."""
 
 
 def _refuse_large(value: Any) -> None:

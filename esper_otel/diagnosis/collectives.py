@@ -13,7 +13,6 @@ from esper_otel.collectives.matching import mismatch, not_entered
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
 from esper_otel.diagnosis.ranks import LAG
 from esper_otel.diagnosis.subject import Subject, clock
-from esper_otel.log import manifest
 
 SHOWN: Final = 8
 """Ranks that a finding names one by one."""
@@ -101,15 +100,8 @@ def _dumps(run: Subject) -> tuple[list[Dump], dict[str, str]]:
     """Dumps of the present session; those of an earlier one tell nothing of this."""
     if run.directory is None:
         return [], {}
-    content = manifest.read_or_tell(run.directory, lambda _: None)
-    return dumps_in(run.directory, _nanoseconds(str(content.get("started_at") or "")))
-
-
-def _nanoseconds(started_at: str) -> int:
-    try:
-        return int(datetime.fromisoformat(started_at.removesuffix("Z")).replace(tzinfo=UTC).timestamp() * 1e9)
-    except (ValueError, OverflowError):
-        return 0
+    began = run.started_at
+    return dumps_in(run.directory, int(began.replace(tzinfo=UTC).timestamp() * 1e9) if began is not None else 0)
 
 
 def _call(entry: Entry, sequence: int) -> str:

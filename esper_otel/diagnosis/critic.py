@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from esper_otel.alerts.kinds import BY_NAME
+from esper_otel.alerts.kinds import share_of
 from esper_otel.alerts.promql import threshold
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Subject, clock
@@ -38,8 +38,7 @@ _SILENT: Final = """
 
 def failing(run: Subject) -> Iterator[Finding]:
     """The critic explains nothing, or its detector says that it failed."""
-    share, limit = BY_NAME["TamiyoExplainedVarianceLow"].share, threshold("tamiyo.explained_variance_violations")
-    assert share is not None
+    share, limit = share_of("TamiyoExplainedVarianceLow"), threshold("tamiyo.explained_variance_violations")
     found = run.one(
         f"SELECT count(*) AS n, count(*) FILTER (explained_variance < {limit.critical_below}) AS low,"
         f" median(explained_variance) AS m, max(explained_variance) AS best, min(timestamp) AS at FROM {_LATE}"

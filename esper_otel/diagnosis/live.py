@@ -24,7 +24,7 @@ import msgspec
 from esper_otel.alerts.kinds import BY_NAME
 from esper_otel.diagnosis.diagnose import LAST_SEEN, judged
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
-from esper_otel.diagnosis.subject import VIEWS, Subject, subject_of
+from esper_otel.diagnosis.subject import VIEWS, Subject, moment_of, subject_of
 from esper_otel.log import manifest
 from esper_otel.runs.places import Run, run_of
 from esper_otel.sql.catalogue import in_order, tables_under
@@ -79,7 +79,7 @@ class LiveDiagnosis:
         self._read(run)
         content = manifest.read_or_tell(run.path, lambda _: None) if run.path is not None and run.path.is_dir() else {}
         session = str(content.get("started_at") or "")
-        self._forget(_moment(session))
+        self._forget(moment_of(session))
         judgement = judged(self._subject(), self._run.resolve().name)
         found = [each for each in judgement.findings if each.kind != "rank_missing"]  # by locks, of other nodes too
         return {"session": session, "findings": [_told(finding) for finding in (*found, *self._gone())]}
@@ -147,14 +147,6 @@ class LiveDiagnosis:
                 place = f"held.{quoted(name)}"
                 kept = f"SELECT * FROM {place} WHERE timestamp >= ?"
                 self._database.execute(f"CREATE OR REPLACE TABLE {place} AS {kept}", [since])
-
-
-def _moment(text: str) -> datetime | None:
-    """The start of a session, UTC without a zone as in the views; None where nothing says it."""
-    try:
-        return datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=None)
-    except ValueError:
-        return None
 
 
 def _told(finding: Finding) -> dict[str, Any]:

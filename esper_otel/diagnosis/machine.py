@@ -21,8 +21,7 @@ LEAST_GROWTH_MIB: Final = 32.0
 """Growth of resident memory after the warm-up from which on it is a leak: over its size, and in MiB."""
 
 STEADY: Final = 0.85
-"""Share of memory's variance that time explains: a leak is a line; a cache that fills is a step, which explains"
-" 0.75."""
+"""Share of memory's variance that time explains: a leak is a line; a cache that fills is a step, and has 0.75."""
 
 WARM_UP: Final = 0.25
 LEAST_SNAPSHOTS: Final = 5

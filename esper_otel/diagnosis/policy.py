@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from esper_otel.alerts.kinds import BY_NAME
+from esper_otel.alerts.kinds import BY_NAME, share_of
 from esper_otel.alerts.promql import threshold
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Subject, clock
@@ -52,8 +52,7 @@ def trust_region(run: Subject) -> Iterator[Finding]:
             Grade.WARNING,
         ),
     ):
-        limit, share = getattr(threshold(signal), side), BY_NAME[alert].share
-        assert share is not None
+        limit, share = getattr(threshold(signal), side), share_of(alert)
         found = run.one(
             f"SELECT count({field}) AS n, count(*) FILTER ({field} > {limit}) AS over, max({field}) AS worst,"
             f" max_by(batch, {field}) AS batch, max_by(timestamp, {field}) AS at FROM {_U} WHERE isfinite({field})"
@@ -185,8 +184,7 @@ def outcomes(run: Subject) -> Iterator[Finding]:
             who={"environment": str(row["env"])},
             query="SELECT timestamp, env_id, panic_reason, loss_at_panic FROM rollbacks ORDER BY timestamp",
         )
-    share = BY_NAME["TolariaPlateau"].share
-    assert share is not None
+    share = share_of("TolariaPlateau")
     flat, rounds = run.count("plateau_detected"), run.count("tolaria_batches")
     if share.is_passed(flat, rounds):
         yield Finding(
@@ -201,8 +199,7 @@ def outcomes(run: Subject) -> Iterator[Finding]:
 
 def skipped(run: Subject) -> Iterator[Finding]:
     """Too many updates left the weights unchanged."""
-    share = BY_NAME["TamiyoUpdatesSkipped"].share
-    assert share is not None
+    share = share_of("TamiyoUpdatesSkipped")
     reasons = run.rows(
         "SELECT reason, count(*) AS n, min(timestamp) AS at FROM tamiyo_update_skipped WHERE reason <> 'amp_overflow'"
         " GROUP BY 1 ORDER BY n DESC"
@@ -224,8 +221,7 @@ def skipped(run: Subject) -> Iterator[Finding]:
 def seeds(run: Subject) -> Iterator[Finding]:
     """Seeds that are planted to be pruned, or that never become permanent."""
     born, pruned, kept = (run.count(f"seed_{name}") for name in ("germinated", "pruned", "fossilized"))
-    share = BY_NAME["KasminaPruneStorm"].share
-    assert share is not None
+    share = share_of("KasminaPruneStorm")
     figures = [Figure("germinated", born), Figure("pruned", pruned), Figure("made permanent", kept)]
     query = "SELECT blueprint_id, event_type, count(*) AS seeds FROM seed_lifecycle GROUP BY ALL ORDER BY ALL"
     if share.is_passed(pruned, born):

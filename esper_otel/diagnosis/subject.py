@@ -38,6 +38,7 @@ class Subject(msgspec.Struct, frozen=True):
         state: state beside the log: running, a stored status, or what follows from the lock.
         is_running: a living process owns it.
         process_gone: no process owns it, and the log's end is missing.
+        started_at: start of its session, UTC without a zone as in the views; None where nothing tells it.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -45,6 +46,7 @@ class Subject(msgspec.Struct, frozen=True):
     state: str
     is_running: bool
     process_gone: bool
+    started_at: datetime | None
 
     def rows(self, query: str, *parameters: Any) -> list[Row]:
         """The rows of a query by column."""
@@ -67,7 +69,16 @@ def subject_of(connection: duckdb.DuckDBPyConnection, run: Path, tell: Callable[
     content = manifest.read_or_tell(directory, tell) if directory else {}
     held = is_held(directory)
     state = standing(directory, content) or ""
-    return Subject(connection, directory, str(state), held, directory is not None and not held and bool(content))
+    gone = directory is not None and not held and bool(content)
+    return Subject(connection, directory, str(state), held, gone, moment_of(str(content.get("started_at") or "")))
+
+
+def moment_of(text: str) -> datetime | None:
+    """A time of ``run.json``, UTC without a zone as in the views; None where it is none."""
+    try:
+        return datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=None)
+    except ValueError:
+        return None
 
 
 def restrict(connection: duckdb.DuckDBPyConnection, since: datetime) -> None:

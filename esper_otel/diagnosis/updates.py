@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from esper_otel.alerts.kinds import BY_NAME
+from esper_otel.alerts.kinds import share_of
 from esper_otel.alerts.promql import threshold
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Subject, clock
@@ -124,8 +124,7 @@ def exploding(run: Subject) -> Iterator[Finding]:
         (_POLICY, "pre_clip_grad_norm", "tamiyo.grad_norm_violations", "TamiyoGradNormHigh"),
         (_LOOP, "grad_norm_excess", "tolaria.update.grad_norm_violations", "TolariaGradNormHigh"),
     ):
-        limit, share = threshold(signal), BY_NAME[alert].share
-        assert share is not None
+        limit, share = threshold(signal), share_of(alert)
         found = run.one(
             f"SELECT count({field}) AS n, count(*) FILTER (isfinite({field}) AND {field} > {limit.critical_above}) AS"
             " worse,"
@@ -164,8 +163,7 @@ def _explosion(run: Subject, view: str, field: str, total: int, number: int, cri
 
 def vanishing(run: Subject) -> Iterator[Finding]:
     """Most updates of a policy have almost no gradient, or the first layers of a network have none."""
-    share = BY_NAME["TamiyoGradNormVanishing"].share
-    assert share is not None
+    share = share_of("TamiyoGradNormVanishing")
     found = run.one(
         f"SELECT count(*) AS n, count(*) FILTER (pre_clip_grad_norm <= 0.001) AS small, median(pre_clip_grad_norm) AS m"
         f" FROM {_POLICY} WHERE isfinite(pre_clip_grad_norm)"
@@ -258,8 +256,5 @@ def diverged(run: Subject) -> Iterator[Finding]:
 
 def _has_one_loss(run: Subject) -> bool:
     """False where the loss is no measure of progress: that of a policy and its critic, or of two that compete."""
-    policy, loops = (
-        run.one(f"SELECT {what} AS n FROM {view}")["n"]
-        for what, view in (("count(*)", _POLICY), ("count(DISTINCT (model, optimizer))", _LOOP))
-    )
-    return not policy and loops == 1
+    loops = run.one(f"SELECT count(DISTINCT (model, optimizer)) AS n FROM {_LOOP}")["n"]
+    return loops == 1 and not run.count(_POLICY)

@@ -11,7 +11,6 @@ CRITIC: Final = "Limits of esper-lite's critic panel."
 MEASURED: Final = "Beyond what good runs reach: the limit marks under 2 % of their updates (docs/evidence/limits.md)."
 
 DIAGNOSTICS: Final = "Limits of esper-lite's policy diagnostics."
-ENVIRONMENTS: Final = "Limits of esper-lite's environment overview."
 HEALTH: Final = "Limits of esper-lite's health panel."
 INPUTS: Final = "Limits of esper-lite's observation check."
 SEEDS: Final = "Limits of esper-lite's seed cards."

@@ -26,8 +26,11 @@ SAME_IN_EVERY_ROW: Final = (
 """Columns of Tempo's spans that are not shown; the link of a row needs the first."""
 
 EVENT_ID: Final = "esper_event_id"
+OF_EVERY_ANSWER: Final = frozenset({"Time", "Line"})
+"""Columns that Loki's answer has also without any row."""
+
 LAST: Final = " (lastNotNull)"
-"""What the name of a column gets when it is aggregated: those that Loki's answer has also without any row."""
+"""End of a column's name after it was aggregated."""
 
 FIT: Final = [setting("noValue", "–"), setting("custom.wrapHeaderText", True)]
 """Settings of every column: a long name takes two lines."""
@@ -183,11 +186,13 @@ def events_table_panel(
         inner = {"source": parts[0], "format": "regexp", "regExp": parts[1], "replace": False, "keepTime": False}
         builder.with_transformation(models.DataTransformerConfig(id_val="extractFields", options=inner))
     # Grouped by what only rows have: of no rows nothing is left, and the panel shows its words in place of a header.
-    grouped = {label: {"operation": "groupby", "aggregations": []} for label in (EVENT_ID, *columns) if label != "Line"}
-    always: dict[str, str] = {name: name + LAST for name in ("Time", "Line") if name == "Time" or name in columns}
-    grouped |= {name: {"operation": "aggregate", "aggregations": ["lastNotNull"]} for name in always}
+    names = {"Time": "Time", **columns}
+    grouped = {label: {"operation": "groupby", "aggregations": []} for label in (EVENT_ID, *names)}
+    grouped |= {
+        name: {"operation": "aggregate", "aggregations": ["lastNotNull"]} for name in OF_EVERY_ANSWER & names.keys()
+    }
     builder.with_transformation(models.DataTransformerConfig(id_val="groupBy", options={"fields": grouped}))
-    shown_columns = {always["Time"]: "Time", **{always.get(label, label): name for label, name in columns.items()}}
+    shown_columns = {label + LAST if label in OF_EVERY_ANSWER else label: name for label, name in names.items()}
     organise = {
         "includeByName": dict.fromkeys(shown_columns, True),
         "indexByName": {label: index for index, label in enumerate(shown_columns)},

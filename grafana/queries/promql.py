@@ -171,8 +171,7 @@ def age(name: str, *by: str, **labels: str) -> Prom:
 def ended() -> Prom:
     """Time of the last event of a run that is over, Unix ms."""
     newest = last("esper.relay.last_record.timestamp", *RUN, agg="max")
-    over = f"({state().text}) >= {truth.OVER}"
-    return msgspec.structs.replace(newest, text=f"floor(1000 * {newest.text}) and on (job, instance) ({over})")
+    return msgspec.structs.replace(newest, text=truth.once_over(newest.text, state().text))
 
 
 def divided(part: Prom, whole: Prom) -> Prom:

@@ -56,8 +56,7 @@ def start(which: dict[str, str]) -> Prom:
 
 def end(which: dict[str, str]) -> Prom:
     """Time of the last event of a run that is over, Unix ms."""
-    over = f"({state(**which).text}) >= {truth.OVER}"
-    text = f"floor(1000 * {ended(which)}) and on (job, instance) ({over})"
+    text = truth.once_over(ended(which), state(**which).text)
     return raw(text, labels=RUN, unit="dateTimeAsIso", signals=(_EVENT, "esper.run.status"))
 
 

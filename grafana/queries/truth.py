@@ -111,6 +111,11 @@ def state(**run: str) -> str:
     return f"(({lost}) * 0 + {_VANISHED}) or {known}"
 
 
+def once_over(moment_s: str, number: str) -> str:
+    """A time as Unix ms where ``number``, that of the run's state, is one in which the run is over."""
+    return f"floor(1000 * {moment_s}) and on (job, instance) (({number}) >= {OVER})"
+
+
 def no_data(reason: str | None, source: str, *, in_time: bool) -> str:
     """Text of a panel without data: nobody checked why, so it names every possible cause.
 

@@ -83,7 +83,7 @@ def _said(value: float) -> str:
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What promtool says of all lives at once."""
+    """Report of promtool on all lives at once."""
     series, checks = [], []
     for name, life in LIVES.items():
         for selector, values in scraped(life).items():

@@ -28,7 +28,7 @@ def _line(panel: str, name: str) -> Target:
 
 
 def _verdict(directory: Path, asked: str, given: Mapping[str, str], found: Mapping[str, float], at: str = "10m") -> str:
-    """What promtool says of an expression that should find ``found``: value by labels."""
+    """Report of promtool on an expression that should find ``found``: value by labels."""
     check = {
         "expr": asked,
         "eval_time": at,

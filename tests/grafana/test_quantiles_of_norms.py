@@ -25,7 +25,7 @@ def _line(panel: str, ref: str) -> Target:
 
 
 def _asked(directory: Path, line: Target, prefix: str, *, still: bool) -> str:
-    """What promtool says about the line at 10 minutes being 0.35, or nothing where no update has come for long."""
+    """Report of promtool on the line at 10 minutes being 0.35, or nothing where no update has come for long."""
     grows = "0+1x20 20x60" if still else "0+1x80"
     none = "0x80"
     buckets = {"0.3": none, "1": grows, "+Inf": grows}
