@@ -88,7 +88,7 @@ def test_every_mode_gives_the_same_rows(name: str, tmp_path: Path) -> None:
     emitted_anew = {"event_id", "seq", "run_id", "run_dir", "severity", "message"}
     contents = {}
     for mode in ("domains", "domains/dup", "legacy"):
-        with connect(emitted(path, tmp_path / mode, mode)) as runs:
+        with connect(emitted(path, tmp_path / mode, mode, meaning="esper-lite")) as runs:
             contents[mode] = {view: checksums.of_view(runs, view) for view in VIEWS if view not in OF_LINES}
             repeated = runs.execute("SELECT count(*) FROM rejected_lines WHERE reason = 'duplicate'").fetchall()[0][0]
             assert (repeated > 100) == (mode == "domains/dup")
