@@ -9,8 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from esper_otel.events import BatchCompleted, EpisodeOutcome, Event, TrainingUpdate
-from esper_otel.log import manifest
-from esper_otel.log.layout import Series, resolve
+from esper_otel.runs.archived import content_of, name_of
 from esper_otel.runs.summary import OUTCOMES
 from esper_otel.sql import connect
 from esper_otel.sql.connect import MEMORY_LIMIT
@@ -71,7 +70,7 @@ def outcomes_of(
         FileNotFoundError: there is nothing to read at ``run``.
         ValueError: Parquet files there are invalid.
     """
-    content = _manifest(run, tell)
+    content = content_of(run, tell)
     with connect([run], memory_limit, views=VIEWS, tell=tell) as connection:
 
         def rows(query: str, **parameters: Any) -> list[dict[str, Any]]:
@@ -88,7 +87,7 @@ def outcomes_of(
         for arm in arms:
             start = starts.get(arm, {})
             curves = {name: curve for name, queries in _CURVES.items() if (curve := _curve(rows, queries, arm, first))}
-            name = run.resolve().name if len(arms) == 1 else f"{run.resolve().name} / {arm}"
+            name = name_of(run) if len(arms) == 1 else f"{name_of(run)} / {arm}"
             found[arm] = Outcome(name, start.get("seed"), curves, _settings(start, content))
     return found
 
@@ -111,14 +110,6 @@ def _curve(
                 [float(row["value"]) for row in found],
             )
     return None
-
-
-def _manifest(run: Path, tell: Callable[[str], object]) -> dict[str, Any]:
-    try:
-        source = resolve(run)[0]
-    except FileNotFoundError:
-        return {}
-    return manifest.read_or_tell(source.directory, tell) if isinstance(source, Series) else {}
 
 
 def _settings(start: dict[str, Any], content: dict[str, Any]) -> dict[str, str]:

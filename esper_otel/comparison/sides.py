@@ -9,7 +9,9 @@ from typing import Final
 
 import msgspec
 
+from esper_otel.archive.address import is_address
 from esper_otel.comparison.curves import Outcome, outcomes_of
+from esper_otel.runs.archived import addresses_below, name_of
 from esper_otel.runs.places import is_one_run, runs_below
 
 Tell = Callable[[str], object]
@@ -36,7 +38,10 @@ def paths_of(side: str, tell: Tell) -> list[Path]:
     """
     found: list[Path] = []
     for part in map(Path, side.split(",")):
-        found += runs_below([part], tell) if part.is_dir() and not is_one_run(part) else [part]
+        if is_address(part):
+            found += map(Path, addresses_below(part))
+        else:
+            found += runs_below([part], tell) if part.is_dir() and not is_one_run(part) else [part]
     return found
 
 
@@ -57,7 +62,7 @@ def groups_of(given: Sequence[str], tell: Tell) -> list[Group]:
             for arm, run in arms.items():
                 own = (side,) if len(paths) > 1 else configuration(run)
                 key = (own, arm if len(arms) > 1 else "")
-                name = f"{Path(side).name} / {arm}" if len(arms) > 1 else Path(side.split(",")[0]).name
+                name = f"{name_of(side)} / {arm}" if len(arms) > 1 else name_of(side.split(",")[0])
                 found.setdefault(key, Group(name if len(paths) > 1 else run.name, [])).runs.append(run)
     return list(found.values())
 

@@ -13,6 +13,7 @@ import duckdb
 from esper_otel.diagnosis import collectives, critic, life, machine, policy, ranks, stopped, updates
 from esper_otel.diagnosis.finding import ORDER, Confidence, Diagnosis, Figure, Finding, Grade
 from esper_otel.diagnosis.subject import VIEWS, Subject, restrict, subject_of
+from esper_otel.runs.archived import name_of
 from esper_otel.sql import connect
 from esper_otel.sql.connect import MEMORY_LIMIT
 
@@ -88,7 +89,7 @@ def diagnosed(
     """The diagnosis of the run at ``run`` on a connection that has its views :data:`.subject.VIEWS`."""
     subject = subject_of(connection, run, tell)
     connection.execute(f"CREATE TEMP VIEW last_seen AS {LAST_SEEN}")
-    return judged(subject, run.resolve().name)
+    return judged(subject, name_of(run))
 
 
 LAST_SEEN: Final = " UNION ALL ".join(

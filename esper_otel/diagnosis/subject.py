@@ -10,9 +10,8 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
-from esper_otel.log import manifest
-from esper_otel.log.layout import Series, resolve
-from esper_otel.log.reading.standing import is_held, standing
+from esper_otel.log.reading.standing import STOPPED, is_held, standing
+from esper_otel.runs.archived import content_of, directory_of
 from esper_otel.sql.views.columns import literal, quoted
 
 Row = dict[str, Any]
@@ -65,11 +64,12 @@ class Subject(msgspec.Struct, frozen=True):
 
 def subject_of(connection: duckdb.DuckDBPyConnection, run: Path, tell: Callable[[str], object]) -> Subject:
     """The run at ``run``; ``tell`` is told why its ``run.json`` cannot be read."""
-    directory = _directory(run)
-    content = manifest.read_or_tell(directory, tell) if directory else {}
+    directory, content = directory_of(run), content_of(run, tell)
     held = is_held(directory)
     state = standing(directory, content) or ""
     gone = directory is not None and not held and bool(content)
+    if directory is None and state == STOPPED:  # of an archived run nobody can ask the lock
+        state = ""
     return Subject(connection, directory, str(state), held, gone, moment_of(str(content.get("started_at") or "")))
 
 
@@ -90,14 +90,6 @@ def restrict(connection: duckdb.DuckDBPyConnection, since: datetime) -> None:
         if "timestamp" in columns and view not in {"runs", "run_ended"}:
             late = f"timestamp >= TIMESTAMP {literal(since.isoformat(sep=' '))}"
             connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {quoted(database)}.main.{name} WHERE {late}")
-
-
-def _directory(run: Path) -> Path | None:
-    try:
-        source = resolve(run)[0]
-    except FileNotFoundError:
-        return None
-    return source.directory if isinstance(source, Series) else None
 
 
 def clock(moment: datetime | None) -> str:

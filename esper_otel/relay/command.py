@@ -12,6 +12,7 @@ import typer
 
 from esper_otel.log.opening import raise_file_limit
 from esper_otel.relay.alerts.setup import alert_options
+from esper_otel.relay.archive.setup import archive_url
 from esper_otel.relay.checkpoint import StateDirectoryBusyError
 from esper_otel.relay.console import say
 from esper_otel.relay.options import DEFAULT_DRAIN_S, DEFAULT_STALL_S, DEFAULT_WAIT_S, Options
@@ -62,16 +63,23 @@ def relay(
         str | None,
         typer.Option(help="Program that gets the same JSON on standard input, without a shell; implies --alerts."),
     ] = None,
+    archive: Annotated[
+        str | None,
+        typer.Option(
+            help="Archive on object storage that the run goes into as Parquet: s3://, gs:// or az://BUCKET/PREFIX, file:///DIR."
+        ),
+    ] = None,
     parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Project the event log of a run to OpenTelemetry: Prometheus endpoint, spans, metrics and log events by OTLP.
 
     The Prometheus endpoint is on 127.0.0.1:9464, or the next free port; OTLP follows the OTEL_* variables.
-    Exit status 3: an OTLP endpoint did not accept everything. The same command delivers the rest.
+    Exit status 3: an OTLP endpoint or the archive did not accept everything. The same command delivers the rest.
     Items that were rejected for good are counted.
     """
     try:
         asked = alert_options(is_asked=alerts, webhook=alert_webhook, command=alert_command)
+        url = archive_url(archive)
     except ValueError as error:
         say(str(error))
         raise typer.Exit(2) from None
@@ -89,6 +97,7 @@ def relay(
         of_node=of_node,
         wait_s=wait,
         alerts=asked,
+        archive=url,
     )
     raise_file_limit()  # a run has a log for each rank
     # Batches of lines live for a moment and hold no cycles: looking through them every 700 objects is work for nothing.

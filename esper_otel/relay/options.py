@@ -56,6 +56,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         of_node: whether it follows the ranks of its own node alone, since every node has a relay.
         wait_s: how long another relay that works on the run may take to end.
         alerts: alerts that the relay raises itself; None for none.
+        archive: address of the archive that the run goes into; empty for none.
     """
 
     run: Path
@@ -71,6 +72,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     of_node: bool = False
     wait_s: float = DEFAULT_WAIT_S
     alerts: AlertOptions | None = None
+    archive: str = ""
 
 
 class Subject(msgspec.Struct, frozen=True):

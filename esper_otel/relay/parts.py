@@ -10,6 +10,7 @@ from typing import Final
 from esper_otel.events import Event
 from esper_otel.relay.alerts import pipeline as alerts
 from esper_otel.relay.alerts import setup as alerts_setup
+from esper_otel.relay.archive import setup as archive_setup
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.console import say
 from esper_otel.relay.gpu.processes import run_pids
@@ -36,6 +37,7 @@ PIPELINES: Final = (
     Registration(delivery.make_logs, delivery.LogDelivery.CHECKPOINT),
     Registration(wandb_setup.make, wandb.CHECKPOINT),
     Registration(alerts_setup.make, alerts.CHECKPOINT),
+    Registration(archive_setup.make),
 )
 """The exporters of the relay; a new one is a module and a line here."""
 
@@ -197,6 +199,7 @@ class Parts:
             now_ns=self._now_ns,
             run_directory=self.subject.directory if self.subject.is_ours else None,
             alerts=self._options.alerts,
+            archive=self._options.archive,
         )
 
     def _note(self, event: Event) -> None:

@@ -166,6 +166,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         metrics: the metric state and the lines read so far.
         run_directory: directory of the run, where our writer made it; else None.
         alerts: alerts that the relay raises itself; None for none.
+        archive: address of the archive that the run goes into; empty for none.
         now_ns: the present as the metrics see it, Unix time: the clock while following, the log's own while replaying.
     """
 
@@ -182,6 +183,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     now_ns: Callable[[], int]
     run_directory: Path | None = None
     alerts: AlertOptions | None = None
+    archive: str = ""
 
 
 class Registration(msgspec.Struct, frozen=True):

@@ -9,12 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.log import manifest
-from esper_otel.log.layout import Series, resolve
-from esper_otel.log.reading.standing import is_held, standing
+from esper_otel.log.reading.standing import STOPPED, is_held, standing
 from esper_otel.report.source import Connection, one, rows
 from esper_otel.report.tables import text
 from esper_otel.report.updates import clock
+from esper_otel.runs.archived import content_of, directory_of, name_of
 
 _TIMED: Final = (
     "runs",
@@ -45,23 +44,16 @@ class Header(msgspec.Struct, frozen=True):
 
 def header_of(connection: Connection, run: Path, tell: Callable[[str], object]) -> Header:
     """The head of the report on the run at ``run``; ``tell`` is told why its ``run.json`` cannot be read."""
-    directory = _directory(run)
-    content = manifest.read_or_tell(directory, tell) if directory else {}
+    directory, content = directory_of(run), content_of(run, tell)
     outcome = None if is_held(directory) else _outcome(connection)
     names = [row["run_id"] for row in rows(connection, f"SELECT DISTINCT run_id FROM ({_times()}) ORDER BY run_id")]
-    status = outcome or text(standing(directory, content)) or _UNKNOWN
+    stands = standing(directory, content)
+    if directory is None and stands == STOPPED:  # of an archived run nobody can ask the lock
+        stands = None
+    status = outcome or text(stands) or _UNKNOWN
     return Header(
-        text(", ".join(names)) or run.name, status, outcome, [*_when(connection), *_what(connection, content)]
+        text(", ".join(names)) or name_of(run), status, outcome, [*_when(connection), *_what(connection, content)]
     )
-
-
-def _directory(run: Path) -> Path | None:
-    """Path of ``run.json``; None for a single file, which has none."""
-    try:
-        source = resolve(run)[0]
-    except FileNotFoundError:
-        return None  # Parquet files alone
-    return source.directory if isinstance(source, Series) else None
 
 
 def _outcome(connection: Connection) -> str | None:

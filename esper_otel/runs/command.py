@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from esper_otel.archive.address import is_address
 from esper_otel.runs.filters import chosen, condition_of, refuse_unknown
 from esper_otel.runs.index import without_collector
 from esper_otel.runs.listing import Row, rows_in
@@ -28,7 +29,8 @@ def runs(
         Path | None,
         typer.Argument(
             metavar="[DIR]",
-            help="Directory of runs. Default: $ESPER_OTEL_TELEMETRY_DIR or ./telemetry.",
+            help="Directory of runs, or address of an archive such as s3://bucket/prefix. Default:"
+            " $ESPER_OTEL_TELEMETRY_DIR or ./telemetry.",
             show_default=False,
         ),
     ] = None,
@@ -56,8 +58,8 @@ def runs(
             rows = rows_in(place, _tell)
             refuse_unknown(rows, [*(each.column for each in conditions), sort.removeprefix("-")])
             found = chosen(rows, conditions, sort)
-    except FileNotFoundError:
-        _tell(f"{place} does not exist: give a directory of runs")
+    except FileNotFoundError as error:
+        _tell(str(error) if is_address(place) else f"{place} does not exist: give a directory of runs")
         raise typer.Exit(2) from None
     except (OSError, ValueError) as error:
         _tell(str(error))

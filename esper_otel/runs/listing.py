@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import msgspec
 
+from esper_otel.archive.address import is_address
 from esper_otel.log.reading.standing import RUNNING
 from esper_otel.log.salvage import valid_text
+from esper_otel.runs.archived import archived_runs
 from esper_otel.runs.index import MIN_RUNS, Index, Known, Listed, without_collector
 from esper_otel.runs.places import is_one_run
 from esper_otel.runs.reading import Entries
@@ -132,7 +134,9 @@ _OUTCOME_COLUMNS: Final = frozenset(f"{which}{name}" for name in OUTCOMES for wh
 
 
 def rows_in(directory: Path, tell: Callable[[str], object] = lambda _: None, *, keep: bool = True) -> list[Row]:
-    """The runs of ``directory``, in no order: a directory of runs, one run, or one log file. Logs are only read.
+    """The runs of ``directory``, in no order: a directory of runs, one run, one log file, or the address of an archive.
+
+    Logs are only read.
 
     Args:
         directory: where they are.
@@ -142,6 +146,8 @@ def rows_in(directory: Path, tell: Callable[[str], object] = lambda _: None, *, 
     Raises:
         OSError: the directory does not exist or cannot be listed.
     """
+    if is_address(directory):
+        return [Row(name, address, known) for name, address, known in archived_runs(directory, tell)]
     if directory.is_file() or is_one_run(directory):
         index = Index(directory.parent, is_loaded=keep)
         entries = Entries(index, tell)

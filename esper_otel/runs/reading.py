@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -164,7 +164,11 @@ def _has_grown(before: str, now: str) -> bool:
 
 def _told(path: Path) -> Told:
     problems: list[str] = []
-    content = manifest.read_or_tell(path, problems.append) if path.is_dir() else {}
+    return told_by(manifest.read_or_tell(path, problems.append) if path.is_dir() else {}, problems)
+
+
+def told_by(content: Mapping[str, Any], problems: Sequence[str]) -> Told:
+    """What the list needs of the ``content`` of a ``run.json``; ``problems``: why it is not all there."""
     size = content.get("world_size")
     rest = {name: content[name] for name in _TOLD if content.get(name) not in (None, [], "")}
     return Told(

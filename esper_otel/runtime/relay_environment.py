@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from esper_otel.archive.address import address_of
 from esper_otel.log.locks.processes import variables_at_start
 from esper_otel.runtime.variables import VARIABLES
 from esper_otel.text.redaction import redacted_url
@@ -140,6 +141,14 @@ def _endpoint(text: str) -> str | None:
     return None if has_host and parts.scheme in {"", "http", "https"} and " " not in text else expected
 
 
+def _archive(text: str) -> str | None:
+    try:
+        is_whole = not address_of(text).run
+    except ValueError:
+        is_whole = False
+    return None if is_whole else "an address such as s3://bucket/prefix, without a key or a query"
+
+
 def _host(text: str) -> str | None:
     return None if re.fullmatch(r"[A-Za-z0-9._:%-]+", text) else "a host name or an address"
 
@@ -198,6 +207,7 @@ _RULES: Final = (
     _rule("OTEL_SDK_DISABLED", _one_of("true", "false", "1", "0", "yes", "no", "on", "off"), "false applies."),
     _rule("ESPER_OTEL_WANDB", _one_of("off", "offline", "online"), "off applies."),
     _rule("ESPER_OTEL_SEMCONV_OPT_IN", _one_of("rl", "rl/dup"), "Names stay as they are."),
+    _rule("ESPER_OTEL_ARCHIVE", _archive, "The run is not archived.", is_shown=False),
     _rule("ESPER_OTEL_ALERTS", _one_of("true", "false", "1", "0", "yes", "no", "on", "off"), "0 applies."),
     _rule("ESPER_OTEL_ALERT_WEBHOOK", _endpoint, "Findings are not sent.", is_shown=False),
     _rule("ESPER_OTEL_GPUS", _one_of("all", "none"), "The GPUs of the run are sampled."),

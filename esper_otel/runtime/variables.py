@@ -89,6 +89,13 @@ VARIABLES: Final = (
         "`0`: do not read the Python stack of a rank that stopped. That needs py-spy (extra `stacks`).",
         RELAY,
     ),
+    Variable(
+        "ESPER_OTEL_ARCHIVE",
+        "",
+        "Address of an archive of runs: `s3://`, `gs://` or `az://BUCKET/PREFIX`, `file:///DIR`. The relay adds the run"
+        " to it ([guide](../guides/archive.md), with the variables for credentials).",
+        RELAY,
+    ),
     Variable("OTEL_EXPORTER_PROMETHEUS_HOST", "`127.0.0.1`", "Address that `/metrics` is served on.", RELAY),
     Variable(
         "OTEL_EXPORTER_PROMETHEUS_PORT",
@@ -226,7 +233,12 @@ VARIABLES: Final = (
         " reason.",
         OTHERS,
     ),
-    Variable("XDG_CACHE_HOME", "`~/.cache`", "Directory of the index of runs where theirs is read-only.", OTHERS),
+    Variable(
+        "XDG_CACHE_HOME",
+        "`~/.cache`",
+        "Directory of the index of runs, or of an archive, where theirs is read-only.",
+        OTHERS,
+    ),
     Variable("OTEL_PYTHON_CONTEXT", "", "Ignored: the relay has no use for another context.", OTHERS),
     Variable("REQUESTS_CA_BUNDLE", "", "File with certificates to trust, as is `CURL_CA_BUNDLE`.", OTHERS),
     Variable("CURL_CA_BUNDLE", "", "See `REQUESTS_CA_BUNDLE`.", OTHERS),

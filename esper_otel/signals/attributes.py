@@ -108,9 +108,9 @@ ATTRIBUTES: Final[dict[str, Attribute]] = {
         _open("field", "Field of an event.", 512),
         _open(
             "signal",
-            "Exported signal: metrics, traces or logs, or rows for W&B.",
+            "Exported signal: metrics, traces or logs, rows for W&B, alerts, or lines for the archive.",
             8,
-            ("metrics", "traces", "logs", "wandb", "alerts"),
+            ("metrics", "traces", "logs", "wandb", "alerts", "archive"),
         ),
     )
 }

@@ -57,13 +57,17 @@ READ_ERRORS: Final = _own(
 )
 LAST_RECORD: Final = _own("esper.relay.last_record.timestamp", "gauge", "s", "Unix time of the latest projected event.")
 EXPORTED: Final = _own(
-    "esper.relay.exported", "counter", "{item}", "Spans, log events and metric points delivered by OTLP.", "signal"
+    "esper.relay.exported",
+    "counter",
+    "{item}",
+    "Spans, log events and metric points delivered by OTLP, and lines of the log in the archive.",
+    "signal",
 )
 EXPORT_FAILURES: Final = _own(
     "esper.relay.export_failures",
     "counter",
     "{failure}",
-    "OTLP exports, and batches of rows for W&B, that failed and were retried.",
+    "OTLP exports, batches of rows for W&B, and steps of the archive, that failed and were retried.",
     "signal",
 )
 REFUSED: Final = _own(
@@ -77,7 +81,7 @@ UNDELIVERED: Final = _own(
     "esper.relay.undelivered",
     "gauge",
     "By",
-    "Bytes of the event log whose spans or log events are not yet delivered, by signal.",
+    "Bytes of the event log whose spans or log events are not yet delivered, or not yet archived, by signal.",
     "signal",
 )
 CUT_SPANS: Final = _own(

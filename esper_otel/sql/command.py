@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from esper_otel.archive.address import EVERY_RUN, Address, address_of, is_address
 from esper_otel.log.envelope import told_losses
 from esper_otel.runs.places import runs_below
 from esper_otel.sql import catalogue, output
@@ -36,12 +37,17 @@ class ViewsFormat(StrEnum):
 def sql(
     arguments: Annotated[
         list[str],
-        typer.Argument(metavar="RUN... QUERY", help="Run directories or log files (also .gz, .zst), then the query."),
+        typer.Argument(
+            metavar="RUN... QUERY", help="Run directories, log files (also .gz, .zst) or archived runs, then the query."
+        ),
     ],
     form: Annotated[output.Format, typer.Option("--format", help="table, json or csv.")] = output.Format.TABLE,
     memory_limit: Memory = MEMORY_LIMIT,
     all_runs: Annotated[
-        bool, typer.Option("--all-runs", help="RUN is a directory of runs: ask all of them, not only the newest.")
+        bool,
+        typer.Option(
+            "--all-runs", help="RUN is a directory of runs or an archive: ask all of them, not only the newest."
+        ),
     ] = False,
 ) -> None:
     """Query one run or several over the views that 'esper-otel views' lists. Read-only.
@@ -54,7 +60,7 @@ def sql(
     try:
         with duckdb.connect() as parser:
             check(parser, query)
-        asked = runs_below(runs, _tell) if all_runs else runs
+        asked = _all_runs(runs) if all_runs else runs
         with connect(asked, memory_limit, query=query, tell=_tell) as connection, bounded_memory(connection):
             output.write(select(connection, query), form, sys.stdout)
     except BrokenPipeError:
@@ -87,9 +93,24 @@ def compact(
     directory: Annotated[
         Path | None, typer.Option("-o", "--output", help="Output directory. Default: RUN/parquet.")
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="Archive on object storage instead: s3://, gs:// or az://BUCKET/PREFIX, file:///DIR."
+        ),
+    ] = None,
     memory_limit: Memory = MEMORY_LIMIT,
 ) -> None:
-    """Write a run as Parquet, which the views read without parsing. Keeps the log; run it again to add new events."""
+    """Write a run as Parquet, which the views read without parsing. Keeps the log; run it again to add new events.
+
+    With --to the run goes into an archive of runs, from which all commands read it: 'esper-otel sql s3://bucket/prefix'.
+    Credentials come from the standard variables, such as AWS_ACCESS_KEY_ID.
+    """
+    if to is not None:
+        if directory is not None:
+            _fail("--to writes into an archive and -o into a directory; give one of them")
+        _archive(run, to, memory_limit)
+        return
     try:
         done = compact_run(run, directory, memory_limit)
     except (OSError, ValueError, RuntimeError, duckdb.Error) as error:
@@ -97,6 +118,23 @@ def compact(
     if done.lost:
         _tell(told_losses(done.lost))
     print(f"{done.directory}: {done.lines:,} lines, {done.new_lines:,} of them new, {done.size_bytes / 2**20:,.1f} MiB")
+
+
+def _all_runs(given: list[str]) -> list[str | Path]:
+    """Every run of the directories and archives that are given."""
+    archives = [str(Address(address_of(each).url, EVERY_RUN)) for each in given if is_address(each)]
+    return [*runs_below([each for each in given if not is_address(each)], _tell), *archives]
+
+
+def _archive(run: Path, to: str, memory_limit: str) -> None:
+    from esper_otel.sql.archiving.whole import archive  # reads and writes logs, which a query does not
+
+    try:
+        done = archive(run, address_of(to), memory_limit)
+    except (OSError, ValueError, RuntimeError, duckdb.Error) as error:
+        _fail(str(error))
+    added = f"{done.lines:,} lines in {done.segments:,} segments added, {done.size_bytes / 2**20:,.1f} MiB"
+    print(f"{done.address}: {added if done.segments else 'nothing new'}")
 
 
 def _print_views() -> None:

@@ -12,9 +12,11 @@ from typing import Final
 
 import duckdb
 
+from esper_otel.archive.address import address_of, is_address
 from esper_otel.log.envelope import told_losses
 from esper_otel.runs.places import runs_of
 from esper_otel.sql import custom
+from esper_otel.sql.archived import archived_files
 from esper_otel.sql.catalogue import VIEWS, in_order, tables_under, views_in
 from esper_otel.sql.files import files_of
 from esper_otel.sql.staging.gather import Files
@@ -42,8 +44,8 @@ def connect(
     :func:`esper_otel.sql.select`, which takes queries only.
 
     Args:
-        runs: run directories, log files (also ``.gz``, ``.zst``), telemetry directories or directories that
-            ``compact`` made.
+        runs: run directories, log files (also ``.gz``, ``.zst``), telemetry directories, directories that ``compact``
+            made, or addresses of archived runs (``s3://bucket/prefix/run_id=NAME``; without a run the newest one).
         memory_limit: DuckDB's own limit, for instance ``512MB``; what does not fit is spilled to a temporary directory.
         views: names of the views that will be used, which saves reading for the others; None for all.
         query: the query that will be asked, and no other: then only what it needs is read of the runs, and of many runs
@@ -56,16 +58,25 @@ def connect(
     Raises:
         FileNotFoundError: there is nothing to read at one of ``runs``.
         KeyError: a view of that name does not exist.
-        ValueError: a directory holds Parquet files of another contract and no log to read instead.
+        ValueError: a directory holds Parquet files of another contract and no log to read instead, or an address of an
+            archive is invalid.
+        ArchiveError: an archive cannot be read.
         duckdb.Error: ``memory_limit`` is none.
     """
     chosen = _chosen(views, query)
-    found = runs_of([runs] if isinstance(runs, str | PathLike) else list(runs))
+    given = [runs] if isinstance(runs, str | PathLike) else list(runs)
+    found = runs_of([each for each in given if not is_address(each)])
+    addresses = list(dict.fromkeys(address_of(each) for each in given if is_address(each)))
     scratch = Path(tempfile.mkdtemp(prefix="esper-otel-sql-"))
     try:
         connection = open_database(scratch, memory_limit)
         weakref.finalize(connection, shutil.rmtree, scratch, True)
-        files, lost = files_of(found, scratch, tables_under(chosen), query, connection, tell, all_rejected=all_rejected)
+        wanted = tables_under(chosen)
+        files, lost = files_of(found, scratch, wanted, query, connection, tell, all_rejected=all_rejected)
+        archived, more_lost = archived_files(addresses, scratch, wanted, query, connection, tell)
+        for table, paths in archived.items():
+            files.setdefault(table, []).extend(paths)
+        lost.update(more_lost)
         if lost:
             tell(f"{told_losses(lost)}: SELECT * FROM rejected_lines")
         _create(connection, chosen, files)

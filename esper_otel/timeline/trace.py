@@ -14,6 +14,7 @@ import duckdb
 import msgspec
 
 from esper_otel.log.opening import written_whole
+from esper_otel.runs.archived import name_of
 from esper_otel.sql import connect
 from esper_otel.sql.connect import MEMORY_LIMIT
 from esper_otel.timeline.tracks import COUNTERS, ROUNDS, SLICES, STEPS, Track
@@ -53,9 +54,9 @@ def write_trace(
         span = _span(connection, choice)
         with written_whole(output) as file:
             if output.suffix != ".gz":
-                return _write(cast(IO[bytes], file), connection, span, Path(run).resolve().name)
+                return _write(cast(IO[bytes], file), connection, span, name_of(run))
             with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
-                return _write(cast(IO[bytes], packed), connection, span, Path(run).resolve().name)
+                return _write(cast(IO[bytes], packed), connection, span, name_of(run))
 
 
 def _span(connection: duckdb.DuckDBPyConnection, choice: Choice) -> Span:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import select
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from esper_otel.relay.helper_process import HelperProcess
+
 ANSWER_S: Final = 600.0
 """Longest time for an answer: the first reads the log of the run so far."""
-
-_POLL_S: Final = 0.2
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -62,9 +53,7 @@ class Evaluator:
 
     def __init__(self, run: Path) -> None:
         """``run``: run directory, log file or telemetry directory. Nothing is started yet."""
-        self._run = run
-        self._process: subprocess.Popen[bytes] | None = None
-        self._scratch = ""
+        self._process = HelperProcess("esper_otel.diagnosis.live", str(run), name="live")
 
     def ask(self, is_cut: Callable[[], bool]) -> Answer | None:
         """The findings of now; None once ``is_cut`` says that nobody waits for them.
@@ -72,17 +61,11 @@ class Evaluator:
         Raises:
             EvaluationError: there is no answer.
         """
-        process = self._started()
-        assert process.stdin is not None
         try:
-            process.stdin.write(b"\n")
-            process.stdin.flush()
-            line = self._line(process, is_cut)
+            line = self._process.ask(b"", is_cut, ANSWER_S)
         except OSError as error:
-            self.close()
             raise EvaluationError(f"the diagnosing process ended ({error})") from error
         if line is None:
-            self.close()
             return None
         try:
             return _DECODER.decode(line)
@@ -92,39 +75,4 @@ class Evaluator:
 
     def close(self) -> None:
         """End the process and the helpers that it started."""
-        process, self._process = self._process, None
-        if process is not None:
-            with suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-        shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self.close()
-            try:
-                self._scratch = tempfile.mkdtemp(prefix="esper-otel-live-")
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "esper_otel.diagnosis.live", str(self._run), self._scratch],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise EvaluationError(f"no process can be started for the diagnosis: {error}") from error
-        return self._process
-
-    def _line(self, process: subprocess.Popen[bytes], is_cut: Callable[[], bool]) -> bytes | None:
-        assert process.stdout is not None
-        deadline = time.monotonic() + ANSWER_S
-        poll, found = select.poll(), b""
-        poll.register(process.stdout, select.POLLIN)
-        while not found.endswith(b"\n"):
-            if is_cut() or time.monotonic() > deadline:
-                return None
-            if poll.poll(_POLL_S * 1000):
-                part = os.read(process.stdout.fileno(), 1 << 16)
-                if not part:
-                    raise OSError(f"exit status {process.wait()}")
-                found += part
-        return found
+        self._process.close()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from esper_otel.esper_lite.dialect.arms import Arms
 from esper_otel.log.duplicates import Duplicates
 from esper_otel.log.envelope import BadLine, Record
-from esper_otel.log.reader import LogReader
 from esper_otel.runs.facts import Observed
 from esper_otel.runs.places import Run
 from esper_otel.sql.staging.needed import Needed
@@ -19,6 +18,13 @@ from esper_otel.sql.staging.rows import Batch
 
 BATCH_LINES: Final = 2000
 _INT64: Final = 2**63
+
+
+class Reader(Protocol):
+    """A reader of lines."""
+
+    def read(self, max_records: int) -> list[Record | BadLine]:
+        """Up to ``max_records`` further lines; empty when there is nothing new."""
 
 
 class Batches:
@@ -47,7 +53,7 @@ class Batches:
         manifest.arms = self._arms.state
         manifest.lost = dict(self.observed.lost)
 
-    def read(self, reader: LogReader, max_batches: int | None = None) -> Iterator[Batch]:
+    def read(self, reader: Reader, max_batches: int | None = None) -> Iterator[Batch]:
         """The batches that are there now."""
         count = 0
         while (max_batches is None or count < max_batches) and (items := reader.read(BATCH_LINES)):

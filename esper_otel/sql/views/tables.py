@@ -89,9 +89,13 @@ class Table(msgspec.Struct, frozen=True):
         if not files:
             typed = ", ".join(f"NULL::{column.type} AS {quoted(column.name)}" for column in self.columns)
             return f"SELECT {typed} WHERE false"
-        listed = ", ".join(literal(pattern(path)) for path in files)
         columns = ", ".join(column.from_stored for column in self.columns)
-        return f"SELECT {columns} FROM read_parquet([{listed}], {_NOTHING_OF_THE_PATH}, union_by_name=false)"
+        return f"SELECT {columns} FROM {self.source(files)}"
+
+    def source(self, files: list[Path]) -> str:
+        """SQL of the rows of Parquet files as they are; names of their directories are no columns."""
+        listed = ", ".join(literal(pattern(path)) for path in files)
+        return f"read_parquet([{listed}], {_NOTHING_OF_THE_PATH}, union_by_name=false)"
 
 
 def table_of(cls: type[Event]) -> Table:

@@ -1,0 +1,1 @@
+"""Archive of the run on object storage: a pipeline whose work a process of low priority does."""
