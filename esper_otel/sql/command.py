@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from esper_otel.archive.address import EVERY_RUN, Address, address_of, is_address
+from esper_otel.archive.address import address_of, is_address
 from esper_otel.log.envelope import told_losses
 from esper_otel.runs.places import runs_below
 from esper_otel.sql import catalogue, output
@@ -122,7 +122,7 @@ def compact(
 
 def _all_runs(given: list[str]) -> list[str | Path]:
     """Every run of the directories and archives that are given."""
-    archives = [str(Address(address_of(each).url, EVERY_RUN)) for each in given if is_address(each)]
+    archives = [str(address_of(each).of_every_run) for each in given if is_address(each)]
     return [*runs_below([each for each in given if not is_address(each)], _tell), *archives]
 
 

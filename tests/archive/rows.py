@@ -1,0 +1,45 @@
+"""Every row of every view, to compare an archive with the log that it was made of."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from esper_otel.archive.address import address_of
+from esper_otel.sql import VIEWS, connect
+from esper_otel.sql.archiving.whole import Archived
+from esper_otel.sql.archiving.whole import archive as archive_whole
+from tests.tools import python_environment, tool
+
+
+def archived(run: Path, to: str) -> Archived:
+    """Archive a run in this process."""
+    return archive_whole(run, address_of(to))
+
+
+def rows_of(run: str | PathLike[str]) -> dict[str, Counter[str]]:
+    """How often each row is in each view that has any."""
+    with connect([run]) as connection:
+        found = {view: connection.execute(f"SELECT * FROM {view}").fetchall() for view in VIEWS}
+    found["reward_calibration"] = list(map(_rounded, found["reward_calibration"]))
+    return {view: Counter(map(repr, rows)) for view, rows in found.items() if rows}
+
+
+def _rounded(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row of means and correlations, whose last digits depend on the order of addition."""
+    return tuple(float(f"{value:.9g}") if isinstance(value, float) else value for value in row)
+
+
+def command(*arguments: str | PathLike[str], status: int = 0) -> str:
+    """What a command prints, errors last; it ends with ``status``."""
+    done = subprocess.run(
+        [tool("esper-otel"), *map(str, arguments)],
+        env=python_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert status == done.returncode, done.stdout + done.stderr
+    return done.stdout + done.stderr
