@@ -26,7 +26,9 @@ def recorded(directory: Path, run_id: str = "mine", ranks: int = 1, updates: int
         )
         for number in range(1, updates + 1):
             loss = float("nan") if number % 7 == 0 else 1.0 / number
-            esper_otel.emit(PolicyUpdate(policy_loss=loss, batch=number, head_entropy={"op": 0.5, "slot": float("inf")}))
+            esper_otel.emit(
+                PolicyUpdate(policy_loss=loss, batch=number, head_entropy={"op": 0.5, "slot": float("inf")})
+            )
             esper_otel.emit(BatchCompleted(batch_idx=number, avg_accuracy=number / 2, avg_reward=float(number)))
         esper_otel.emit(EpisodeOutcome(env_id=0, episode_idx=1, final_accuracy=50.0, episode_reward=1.5))
         esper_otel.shutdown()
@@ -104,7 +106,6 @@ def test_names_of_directories_are_no_columns(tmp_path: Path) -> None:
 def test_a_run_may_have_any_name(archive: str, tmp_path: Path, name: str) -> None:
     log = tmp_path / "events.jsonl"
     log.write_bytes(line("TAMIYO_INITIATED", {"env_id": 1}, 1))
-
 
     done = archived(log, str(address_of(archive).of(name)))
 
