@@ -120,6 +120,19 @@ def sql(environment: Environment, directory: Path) -> None:
     assert "200" in environment.run("esper-otel", "sql", directory / "run", query)
 
 
+def archive(environment: Environment, directory: Path) -> None:
+    """Archive a run, list it, and ask it."""
+    record(environment, directory)
+    address = f"file://{directory}/archive"
+
+    environment.run("esper-otel", "compact", directory / "run", "--to", address)
+
+    assert ["run"] == [row["run"] for row in json.loads(environment.run("esper-otel", "runs", address, "--json"))]
+    query = "SELECT count(*) AS updates FROM tamiyo_updates"
+    rows = environment.run("esper-otel", "sql", address, query, "--format", "json")
+    assert [{"updates": 200}] == json.loads(rows)
+
+
 def report(environment: Environment, directory: Path) -> None:
     """Write the page of a run."""
     record(environment, directory)
@@ -169,6 +182,7 @@ USES: Final[dict[str, Callable[[Environment, Path], None]]] = {
     "compress": compress,
     "relay": relay,
     "sql": sql,
+    "archive": archive,
     "report": report,
     "mcp": mcp,
     "stacks": stacks,
