@@ -1,7 +1,7 @@
 """Size of an archive, and times of the views over many archived runs.
 
-Archives a recording of esper-lite and multiplies it: the copies share its files (hard links) and have descriptions of
-their own, each an hour later than the one before. Then asks, in a process of its own for each number of runs, all columns
+Archives a recording of esper-lite and multiplies it: the copies share its files (hard links) and have their own
+descriptions, each an hour later than the one before. Then asks, in a process of its own for each number of runs, all columns
 of the 19 views that esper-lite has, the list of runs, and a query for one hour::
 
     python -m benchmarks.archive [--runs 1,100,10000] [--recording esper-lite-2env] [--views 19] [--directory DIR]
@@ -63,7 +63,15 @@ def main() -> None:
         place = directory / f"archive-{count}"
         if count > 1:
             _multiply(directory / "archive-1", part, place, count)
-        command = [sys.executable, "-m", "benchmarks.archive", "--measure", f"file://{place}", "--views", str(arguments.views)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.archive",
+            "--measure",
+            f"file://{place}",
+            "--views",
+            str(arguments.views),
+        ]
         print(f"\n{count:,} runs\n", flush=True)
         subprocess.run(command, check=True)
     if arguments.directory is None:
@@ -92,7 +100,9 @@ def _multiply(source: Path, part: Part, target: Path, count: int) -> None:
         assert part.span.first_us is not None
         assert part.span.last_us is not None
         later = number * HOUR_US
-        span = msgspec.structs.replace(part.span, first_us=part.span.first_us + later, last_us=part.span.last_us + later)
+        span = msgspec.structs.replace(
+            part.span, first_us=part.span.first_us + later, last_us=part.span.last_us + later
+        )
         copy = msgspec.structs.replace(part, run=f"run-{number:05d}", span=span)
         description = target / copy.key
         description.parent.mkdir(parents=True)
@@ -112,7 +122,10 @@ def _measure(url: str, views: int) -> None:
     asked = {view: f"SELECT count(*), count(COLUMNS(*)) FROM {view}" for view in VIEWS[:views]}
     hour = f"timestamp BETWEEN make_timestamp({first}) AND make_timestamp({first + HOUR_US // 2})"
     for name, query in {"`decisions` of one hour": f"SELECT count(*) FROM decisions WHERE {hour}", **asked}.items():
-        with _timed(name if name.startswith("`") else f"`{name}`") as found, connect([str(address)], query=query) as runs:
+        with (
+            _timed(name if name.startswith("`") else f"`{name}`") as found,
+            connect([str(address)], query=query) as runs,
+        ):
             found.append(runs.execute(query).fetchall()[0][0])
 
 

@@ -96,7 +96,7 @@ COMMANDS: Final = {
     "doctor": Command(
         "esper_otel.doctor.command:doctor",
         "relay",
-        "Check disk, latest run, its relay, ports, OTLP endpoints and GPU.",
+        "Check disk, latest run, its relay, ports, OTLP endpoints, archive and GPU.",
     ),
     "signals": Command(
         "esper_otel.cli.signals:signals",

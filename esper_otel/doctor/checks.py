@@ -1,4 +1,4 @@
-"""The checks of ``esper-otel doctor``: disk, latest run, relay, ports, OTLP endpoints and GPU."""
+"""The checks of ``esper-otel doctor``: disk, latest run, relay, ports, OTLP endpoints, archive and GPU."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from esper_otel.archive.address import address_of
+from esper_otel.archive.layout import SEGMENTS
+from esper_otel.archive.store import Store
 from esper_otel.doctor.relay import RelayAddressError, metrics_of
 from esper_otel.log import manifest
 from esper_otel.log.layout import Series
 from esper_otel.log.locks.lock import is_free
+from esper_otel.relay.archive.setup import VARIABLE as ARCHIVE
+from esper_otel.relay.archive.setup import archive_url
 from esper_otel.relay.gpu.calls import Calls, DriverUnavailableError
 from esper_otel.relay.options import resource_defaults
 from esper_otel.relay.otlp.exporters import Exporters, resource_from_env
@@ -58,6 +63,7 @@ def examine(telemetry_dir: Path) -> Iterator[Finding]:
     yield from _latest_run(telemetry_dir)
     yield _scrape_address(telemetry_dir / LATEST)
     yield from _endpoints()
+    yield from _archive()
     yield _gpu()
 
 
@@ -168,6 +174,20 @@ def _endpoints() -> Iterator[Finding]:
         text = f"{exporter.endpoint}: {failure or 'accepts requests'}"
         yield Finding(f"OTLP {exporter.signal}", State.BAD if failure else State.GOOD, text)
     exporters.stop()
+
+
+def _archive() -> Iterator[Finding]:
+    """The archive that ESPER_OTEL_ARCHIVE names; it is listed, and nothing is written."""
+    given = os.environ.get(ARCHIVE, "").strip()
+    if not given:
+        return
+    try:
+        address = address_of(archive_url(given))
+        is_empty = next(iter(Store(address).items(SEGMENTS)), None) is None
+    except (OSError, ValueError) as error:
+        yield Finding("archive", State.BAD, str(error))
+        return
+    yield Finding("archive", State.GOOD, f"{address} can be listed and {'is empty' if is_empty else 'holds runs'}")
 
 
 def _gpu() -> Finding:

@@ -21,7 +21,7 @@ def doctor(
         Path | None, typer.Argument(help="Directory of runs. Default: $ESPER_OTEL_TELEMETRY_DIR or ./telemetry.")
     ] = None,
 ) -> None:
-    """Check disk, latest run, its relay, ports, OTLP endpoints and GPU.
+    """Check disk, latest run, its relay, ports, OTLP endpoints, archive and GPU.
 
     Exit status 1 if a check fails. OTLP endpoints receive an empty request.
     """

@@ -184,3 +184,17 @@ def test_compact_names_what_is_wrong(tmp_path: Path) -> None:
     assert "expected an address of an archive" in command("compact", run, "--to", "bucket/runs", status=2)
     assert "2 lines" in command("compact", lives.append(run, lives.batch(1, 1.0, 1.0)), "--to", f"file://{tmp_path}/a")
     assert "nothing new" in command("compact", run, "--to", f"file://{tmp_path}/a")
+
+
+def test_doctor_tells_whether_the_archive_can_be_listed(
+    s3: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(url: str) -> str:
+        found = command("doctor", tmp_path, status=None, ESPER_OTEL_ARCHIVE=url)
+        return next(" ".join(line.split()) for line in found.splitlines() if " archive " in line)
+
+    assert f"ok archive {TO} can be listed and is empty" == told(TO)
+    archived(lives.append(tmp_path / "run", lives.started()), TO)
+    assert f"ok archive {TO} can be listed and holds runs" == told(TO)
+    assert "BAD archive" in told("s3://no-such-bucket/x")
+    assert "no credentials are given" in told("gs://bucket/x")
