@@ -144,6 +144,33 @@ def test_a_fault_is_the_only_finding_and_just_within_the_limit_there_is_none(kin
     assert healthy.verdict.startswith("Healthy: ")
 
 
+def collapsing(at: int, kl_at: int, kl: float) -> list[Line]:
+    """A policy whose entropy is gone from update ``at`` on, with one larger KL in update ``kl_at``."""
+    return policy(
+        kl_divergence=lambda n: kl if n == kl_at else 0.01,
+        entropy=lambda n: 0.6 if n < at else 0.01,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kl_at", "kl", "found"),
+    [
+        (29, HIGH_KL, {"entropy_collapsed", "kl_high"}),
+        (29, float(KL.warning_above or 0), {"entropy_collapsed"}),
+        (45, HIGH_KL, {"entropy_collapsed"}),  # the consequence of a collapse is no cause
+    ],
+)
+def test_one_step_too_large_is_the_cause_of_a_collapse_that_follows_it(
+    kl_at: int, kl: float, found: set[str], tmp_path: Path
+) -> None:
+    diagnosis = diagnose(run(tmp_path / "run", collapsing(30, kl_at, kl)))
+
+    assert kinds(diagnosis) == found
+    (collapse,) = (each for each in diagnosis.findings if each.kind == "entropy_collapsed")
+    step = "An update moved the policy too far before: KL 0.151, round 30, 2026-03-01 12:00:29 UTC."
+    assert collapse.cause == (step if "kl_high" in found else "")
+
+
 def test_a_slow_rank_is_named_with_its_phase_and_its_own_time(tmp_path: Path) -> None:
     (finding,) = diagnose(run(tmp_path / "run", ranks(0.025, 0.010))).findings
 
