@@ -91,8 +91,7 @@ def _collapses(run: Subject) -> list[_Collapse]:
     return [
         _Collapse(
             f"The entropy of head {row['head']} is {row['high']:.2g} of its maximum.",
-            *(row[name] for name in ("low", "high", "late_at", "fell_at")),
-            head=row["head"],
+            *(row[name] for name in ("low", "high", "late_at", "fell_at", "head")),
         )
         for row in rows
         if row["n"] >= LEAST_LATE and row["high"] < COLLAPSED
