@@ -171,6 +171,16 @@ def test_one_step_too_large_is_the_cause_of_a_collapse_that_follows_it(
     assert collapse.cause == (step if "kl_high" in found else "")
 
 
+@pytest.mark.parametrize(("updates", "found"), [(99, {"kl_high"}), (100, set())])
+def test_a_single_kl_beyond_the_critical_limit_is_found_unless_a_hundred_others_are_not(
+    updates: int, found: set[str], tmp_path: Path
+) -> None:
+    exploded = float(KL.critical_above or 0) * 1.01
+    lines = policy(updates, kl_divergence=lambda n: exploded if n == 50 else 0.01)
+
+    assert kinds(diagnose(run(tmp_path / "run", lines))) == found
+
+
 def test_a_slow_rank_is_named_with_its_phase_and_its_own_time(tmp_path: Path) -> None:
     (finding,) = diagnose(run(tmp_path / "run", ranks(0.025, 0.010))).findings
 
