@@ -1,8 +1,8 @@
 """Size of an archive, and times of the views over many archived runs.
 
-Archives a recording of esper-lite and multiplies it: the copies share its files (hard links) and have their own
-descriptions, each an hour later than the one before. Then asks, in a process of its own for each number of runs, all columns
-of the 19 views that esper-lite has, the list of runs, and a query for one hour::
+Archives a recording of esper-lite and multiplies it: the copies share its files (hard links) and have descriptions of
+their own, each an hour later than the one before. Then asks, in a process of its own for each number of runs, all
+columns of the 19 views that esper-lite has, the list of runs, and a query for one hour::
 
     python -m benchmarks.archive [--runs 1,100,10000] [--recording esper-lite-2env] [--views 19] [--directory DIR]
 

@@ -168,7 +168,7 @@ def _told(path: Path) -> Told:
 
 
 def told_by(content: Mapping[str, Any], problems: Sequence[str]) -> Told:
-    """What the list needs of the ``content`` of a ``run.json``; ``problems``: why it is not all there."""
+    """The part of the ``content`` of a ``run.json`` that the list needs; ``problems``: why it is not all there."""
     size = content.get("world_size")
     rest = {name: content[name] for name in _TOLD if content.get(name) not in (None, [], "")}
     return Told(

@@ -24,6 +24,7 @@ from tests.archive.rows import archived, command, rows_of
 from tests.archive.test_archive_equals_log import recorded
 from tests.runs import lives
 from tests.tools import python_environment
+from tests.waiting import wait_for
 
 TO = f"s3://{BUCKET}/runs"
 
@@ -118,20 +119,21 @@ def test_an_older_archiver_that_comes_late_takes_nothing_away(s3: Proxy, tmp_pat
 
 @pytest.mark.parametrize("count", [1, 7, 12, 19])
 def test_an_archiver_that_is_killed_in_an_upload_is_resumed(s3: Proxy, run: Path, count: int) -> None:
-    reached = threading.Event()
+    reached, killed = threading.Event(), threading.Event()
 
     def stuck(request: Request) -> None:
         if sum(method == "PUT" for method, _ in s3.requests) == count:
             reached.set()
-            threading.Event().wait(60.0)
+            killed.wait()
             request.cut()
 
     script = "import sys; from pathlib import Path; from esper_otel.sql.archiving.whole import archive;"
     script += "from esper_otel.archive.address import address_of; archive(Path(sys.argv[1]), address_of(sys.argv[2]))"
     s3.fault = stuck
     with subprocess.Popen([sys.executable, "-c", script, str(run), TO], env=python_environment()) as process:
-        assert reached.wait(300.0)
+        wait_for(reached.is_set, "the upload")
         process.send_signal(signal.SIGKILL)
+    killed.set()
     s3.fault = lambda request: None
 
     archived(run, TO)

@@ -43,7 +43,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What was archived: segments (0 or 1) and lines, what waits in bytes, and why it did not work."""
+    """Result of a step: segments (0 or 1) and lines that were archived, bytes that wait, and the failure as text."""
 
     segments: int = 0
     lines: int = 0

@@ -33,7 +33,7 @@ class ForeignRunError(ValueError):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What one step archived: segments, their lines, and the bytes of their files."""
+    """Result of a step: segments that were archived, their lines, and the bytes of their files."""
 
     segments: int = 0
     lines: int = 0
@@ -41,7 +41,7 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class _Known(msgspec.Struct):
-    """What an archive has of one log.
+    """The end of one log in an archive.
 
     Attributes:
         closed: its last closed segment.
@@ -179,7 +179,7 @@ class Archiver:
         return self._known[lane.name]
 
     def _looked_up(self, lane: Lane) -> _Known:
-        """What the archive has, after a check that it is of this log."""
+        """The end of a log in the archive, after a check that it is this log."""
         folder = f"{run_folder(self._name)}/rank={lane.rank}"
         keys = current_keys(item.key for item in self._store.items(folder))
         mine = [key for key in keys if (place := place_of(key)) is not None and _is_of(place, lane)]

@@ -27,7 +27,7 @@ NICE: Final = 10
 
 
 class Question(msgspec.Struct, frozen=True):
-    """Which ranks' logs, whether the segment that grows too, and whether the run is over."""
+    """A step: the ranks whose logs count, whether the segment that grows does, and whether the run is over."""
 
     ranks: list[int]
     tail: bool

@@ -109,7 +109,7 @@ class SegmentReader:
 
     @property
     def trouble(self) -> str | None:
-        """Why the file cannot be read now; None if all is well."""
+        """The reason why the file cannot be read now; None if all is well."""
         return self._follower.patience.trouble
 
     def close(self) -> None:
