@@ -205,7 +205,7 @@ def plain_text(error: Exception, environment: Mapping[str, str] | None = None) -
     whole = str(error)
     text = whole.partition("\n\nDebug source")[0]
     code, message = re.search(r"<Code>(.*?)</Code>", text), re.search(r"<Message>(.*?)</Message>", text, re.DOTALL)
-    text = _ATTEMPTS.sub(": ", text.partition(": <")[0].partition("\n")[0])
+    text = _ATTEMPTS.sub(" - ", text.partition(": <")[0].partition("\n")[0])
     if code is not None:
         text = f"{text}: {code[1]}{f', {message[1]}' if message is not None else ''}"
     hint = next((hint for word, hint in _HINTS.items() if word in whole), "")

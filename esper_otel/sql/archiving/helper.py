@@ -6,6 +6,7 @@ the answer. It has a low priority, one thread and bounded memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -88,9 +89,9 @@ def main() -> None:
     tempfile.tempdir = scratch
     helper = Helper(Path(run), url, name, Path(scratch))
     try:
-        for line in sys.stdin.buffer:
-            sys.stdout.buffer.write(msgspec.json.encode(helper.answer(_QUESTIONS.decode(line))) + b"\n")
-            sys.stdout.buffer.flush()
+        with contextlib.suppress(BrokenPipeError):  # the relay was killed: nobody waits for the answer
+            for line in sys.stdin.buffer:
+                os.write(1, msgspec.json.encode(helper.answer(_QUESTIONS.decode(line))) + b"\n")
     finally:
         helper.close()
         shutil.rmtree(scratch, ignore_errors=True)
