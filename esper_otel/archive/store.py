@@ -5,6 +5,7 @@ Every failure is an :class:`ArchiveError` with one line of text, from which cred
 
 from __future__ import annotations
 
+import html
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -207,7 +208,8 @@ def plain_text(error: Exception, environment: Mapping[str, str] | None = None) -
     code, message = re.search(r"<Code>(.*?)</Code>", text), re.search(r"<Message>(.*?)</Message>", text, re.DOTALL)
     text = _ATTEMPTS.sub(" - ", text.partition(": <")[0].partition("\n")[0])
     if code is not None:
-        text = f"{text}: {code[1]}{f', {message[1]}' if message is not None else ''}"
+        said = html.unescape(message[1]).rstrip(".") if message is not None else ""
+        text = f"{text}: {code[1]}{said and f', {said}'}"
     hint = next((hint for word, hint in _HINTS.items() if word in whole), "")
     variables = os.environ if environment is None else environment
     secrets = [value for name, value in variables.items() if _SECRETS.fullmatch(name) and len(value) >= _SHORTEST]
