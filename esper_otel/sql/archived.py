@@ -71,7 +71,9 @@ def _files(
     lost: Counter[str],
     tell: Callable[[str], object],
 ) -> Files:
-    for attempt in range(ATTEMPTS):
+    left = ATTEMPTS
+    while True:
+        left -= 1
         parts = _usable(store, [part for run in runs_in(store, address, tell) for part in run.parts], tell)
         chosen = [
             (part, table, stored)
@@ -82,12 +84,11 @@ def _files(
         try:
             paths = download(store, [(part.folder, stored) for part, _, stored in chosen], directory)
         except StaleError:
-            if attempt + 1 == ATTEMPTS:
+            if not left:
                 raise
             continue
         lost.update(sum((Counter(part.lost) for part in parts), Counter()))
         return _in_this_contract(chosen, paths, directory, connection)
-    raise AssertionError("unreachable")
 
 
 def _usable(store: Store, parts: list[Part], tell: Callable[[str], object]) -> list[Part]:
