@@ -87,7 +87,8 @@ def _files(
             if not left:
                 raise
             continue
-        lost.update(sum((Counter(part.lost) for part in parts), Counter()))
+        for part in parts:
+            lost.update(part.lost)
         return _in_this_contract(chosen, paths, directory, connection)
 
 
