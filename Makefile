@@ -45,7 +45,7 @@ alerts: generate ## write the files of the alerts and run their tests, without P
 clean: ## remove the environment, runs and caches
 	rm -rf $(VENV) telemetry .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 
-$(STAMP): pyproject.toml constraints.txt scripts/bootstrap.sh
+$(STAMP): pyproject.toml constraints.txt scripts/bootstrap.sh hatch_build.py $(wildcard esper_otel/native/*.[ch])
 	PYTHON=$(PYTHON) sh scripts/bootstrap.sh $(VENV)
 	touch $@
 
