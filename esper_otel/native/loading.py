@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.native.plan import packed
+from esper_otel.native.plan import packed, packed_shape
 
 VARIABLE: Final = "ESPER_OTEL_NATIVE"
 _OFF: Final = frozenset({"0", "false", "no", "off"})
@@ -62,15 +62,12 @@ def _loaded() -> tuple[Any, str]:
 
 
 def _line(module: Any) -> bytes:
-    """A line that holds the samples and, as its number is 0 and its time 1970, nothing else that varies."""
-    prefix, time = b"", b"01970-01-01T00:00:00.000000+00:00"
-    plan = packed([prefix, b"", b"{", b"", b"", b"", b"", b"", b'"values":'], (-1, -1, -1), [0])
+    """A line that the native part writes of the samples, without its number and time."""
+    plan = packed([b"", b"", b"{", b"", b"", b"", b"", b"", b'"values":'], (-1, -1, -1), [0])
     queue, recorder = module.Queue(), module.Recorder()
     queue.limit, queue.bytes, queue.is_open, queue.plans = 1, 1 << 16, True, {}
-    queue.offset_ns = -(1 << 62)
-    recorder.queue, recorder.plan, recorder.shapes = queue, plan, {("values",): bytes(4)}
+    names = ("values",)
+    recorder.queue, recorder.plan, recorder.shapes = queue, plan, {names: packed_shape(names, names)}
     recorder.record(values=_SAMPLES)
     lines: bytes = queue.take(0, 1, 0, 0, 0)[0]
-    head, _, rest = lines.partition(b"{")
-    del head, time
-    return b"{" + rest.removesuffix(b"0}\n") + b"}\n"
+    return b"{" + lines.partition(b"{")[2].removesuffix(b"0}\n") + b"}\n"

@@ -33,7 +33,10 @@ def packed(pieces: Sequence[bytes], repeated: tuple[int, int, int], slots: Seque
 
 
 def packed_shape(fields: Sequence[str], names: tuple[str, ...]) -> bytes:
-    """Fields that a call with ``names`` gives, as numbers in the order of the class, then the place of each in it."""
+    """Addresses of ``names``, which must live as long as this; then each given field's number and place in the call.
+
+    The latter are in the order of ``fields``.
+    """
     places = {name: place for place, name in enumerate(names)}
-    given = [number for number, field in enumerate(fields) if field in places]
-    return struct.pack(f"={2 * len(given)}H", *given, *(places[fields[number]] for number in given))
+    given = [(number, places[field]) for number, field in enumerate(fields) if field in places]
+    return struct.pack(f"={len(names)}Q{2 * len(names)}H", *map(id, names), *(part for pair in given for part in pair))

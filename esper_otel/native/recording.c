@@ -19,7 +19,8 @@
 #include <string.h>
 #include <structmember.h>
 
-enum { MAX_DEPTH = 16, OBJECT_COST = 16, MOST_BYTES = 1 << 16, SLACK = 32 }; /* MOST_BYTES: of one record */
+enum { MAX_DEPTH = 16, OBJECT_COST = 16, MOST_BYTES = 1 << 16, MOST_FIELDS = 512, SLACK = 32 }; /* of one record */
+#define GIVEN_BYTES (Py_ssize_t)(sizeof(PyObject *) + sizeof(Given))
 
 typedef struct { char *at; size_t used, size; Py_ssize_t events; } Page;
 typedef struct {
@@ -32,12 +33,14 @@ typedef struct {
     char is_open;                 /* whether recorders may copy into it */
     PyObject *refuse, *plans;     /* called for an event that does not fit; (class, group) -> plan of emitted events */
 } Queue;
+typedef struct { uint16_t field, place; } Given;
 typedef struct {
     PyObject_HEAD
     Queue *queue;
-    PyObject *slow, *plan, *shapes; /* the recorder in Python; names of a call -> its fields and places, as 16 bits */
-    PyObject *names, *shape;        /* of the latest call */
+    PyObject *slow, *plan, *shapes; /* the recorder in Python; names of a call -> each, as an address, then a Given each */
+    PyObject *shape;                /* of the latest call */
 } Recorder;
+typedef struct { PyObject_HEAD double number; } Float; /* loading.py notices where a float is not like this */
 
 /* -- Copying, with the lock ---------------------------------------------------------------------------------------- */
 
@@ -93,7 +96,7 @@ static char *copy_value(char *to, const char *end, PyObject *value, int depth)
 {
     if (PyFloat_CheckExact(value)) {
         *to = 'd';
-        memcpy(to + 1, &(double){PyFloat_AsDouble(value)}, 8);
+        memcpy(to + 1, &((Float *)value)->number, 8);
         to += 9;
     } else if (PyUnicode_CheckExact(value))
         to = copy_text(to, end, value);
@@ -313,77 +316,73 @@ static PyMemberDef queue_members[] = {
 
 /* -- The recorder -------------------------------------------------------------------------------------------------- */
 
-/* Whether two tuples are one, or hold the same objects: a call of more than 15 keywords has a new tuple each time. */
-static int are_same(PyObject *names, PyObject *others)
+/* Puts the values of a call into an array; returns its names' shape, or NULL if Python did not see these names yet. */
+static PyObject *shape_of(Recorder *recorder, PyObject *named, PyObject **values)
 {
-    Py_ssize_t count = names == others || !others ? 0 : PyTuple_Size(names), place = 0;
-    if (!count || count != PyTuple_Size(others))
-        return names == others;
-    while (place < count && PyTuple_GetItem(names, place) == PyTuple_GetItem(others, place))
-        place++;
-    return place == count;
+    Py_ssize_t count = PyDict_Size(named), place = 0, next = 0;
+    PyObject *key, *names;
+    if (recorder->shape && PyBytes_Size(recorder->shape) == count * GIVEN_BYTES) {
+        PyObject *const *known = (PyObject *const *)PyBytes_AsString(recorder->shape);
+        while (PyDict_Next(named, &next, &key, &values[place]) && key == known[place])
+            place++;
+        if (place == count)
+            return recorder->shape;
+    }
+    if (!(names = PyTuple_New(count)))
+        return NULL;
+    for (place = next = 0; PyDict_Next(named, &next, &key, &values[place]); place++) {
+        Py_INCREF(key);
+        PyTuple_SetItem(names, place, key);
+    }
+    recorder->shape = PyDict_GetItem(recorder->shapes, names); /* which keeps it */
+    Py_DECREF(names);
+    return recorder->shape;
 }
 
-static int copy_call(Recorder *recorder, PyObject *const *values, PyObject *names)
+static int copy_call(Recorder *recorder, PyObject *named)
 {
     Queue *queue = recorder->queue;
-    if (!names || !queue || !queue->is_open || !has_room(queue))
+    PyObject *values[MOST_FIELDS];
+    if (!named || !queue || !queue->is_open || !has_room(queue) || PyDict_Size(named) > MOST_FIELDS)
         return 0;
-    if (!are_same(names, recorder->names)) {
-        PyObject *shape = PyDict_GetItem(recorder->shapes, names), *before = recorder->names;
-        if (!shape)
-            return 0; /* Python judges these names first */
-        Py_INCREF(names);
-        recorder->names = names;
-        recorder->shape = shape; /* kept alive by the shapes */
-        Py_XDECREF(before);
-    }
+    PyObject *shape = shape_of(recorder, named, values);
+    if (!shape)
+        return 0;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     const Plan *plan = (const Plan *)PyBytes_AsString(recorder->plan);
-    const uint16_t *shape = (const uint16_t *)PyBytes_AsString(recorder->shape);
-    Py_ssize_t count = PyTuple_Size(names);
+    Py_ssize_t count = PyBytes_Size(shape) / GIVEN_BYTES;
+    const Given *given = (const Given *)(PyBytes_AsString(shape) + count * (Py_ssize_t)sizeof(PyObject *));
     char *to = begin_record(&queue->filled, plan, now.tv_sec * 1000000000ll + now.tv_nsec + queue->offset_ns);
     char *end = to ? to + MOST_BYTES - sizeof(Head) : NULL;
     for (Py_ssize_t i = 0; to && i < count; i++)
-        to = copy_field(to, end, shape[i], values[shape[count + i]]);
+        to = copy_field(to, end, given[i].field, values[given[i].place]);
     if (to)
         end_record(&queue->filled, to);
     return to != NULL;
 }
 
-static PyObject *recorder_record(Recorder *recorder, PyObject *const *values, Py_ssize_t count, PyObject *names)
+/* A call of more than 15 keywords is one with a map in any case, which is why this takes one. */
+static PyObject *recorder_record(Recorder *recorder, PyObject *positional, PyObject *named)
 {
-    if (!count && copy_call(recorder, values, names))
-        Py_RETURN_NONE;
-    PyObject *positional = PyTuple_New(count), *named = PyDict_New(), *result = NULL;
-    int is_built = positional && named;
-    for (Py_ssize_t i = 0; is_built && i < count; i++) {
-        Py_INCREF(values[i]);
-        PyTuple_SetItem(positional, i, values[i]);
-    }
-    for (Py_ssize_t i = 0; is_built && names && i < PyTuple_Size(names); i++)
-        is_built = PyDict_SetItem(named, PyTuple_GetItem(names, i), values[count + i]) == 0;
-    if (is_built)
-        result = PyObject_Call(recorder->slow, positional, named);
-    Py_XDECREF(positional);
-    Py_XDECREF(named);
-    return result;
+    if (PyTuple_Size(positional) || !copy_call(recorder, named))
+        return PyObject_Call(recorder->slow, positional, named);
+    Py_RETURN_NONE;
 }
 
 static void recorder_free(PyObject *self)
 {
     Recorder *recorder = (Recorder *)self;
     PyTypeObject *type = Py_TYPE(self);
-    PyObject *held[] = {(PyObject *)recorder->queue, recorder->slow, recorder->plan, recorder->shapes, recorder->names};
-    for (int i = 0; i < 5; i++)
+    PyObject *held[] = {(PyObject *)recorder->queue, recorder->slow, recorder->plan, recorder->shapes};
+    for (int i = 0; i < 4; i++)
         Py_XDECREF(held[i]);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
 }
 
 static PyMethodDef recorder_methods[] = {
-    {"record", (PyCFunction)(void (*)(void))recorder_record, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"record", (PyCFunction)(void (*)(void))recorder_record, METH_VARARGS | METH_KEYWORDS, NULL},
     {NULL, NULL, 0, NULL},
 };
 static PyMemberDef recorder_members[] = {

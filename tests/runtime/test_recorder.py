@@ -120,7 +120,7 @@ def test_a_recorder_has_its_own_group_and_severity(tmp_path: Path) -> None:
 def test_an_event_of_ones_own_is_declared_before_it_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(CUSTOM_TYPES, "MY_SHOT", raising=False)
+    monkeypatch.setitem(CUSTOM_TYPES, "MY_SHOT", Event)  # and taken out again afterwards
 
     @declares("MY_SHOT", domain=Domain.SIMIC, metrics=(counter("simic.shots", unit="{shot}", description="Shots."),))
     class Shot(Event, frozen=True, kw_only=True):

@@ -19,7 +19,8 @@ _REPEATED: Final = ("seed_id", "slot_id", "epoch")
 """Values of an event that its envelope has as well, in its order."""
 
 _POINTER: Final = struct.calcsize("P")
-_MOST_FIELDS: Final = 10_000
+_MOST_FIELDS: Final = 512
+"""The same as in ``recording.c``."""
 
 
 class Plans:
