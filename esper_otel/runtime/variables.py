@@ -61,8 +61,8 @@ VARIABLES: Final = (
     Variable(
         "ESPER_OTEL_NATIVE",
         "`1`",
-        "`0`: record in Python, also where the part in C was built. While the package is built, `0` leaves that part out"
-        " and `1` fails without it.",
+        "`0`: record in Python, also where the part in C was built. While the package is built, `0` leaves it out and"
+        " `1` fails without it.",
         TRAINING,
     ),
     Variable("ESPER_OTEL_LINGER", "`30`", "Seconds that the relay stays scrapable after the run.", TRAINING),

@@ -49,7 +49,9 @@ class Plans:
             kind: tuple[type[Any], str] = type(event), group_id
             if severity is None and message is None and type(group_id) is str and kind not in self._seen:
                 self._seen.add(kind)
-                plan = self._plan(type(event), group_id, None) if isinstance(event, Event) else None
+                if not isinstance(event, Event):
+                    continue
+                plan = self._plan(type(event), group_id, None)
                 if plan is not None and _slots(type(event)):
                     self._queue.plans[kind] = plan
 
