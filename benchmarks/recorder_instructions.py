@@ -1,4 +1,4 @@
-"""Instructions of the processor for one event on each road, counted by valgrind: they do not depend on the machine's load.
+"""Instructions of the processor for one event on each road, counted by valgrind: no load changes them.
 
     python -m benchmarks.recorder_instructions [--events 2000]
 

@@ -149,6 +149,7 @@ class Writer:
             self._finish(last)
             self._is_finished = True
         self._disk.close(max(deadline - time.monotonic(), 0.1))
+        self._slices.let_go()
         if last is not None and (outcome := getattr(last, "outcome", None)):
             self._lock.note(outcome=outcome)  # where a full disk refused the line that says so
         self._lock.release()

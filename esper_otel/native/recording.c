@@ -19,7 +19,8 @@
 #include <string.h>
 #include <structmember.h>
 
-enum { MAX_DEPTH = 16, OBJECT_COST = 16, MOST_BYTES = 1 << 16, MOST_FIELDS = 512, SLACK = 32 }; /* of one record */
+enum { MOST_BYTES = 1 << 16, MOST_FIELDS = 512, MAX_DEPTH = 16, SLACK = 32 }; /* of one record */
+enum { MOST_KEPT = 1 << 20, OBJECT_COST = 16 };                             /* of pages and slices */
 #define GIVEN_BYTES (Py_ssize_t)(sizeof(PyObject *) + sizeof(Given))
 
 typedef struct { char *at; size_t used, size; Py_ssize_t events; } Page;
@@ -209,6 +210,10 @@ static void turn_page(Queue *queue)
         return;
     Page page = queue->read;
     page.used = queue->cursor = 0;
+    if (page.size > MOST_KEPT) { /* after a time in which the disk was slow */
+        free(page.at);
+        page = (Page){NULL, 0, 0, 0};
+    }
     queue->read = queue->filled;
     queue->filled = page;
 }
@@ -227,7 +232,7 @@ static PyObject *queue_take(Queue *queue, PyObject *args)
     size_t at;
     work->used = out->used = 0;
     turn_page(queue);
-    for (at = queue->cursor; at < queue->read.used && cost < most; count++) {
+    for (at = queue->cursor; at < queue->read.used && cost < most && work->used < MOST_KEPT; count++) {
         Head *head = (Head *)(queue->read.at + at);
         if (head->plan ? !room(work, size_of(head)) : !copy_event(queue, work, *reference_in(head)))
             break;
@@ -242,8 +247,10 @@ static PyObject *queue_take(Queue *queue, PyObject *args)
         PyObject *items = PyList_New(0);
         for (; items && at < queue->read.used && cost < most; cost += OBJECT_COST) {
             Head *head = (Head *)(queue->read.at + at);
-            if (head->plan || PyList_Append(items, *reference_in(head)))
+            if (head->plan)
                 break;
+            if (PyList_Append(items, *reference_in(head)))
+                Py_CLEAR(items);
             at += size_of(head);
         }
         return items ? Py_BuildValue("Nn", items, PyList_Size(items)) : NULL;
@@ -252,9 +259,8 @@ static PyObject *queue_take(Queue *queue, PyObject *args)
     Py_BEGIN_ALLOW_THREADS
     for (at = 0; at < work->used && is_written;) {
         const Head *head = (const Head *)(work->at + at);
-        int64_t time_ns = head->time_ns;
-        if (time_ns - step_ns <= within_ns && step_ns - time_ns <= within_ns)
-            time_ns += shift_ns;
+        uint64_t since_step_ns = (uint64_t)head->time_ns - (uint64_t)(step_ns - within_ns);
+        int64_t time_ns = head->time_ns + (since_step_ns <= 2 * (uint64_t)within_ns ? shift_ns : 0);
         char *line = room(out, MOST_OF_LINE * head->bytes + 2 * (size_t)head->plan->bytes + 256);
         is_written = line != NULL;
         if (is_written)

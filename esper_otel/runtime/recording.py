@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final, ParamSpec
 
 from esper_otel.events.declare import Event, Severity
@@ -51,18 +52,17 @@ def recorder(
         emit(make(*args, **values), group_id=group_id, severity=level)
 
     module = core()
-    return record if module is None else _native(module, event, record, group_id, level)
+    return record if module is None else _native(module, event, group_id, level)
 
 
-def _native(
-    module: Any, event: type[Event], record: Callable[..., None], group_id: str | None, severity: Severity | None
-) -> Callable[..., None]:
+@cache  # no collector sees the circle of a recorder in C and the one in Python that it calls
+def _native(module: Any, event: type[Event], group_id: str | None, severity: Severity | None) -> Callable[..., None]:
     """The recorder in C. It calls the one in Python where it cannot copy, and for keywords that come the first time."""
     native, fields = module.Recorder(), event.__struct_fields__
     shapes: dict[tuple[str, ...], bytes] = {}
 
     def slow(*args: Any, **values: Any) -> None:
-        record(*args, **values)
+        emit(event(*args, **values), group_id=group_id, severity=severity)
         names = tuple(values)
         if names not in shapes and len(shapes) < _MOST_SHAPES:
             shapes[names] = packed_shape(fields, names)

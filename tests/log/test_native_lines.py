@@ -10,6 +10,7 @@ import time
 import weakref
 from collections import OrderedDict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_otel.events import EVENT_TYPES, Decision, Event, PolicyUpdate, SeedGerminated, UpdateSkipped
+from esper_otel.log.writer import Writer
 from esper_otel.log.writing.plans import is_plain
+from esper_otel.native import core
+from esper_otel.native.plan import packed_shape
 from tests.log.arbitrary_events import events
 from tests.log.native_queue import built, offset_ns, oracle, recorder, slices, taken
 
@@ -246,6 +250,21 @@ def test_a_class_with_other_defaults_or_code_of_its_own_is_left_to_python() -> N
         value: float | None = None
 
     assert [True, False, False, False, False] == [is_plain(cls) for cls in (Plain, Zero, Made, Checked, Tagged)]
+
+
+def test_a_closed_writer_is_let_go(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "run", "r", heartbeat_s=0)
+    native = core().Recorder()
+    native.shapes, native.slow = {("env_id",): packed_shape(Decision.__struct_fields__, ("env_id",))}, None
+    writer.bind(native, Decision, "A", None)
+    native.record(env_id=1)
+    writer.close()
+    alive = weakref.ref(writer)
+    del writer
+    gc.collect()
+
+    assert alive() is None
+    assert not native.queue.is_open
 
 
 def assert_equal(*found: Event) -> None:

@@ -32,6 +32,7 @@ class Plans:
         self._run_id = encoding.run_id
         self._rank = encoding.rank
         self._lacks_declaration = encoding.lacks_declaration
+        # Records refer to the memory of their plan: all plans live as long as the queue is encoded.
         self._made: dict[tuple[type[Event], str, str], bytes | None] = {}
         self._seen: set[tuple[type[Any], str]] = set()
 

@@ -28,11 +28,13 @@ class EventQueue(Sized, Protocol):
         limit: most events that may wait.
         offset_ns: what makes the monotonic clock the run's Unix time, for events whose values are copied.
         is_open: whether recorders may copy values into it; events may be put all the same.
+        refuse: called for each event that does not fit.
     """
 
     limit: int
     offset_ns: int
     is_open: bool
+    refuse: Callable[[], None]
 
     def put(self, item: Queued, /) -> None:
         """Append an event, or refuse it where the queue is full. Never blocks, never raises."""
@@ -55,7 +57,7 @@ class PythonQueue:
         self.limit = limit
         self.offset_ns = 0
         self.is_open = False
-        self._refuse = refuse
+        self.refuse = refuse
         self._items: deque[Queued] = deque()
 
     def __len__(self) -> int:
@@ -67,7 +69,7 @@ class PythonQueue:
         if len(self._items) < self.limit:
             self._items.append(item)
         else:
-            self._refuse()
+            self.refuse()
 
     def take(self, first_seq: int, cost: int, step_ns: int, shift_ns: int, within_ns: int) -> Taken:
         """The first events, as they are."""
