@@ -18,22 +18,15 @@ import argparse
 import itertools
 import os
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
-import esper_otel
 from benchmarks.alternatives.blocks import Blocks, mean
-from benchmarks.alternatives.payloads import PAYLOADS, Numbers, Payload
+from benchmarks.alternatives.payloads import PAYLOADS, Payload
 from benchmarks.alternatives.step import training_step
 from benchmarks.emit import percentile
+from benchmarks.roads import ROADS, Act, opened, table
 from benchmarks.slowdown import interval, undisturbed_ratios
-from esper_otel.native import loading
-
-Act = Callable[[Numbers], object]
 
 RATES: Final = (100, 1_000, 10_000)
 EVENTS: Final = (1, 4, 40)
@@ -46,55 +39,6 @@ TAIL_STEPS: Final = 12
 """Steps without events at the end of a block, 50 ms: what was recorded is encoded and written in them."""
 
 CLOCK_STEPS: Final = 60
-
-
-def _nothing(_: Payload) -> Act:
-    return lambda numbers: None
-
-
-def _emit(payload: Payload) -> Act:
-    emit, build = esper_otel.emit, payload.build
-    return lambda numbers: emit(build(numbers))
-
-
-def _recorder(payload: Payload) -> Act:
-    return payload.calls(esper_otel.recorder(type(payload.build(payload.pool[0]))))
-
-
-ROADS: Final[dict[str, tuple[str, Callable[[Payload], Act]]]] = {
-    "nothing (A/A)": ("1", _nothing),
-    "emit(), in Python": ("0", _emit),
-    "recorder, in Python": ("0", _recorder),
-    "emit(), native": ("1", _emit),
-    "recorder, native": ("1", _recorder),
-}
-
-
-@contextmanager
-def opened(road: str, payload: Payload) -> Iterator[Act]:
-    """A run without a relay, and what records one event on ``road``."""
-    native, make = ROADS[road]
-    os.environ[loading.VARIABLE] = native
-    loading._loaded.cache_clear()
-    with tempfile.TemporaryDirectory() as directory:
-        telemetry = esper_otel.configure(telemetry_dir=Path(directory), relay=False)
-        act = make(payload)
-        for numbers in payload.pool[:50]:
-            act(numbers)  # plans are made
-        _settle(telemetry)
-        try:
-            yield act
-            _settle(telemetry)
-            lost = [name for name in telemetry.counters if name.startswith("dropped")]
-            assert not lost, f"{road}: {lost}"
-        finally:
-            esper_otel.shutdown()
-
-
-def _settle(telemetry: esper_otel.Telemetry) -> None:
-    while telemetry.counters["written"] < telemetry.counters["emitted"]:
-        time.sleep(0.01)
-    time.sleep(0.05)
 
 
 def lock(rounds: int) -> list[dict[str, Any]]:
@@ -188,13 +132,6 @@ def after_a_step(rounds: int) -> list[dict[str, Any]]:
         | {str(events): statistics.median(taken[payload, road, events]) * 1e6 for events in EVENTS}
         for payload, road in dict.fromkeys(key[:2] for key in taken)
     ]
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows in Markdown."""
-    cells = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:

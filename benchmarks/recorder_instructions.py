@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.alternatives.payloads import PAYLOADS
-from benchmarks.recorder import ROADS, opened, table
+from benchmarks.roads import ROADS, opened, table
 
 A_BATCH: Final = 200
 BATCH_S: Final = 0.02

@@ -2,7 +2,6 @@
 
 #define _GNU_SOURCE
 #include "line.h"
-#include <math.h>
 #include <string.h>
 
 uint64_t powers[617][2];
@@ -54,10 +53,8 @@ static uint64_t scaled(const uint64_t power[2], uint64_t number) /* upper half o
 
 /* The shortest decimal that reads back as a finite number above 0, and of those the nearest: Giulietti, "The Schubfach
    way to render doubles", 2020. Returns its digits; *exponent is that of the last one. */
-static uint64_t shortest(double number, int *exponent)
+static uint64_t shortest(uint64_t bits, int *exponent)
 {
-    uint64_t bits;
-    memcpy(&bits, &number, 8);
     uint64_t fraction = bits & 0xfffffffffffff, biased = bits >> 52;
     uint64_t c = biased ? fraction | 1ull << 52 : fraction, odd = c & 1;
     int q = (int)(biased ? biased : 1) - 1075, is_uneven = fraction == 0 && biased > 1; /* the lower neighbour is nearer */
@@ -76,20 +73,22 @@ static uint64_t shortest(double number, int *exponent)
     return below + (middle > half || (middle == half && (below & 1)));
 }
 
-static char *write_float(char *out, double number, int *is_nonfinite)
+/* From the bits: where torch has the processor flush denormal numbers, it would compare them as zeros. */
+static char *write_float(char *out, uint64_t bits, int *is_nonfinite)
 {
-    if (!isfinite(number)) {
-        const char *name = isnan(number) ? "\"NaN\"" : number > 0 ? "\"Infinity\"" : "\"-Infinity\"";
+    uint64_t size = bits << 1 >> 1, infinity = 0x7ffull << 52;
+    if (size >= infinity) {
+        const char *name = size > infinity ? "\"NaN\"" : size == bits ? "\"Infinity\"" : "\"-Infinity\"";
         *is_nonfinite = 1;
         return write_bytes(out, name, strlen(name));
     }
-    if (signbit(number))
+    if (size != bits)
         *out++ = '-';
-    if (number == 0)
+    if (!size)
         return write_bytes(out, "0.0", 3);
     char digits[20];
     int exponent;
-    uint64_t value = shortest(fabs(number), &exponent);
+    uint64_t value = shortest(size, &exponent);
     for (; value % 10 == 0; value /= 10)
         exponent++;
     int count = (int)(write_whole(digits, value) - digits), point = count + exponent;
@@ -120,16 +119,14 @@ static char *write_value(char *out, const char **in, int *is_nonfinite)
     if (kind == 't' || kind == 'f' || kind == 'n')
         return write_bytes(out, kind == 't' ? "true" : kind == 'f' ? "false" : "null", kind == 'f' ? 5 : 4);
     if (kind == 'd' || kind == 'i') {
-        double number;
-        int64_t whole;
-        memcpy(&number, at, 8);
-        memcpy(&whole, at, 8);
+        uint64_t bits;
+        memcpy(&bits, at, 8);
         *in += 8;
         if (kind == 'd')
-            return write_float(out, number, is_nonfinite);
-        if (whole < 0)
+            return write_float(out, bits, is_nonfinite);
+        if (bits >> 63)
             *out++ = '-';
-        return write_whole(out, whole < 0 ? -(uint64_t)whole : (uint64_t)whole);
+        return write_whole(out, bits >> 63 ? -bits : bits);
     }
     if (kind == 'k') {
         const KnownText *known;

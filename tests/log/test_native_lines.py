@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +89,15 @@ def test_powers_of_two_and_their_neighbours_have_the_shortest_text() -> None:
             for power in powers
         ]
     )
+
+
+def test_denormal_numbers_keep_their_text_where_torch_has_the_processor_flush_them() -> None:
+    smallest = [5e-324, -5e-324, 2.225073858507201e-308]
+    torch.set_flush_denormal(True)
+    try:
+        assert_equal(*[PolicyUpdate(policy_loss=number) for number in smallest])
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @settings(deadline=None)
