@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,26 @@ VARIABLE = "ESPER_OTEL_NATIVE"
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
-    """Compiles the extension into the source tree, where an editable installation finds it too."""
+    """Compiles the extension: for a wheel beside the sources' tree, for an editable installation into it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tag the wheel for the system and every Python from 3.11."""
         wish = os.environ.get(VARIABLE, "")
-        extension = Path(self.root) / EXTENSION
-        extension.unlink(missing_ok=True)
+        is_editable = version == "editable"
+        place = Path(self.root) if is_editable else Path(tempfile.mkdtemp())
+        extension = place / EXTENSION
+        extension.parent.mkdir(parents=True, exist_ok=True)
         problem = "not wanted" if wish == "0" else _unsupported() or _compiled(Path(self.root) / FOLDER, extension)
         if problem:
+            extension.unlink(missing_ok=True)
             if wish == "1":
                 raise RuntimeError(f"the part in C was not built: {problem}. {VARIABLE}=1 asks for it")
             sys.stderr.write(f"esper-otel: the part in C was not built ({problem}); events are recorded in Python\n")
             return
-        system = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["artifacts"].append(EXTENSION.as_posix())
-        build_data["pure_python"] = False
-        build_data["tag"] = f"cp311-abi3-{system}"
+        if not is_editable:
+            build_data["force_include"][str(extension)] = EXTENSION.as_posix()
+            build_data["pure_python"] = False
+            build_data["tag"] = f"cp311-abi3-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
 
 def _unsupported() -> str:
