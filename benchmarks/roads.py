@@ -21,6 +21,11 @@ def _nothing(_: Payload) -> Act:
     return lambda numbers: None
 
 
+def _bring(payload: Payload) -> Act:
+    """Bring the numbers together by keyword, as any way must, for a call that keeps none of them."""
+    return payload.calls(dict)
+
+
 def _emit(payload: Payload) -> Act:
     emit, build = esper_otel.emit, payload.build
     return lambda numbers: emit(build(numbers))
@@ -32,6 +37,7 @@ def _recorder(payload: Payload) -> Act:
 
 ROADS: Final[dict[str, tuple[str, Callable[[Payload], Act]]]] = {
     "nothing (A/A)": ("1", _nothing),
+    "the numbers alone": ("1", _bring),
     "emit(), in Python": ("0", _emit),
     "recorder, in Python": ("0", _recorder),
     "emit(), native": ("1", _emit),
