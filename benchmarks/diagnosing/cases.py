@@ -87,58 +87,62 @@ def _case(producer: str, fault: str, seed: int, *command: str, variant: str = ""
     return Case(name, producer, fault, seed, command, ranks, is_automatic=producer != "trainer")
 
 
-def _loops() -> Iterator[Case]:
+def _loops(first: int) -> Iterator[Case]:
     module = ("benchmarks.diagnosing.loops",)
     faults = ("slow_loader", "lr_x30", "nan_input", "memory_leak", "recompilation", "deep_sigmoid", "dead_layer")
     for fault in (*faults, "bad_batch", "killed", "raised", "loss_diverges"):
-        for seed in range(4):
+        for seed in range(first, first + 4):
             more = _LONGER.get(fault, ())
             yield _case("loop", fault, seed, *module, fault, "--seed", str(seed), *more)
-    for seed in range(18):
-        more = LONG if seed < 4 else ()
+    for seed in range(first, first + 18):
+        more = LONG if seed < first + 4 else ()
         yield _case("loop", HEALTHY, seed, *module, HEALTHY, "--seed", str(seed), *more)
     for kind in HEALTHY_LOOPS:
-        for seed in range(4):
+        for seed in range(first, first + 4):
             command = ("benchmarks.norms.programs", kind, "--seed", str(seed), "--steps", "300")
             yield _case("loop", HEALTHY, seed, *command, variant=kind)
 
 
-def _ranks() -> Iterator[Case]:
+def _ranks(first: int) -> Iterator[Case]:
     for fault in (HEALTHY, "slow_rank_sleep", "slow_rank_compute", "slow_rank_input", "killed_rank"):
-        for seed in range(6 if fault == HEALTHY else 4):
+        for seed in range(first, first + (6 if fault == HEALTHY else 4)):
             command = ("benchmarks.diagnosing.loops", fault, "--seed", str(seed), "--steps", "200")
             yield _case("ranks", fault, seed, *command, ranks=3)
 
 
-def _policies() -> Iterator[Case]:
+def _policies(first: int) -> Iterator[Case]:
     module = ("benchmarks.diagnosing.policies",)
     tasks = (("PPO", "CartPole-v1"), ("A2C", "CartPole-v1"), ("PPO", "Acrobot-v1"), ("PPO", "Pendulum-v1"))
     for algorithm, task in tasks:
-        for seed in range(6):
+        for seed in range(first, first + 6):
             options = ("--algorithm", algorithm, "--task", task, "--seed", str(seed))
             variant = f"{algorithm}-{task.partition('-')[0]}".lower()
             yield _case("sb3", HEALTHY, seed, *module, HEALTHY, *options, variant=variant)
     for fault in ("lr_x30", "entropy_sign", "frozen_critic", "nan_reward", "constant_reward", "huge_reward"):
-        for seed in range(4):
+        for seed in range(first, first + 4):
             yield _case("sb3", fault, seed, *module, fault, "--seed", str(seed), variant="ppo-cartpole")
 
 
-def _trainers() -> Iterator[Case]:
+def _trainers(first: int) -> Iterator[Case]:
     from benchmarks.diagnosing.trainers import FAULTS
 
     module = ("benchmarks.diagnosing.trainers",)
-    for seed in range(24):
+    for seed in range(first, first + 24):
         modes = ("shaped", "sparse")
         options = ("--seed", str(seed), "--reward-mode", modes[seed // 2 % 2], "--envs", str(2 + seed // 4 % 2))
         yield _case("trainer", HEALTHY, seed, *module, HEALTHY, *options)
     for fault in FAULTS:
-        for seed in range(2 if fault != HEALTHY else 0):
+        for seed in range(first, first + (2 if fault != HEALTHY else 0)):
             yield _case("trainer", fault, seed, *module, fault, "--seed", str(seed))
 
 
-def cases() -> list[Case]:
-    """Every case, the seeds of each kind apart, so that an interrupted making has something of all."""
-    everything = [*_loops(), *_ranks(), *_policies(), *_trainers()]
+def cases(first: int = 0) -> list[Case]:
+    """Every case, the seeds of each kind apart, so that an interrupted making has something of all.
+
+    Args:
+        first: the smallest seed, an even number. With another one than 0 nobody has seen the runs.
+    """
+    everything = [*_loops(first), *_ranks(first), *_policies(first), *_trainers(first)]
     return sorted(everything, key=lambda case: case.seed)
 
 

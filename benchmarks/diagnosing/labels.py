@@ -97,9 +97,9 @@ class Effect(msgspec.Struct, frozen=True):
         return self.figure > self.most if self.side == "more" else self.figure < self.least
 
 
-def effects(directory: Path, half: str) -> list[Effect]:
+def effects(directory: Path, half: str, first_seed: int = 0) -> list[Effect]:
     """The effect of every fault of one half whose run is there."""
-    there = [case for case in cases() if case.half == half and (directory / case.name / LABEL).exists()]
+    there = [case for case in cases(first_seed) if case.half == half and (directory / case.name / LABEL).exists()]
     found = []
     for case in (each for each in there if each.fault != HEALTHY):
         side, query = FIGURES[case.fault]
@@ -138,8 +138,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--half", choices=HALVES, default=HALVES[0])
+    parser.add_argument("--first-seed", type=int, default=0, help="as for benchmarks.diagnosing.make")
     options = parser.parse_args()
-    found = effects(options.directory, options.half)
+    found = effects(options.directory, options.half, options.first_seed)
     sys.stdout.writelines(table(found))
     return 0 if all(each.is_there for each in found) else 1
 

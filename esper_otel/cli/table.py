@@ -76,7 +76,7 @@ COMMANDS: Final = {
     "compare": Command(
         "esper_otel.comparison.command:compare",
         "sql",
-        "Compare runs: settings that differ, outcome with its 95 % interval, and a verdict. Read-only.",
+        "Compare runs: settings that differ, outcome with its interval, and a verdict. Read-only.",
     ),
     "goodput": Command(
         "esper_otel.goodput.command:goodput",

@@ -53,7 +53,7 @@ def compare(
         str | None, typer.Option("--fail-if", help="Condition for exit status 3, for example 'reward < -5%'.")
     ] = None,
 ) -> None:
-    """Compare runs: settings that differ, outcome with its 95 % interval, and a verdict. Read-only.
+    """Compare runs: settings that differ, outcome with its interval, and a verdict. Read-only.
 
     Every further side is compared with the first. Exit status 3: the condition of --fail-if is met; 2: a run cannot be
     read.
@@ -132,7 +132,8 @@ def _effect_lines(effect: Effect) -> Iterator[str]:
     share = "" if effect.relative is None else f" ({effect.relative:+.1%})"
     interval = effect.difference
     yield f"{effect.outcome} at {effect.at} (to {unit} {effect.until:.6g}): A {effect.a:.5g}, B {effect.b:.5g}"
-    yield f"  B - A {interval.estimate:+.4g}{share}, 95 % interval {interval.low:.4g} to {interval.high:.4g},"
+    ends = f"{interval.level:.1%} interval {interval.low:.4g} to {interval.high:.4g}"
+    yield f"  B - A {interval.estimate:+.4g}{share}, {ends},"
     yield f"  resampled over {effect.over}; verdict: {effect.verdict}{_reason(effect)}"
 
 

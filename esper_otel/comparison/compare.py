@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from statistics import fmean
 from typing import Any, Final
 
@@ -17,7 +18,9 @@ LAST: Final = 0.2
 """Share of the common rounds, or of the common time, whose mean is a run's result."""
 
 CHANCE: Final = 0.05
-"""Chance of a verdict where there is no difference."""
+"""Chance of any verdict where there is no difference. It is divided by the number of effects (Bonferroni)."""
+
+AT: Final = ("equal rounds", "equal time")
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +33,8 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
         b: mean result of B.
         difference: B minus A with its interval.
         relative: the difference over the size of A's result; None where that is 0.
-        over: what was resampled: ``seeds``, ``pairs of seeds`` or ``rounds``.
+        over: what was resampled: ``pairs of seeds`` where both sides have the same and there are enough of them,
+            else ``seeds``; ``rounds`` of one run a side.
         until: last round, or second, that all have.
         parts_at: round from which on the two stay apart as they end; None if they do not.
         verdict: ``better``, ``worse``, or ``none``.
@@ -83,10 +87,9 @@ class Comparison(msgspec.Struct, frozen=True):
 
 def compare(a: Sequence[Outcome], b: Sequence[Outcome]) -> Comparison:
     """B against A, at least one run on each side."""
-    effects = []
-    for outcome in IS_BETTER_HIGH:
-        if all(outcome in run.curves for run in (*a, *b)):
-            effects += [_effect(outcome, at, a, b) for at in ("equal rounds", "equal time")]
+    shared = [outcome for outcome in IS_BETTER_HIGH if all(outcome in run.curves for run in (*a, *b))]
+    chance = CHANCE / max(len(shared) * len(AT), 1)
+    effects = [_effect(outcome, at, a, b, chance) for outcome in shared for at in AT]
     return Comparison([run.name for run in a], [run.name for run in b], _settings(a, b), effects)
 
 
@@ -100,22 +103,21 @@ def _values(runs: Sequence[Outcome], name: str) -> str:
     return ", ".join(sorted({run.settings.get(name, "absent") for run in runs}))
 
 
-def _effect(outcome: str, at: str, a: Sequence[Outcome], b: Sequence[Outcome]) -> Effect:
+def _effect(outcome: str, at: str, a: Sequence[Outcome], b: Sequence[Outcome], chance: float) -> Effect:
     axis = "numbers" if at == "equal rounds" else "seconds"
     until = min(getattr(run.curves[outcome], axis)[-1] for run in (*a, *b))
     ends_a, ends_b = ([_result(run.curves[outcome], axis, until) for run in side] for side in (a, b))
-    pairs = _pairs(a, b)
+    pairs, level = _pairs(a, b), 1.0 - chance
     is_single = len(a) == len(b) == 1
     if is_single:
-        over, difference = "rounds", of_rounds(_by_round(a[0].curves[outcome], b[0].curves[outcome]))
-        estimate = ends_b[0] - ends_a[0]
-        difference = Interval(estimate, difference.low, difference.high)
-    elif pairs:
-        over, difference = "pairs of seeds", of_pairs([ends_b[j] - ends_a[i] for i, j in pairs])
+        of_blocks = of_rounds(_by_round(a[0].curves[outcome], b[0].curves[outcome]), level=level)
+        over, difference = "rounds", msgspec.structs.replace(of_blocks, estimate=ends_b[0] - ends_a[0])
+    elif pairs and least_chance(len(a), len(b), paired=True) <= chance:
+        over, difference = "pairs of seeds", of_pairs([ends_b[j] - ends_a[i] for i, j in pairs], level=level)
     else:
-        over, difference = "seeds", of_difference(ends_a, ends_b)
+        over, difference = "seeds", of_difference(ends_a, ends_b, level=level)
     mean_a, mean_b = fmean(ends_a), fmean(ends_b)
-    why = _why_none(len(a), len(b), bool(pairs), difference, is_single)
+    why = _why_none(len(a), len(b), chance, difference, is_single)
     is_better = (difference.estimate > 0) == IS_BETTER_HIGH[outcome]
     return Effect(
         outcome=outcome,
@@ -132,11 +134,12 @@ def _effect(outcome: str, at: str, a: Sequence[Outcome], b: Sequence[Outcome]) -
     )
 
 
-def _why_none(a: int, b: int, paired: bool, difference: Interval, is_single: bool) -> str:
+def _why_none(a: int, b: int, chance: float, difference: Interval, is_single: bool) -> str:
     if is_single:
         return "one run a side says nothing about other seeds; give several of each"
-    if least_chance(a, b, paired=paired) > CHANCE:
-        return f"{a} and {b} runs are too few to tell a difference from chance; 4 a side suffice, or 6 pairs of seeds"
+    if least_chance(a, b, paired=False) > chance:
+        enough = next(n for n in count(2) if least_chance(n, n, paired=False) <= chance)
+        return f"{a} and {b} runs are too few to tell a difference from chance; {enough} a side suffice"
     return "" if difference.excludes_zero else "the difference is within what other seeds do"
 
 

@@ -16,16 +16,22 @@ import msgspec
 
 RESAMPLES: Final = 10_000
 LEVEL: Final = 0.95
-_T: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Student's quantile at 0.975 by degrees of freedom, from 1."""
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """An estimate and its 95 % interval."""
+    """An estimate and its interval.
+
+    Attributes:
+        estimate: the estimate.
+        low: lower end of the interval.
+        high: upper end.
+        level: chance that such an interval contains the true value, 0 to 1.
+    """
 
     estimate: float
     low: float
     high: float
+    level: float
 
     @property
     def excludes_zero(self) -> bool:
@@ -33,25 +39,27 @@ class Interval(msgspec.Struct, frozen=True):
         return self.low > 0.0 or self.high < 0.0
 
 
-def of_difference(a: Sequence[float], b: Sequence[float]) -> Interval:
+def of_difference(a: Sequence[float], b: Sequence[float], *, level: float = LEVEL) -> Interval:
     """Mean of ``b`` minus mean of ``a``, both resampled; at least one value in each."""
     return _interval(
         fmean(b) - fmean(a),
         lambda draw: sum(draw.choices(b, k=len(b))) / len(b) - sum(draw.choices(a, k=len(a))) / len(a),
         min(len(a), len(b)),
+        level,
     )
 
 
-def of_pairs(differences: Sequence[float]) -> Interval:
+def of_pairs(differences: Sequence[float], *, level: float = LEVEL) -> Interval:
     """Mean of differences between pairs, which are resampled; at least one."""
     return _interval(
         fmean(differences),
         lambda draw: sum(draw.choices(differences, k=len(differences))) / len(differences),
         len(differences),
+        level,
     )
 
 
-def of_rounds(differences: Sequence[float]) -> Interval:
+def of_rounds(differences: Sequence[float], *, level: float = LEVEL) -> Interval:
     """Mean of differences between the same rounds of two runs, resampled in blocks because neighbours are alike."""
     size = max(round(len(differences) ** (1 / 3)), 1)
     blocks = [differences[start : start + size] for start in range(len(differences) - size + 1)]
@@ -60,6 +68,7 @@ def of_rounds(differences: Sequence[float]) -> Interval:
         fmean(differences),
         lambda draw: fmean([value for block in draw.choices(blocks, k=number) for value in block]),
         number,
+        level,
     )
 
 
@@ -72,16 +81,36 @@ def least_chance(a: int, b: int, *, paired: bool) -> float:
     return min(2.0 ** (1 - a) if paired else 2.0 / math.comb(a + b, a), 1.0)
 
 
-def _interval(estimate: float, resample: Callable[[random.Random], float], values: int) -> Interval:
+def _interval(estimate: float, resample: Callable[[random.Random], float], values: int, level: float) -> Interval:
     draw = random.Random(0)
     found = sorted(resample(draw) for _ in range(RESAMPLES))
-    tail = NormalDist().cdf(-math.sqrt(values / (values - 1)) * _t(values - 1)) if values > 1 else 0.0
+    tail = 0.0
+    if values > 1:
+        tail = NormalDist().cdf(-math.sqrt(values / (values - 1)) * student_quantile(level, values - 1))
     last = RESAMPLES - 1
-    return Interval(estimate, found[math.floor(tail * last)], found[math.ceil((1.0 - tail) * last)])
+    return Interval(estimate, found[math.floor(tail * last)], found[math.ceil((1.0 - tail) * last)], level)
 
 
-def _t(freedom: int) -> float:
-    if freedom <= len(_T):
-        return _T[freedom - 1]
-    z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+def student_quantile(level: float, freedom: int) -> float:
+    """Value that Student's t stays within, on both sides, with chance ``level``, for ``freedom`` degrees of freedom."""
+    low, high = 0.0, 1.0
+    while _within(high, freedom) < level:
+        low, high = high, 2.0 * high
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if _within(middle, freedom) < level else (low, middle)
+    return high
+
+
+def _within(t: float, freedom: int) -> float:
+    """Chance of an absolute value below ``t`` (Abramowitz and Stegun, 1964, 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    cosine, is_odd = math.cos(angle), freedom % 2
+    term = cosine if is_odd else 1.0
+    total = 0.0
+    for k in range(2 + is_odd, freedom + 1, 2):
+        total += term
+        term *= cosine**2 * (k - 1) / k
+    if is_odd:
+        return 2.0 / math.pi * (angle + math.sin(angle) * total)
+    return math.sin(angle) * total

@@ -10,7 +10,7 @@ from typing import Final
 
 import duckdb
 
-from esper_otel.diagnosis import collectives, critic, life, machine, policy, ranks, stopped, updates
+from esper_otel.diagnosis import collectives, critic, exploration, life, machine, policy, ranks, stopped, updates
 from esper_otel.diagnosis.finding import ORDER, Confidence, Diagnosis, Figure, Finding, Grade
 from esper_otel.diagnosis.subject import VIEWS, Subject, restrict, subject_of
 from esper_otel.sql import connect
@@ -30,7 +30,7 @@ RULES: Final[tuple[Rule, ...]] = (
     updates.diverged,
     updates.vanishing,
     updates.dead_layers,
-    policy.entropy,
+    exploration.entropy,
     policy.trust_region,
     critic.failing,
     critic.without_gradient,

@@ -1,22 +1,22 @@
-"""Rules about a policy: trust region, entropy, rewards, seeds."""
+"""Rules about a policy: trust region, rewards, seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from esper_otel.alerts.kinds import BY_NAME, share_of
-from esper_otel.alerts.promql import threshold
+from esper_otel.alerts.kinds import share_of
+from esper_otel.alerts.promql import Share, threshold
+from esper_otel.diagnosis.exploration import too_large_a_step
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.subject import Subject, clock
 
 _U: Final = "tamiyo_updates"
+_KL, _CLIP, _RATIO = "tamiyo.kl_violations", "tamiyo.clip_fraction_violations", "tamiyo.policy_ratio_violations"
 
-COLLAPSED: Final = threshold("tamiyo.head_entropy").critical_below or 0.0
-"""Entropy of a head over its maximum, as the alert; for a policy without heads, over what it had at first."""
-
-LEAST_LATE: Final = BY_NAME["TamiyoHeadEntropyCollapsed"].least
-"""Updates at the end of a run that must agree before an entropy is called collapsed."""
+SOME_EXPLODED: Final = Share(above=0.01, least=20)
+"""Updates with a KL beyond the critical limit from which on they are a warning; of 610 updates of good runs none is
+(evidence/limits.md)."""
 
 FAR_DROP: Final = 50.0
 """Relative drop of accuracy, %, from which on a round lost what it had; smaller ones happen in learning runs."""
@@ -32,27 +32,14 @@ ALIKE_EPISODES: Final = 20
 def trust_region(run: Subject) -> Iterator[Finding]:
     """KL, clip fraction and ratio beyond their limits in too large a share of the updates."""
     made: set[str] = set()
-    for kind, field, signal, alert, side, severity in (
-        ("kl_high", "kl_divergence", "tamiyo.kl_violations", "TamiyoKlExploded", "critical_above", Grade.CRITICAL),
-        ("kl_high", "kl_divergence", "tamiyo.kl_violations", "TamiyoKlHigh", "warning_above", Grade.WARNING),
-        (
-            "clip_high",
-            "clip_fraction",
-            "tamiyo.clip_fraction_violations",
-            "TamiyoClipFractionHigh",
-            "warning_above",
-            Grade.WARNING,
-        ),
-        (
-            "policy_ratio",
-            "ratio_max",
-            "tamiyo.policy_ratio_violations",
-            "TamiyoRatioExploded",
-            "critical_above",
-            Grade.WARNING,
-        ),
+    for kind, field, signal, share, side, severity in (
+        ("kl_high", "kl_divergence", _KL, share_of("TamiyoKlExploded"), "critical_above", Grade.CRITICAL),
+        ("kl_high", "kl_divergence", _KL, share_of("TamiyoKlHigh"), "warning_above", Grade.WARNING),
+        ("kl_high", "kl_divergence", _KL, SOME_EXPLODED, "critical_above", Grade.WARNING),
+        ("clip_high", "clip_fraction", _CLIP, share_of("TamiyoClipFractionHigh"), "warning_above", Grade.WARNING),
+        ("policy_ratio", "ratio_max", _RATIO, share_of("TamiyoRatioExploded"), "critical_above", Grade.WARNING),
     ):
-        limit, share = getattr(threshold(signal), side), share_of(alert)
+        limit = getattr(threshold(signal), side)
         found = run.one(
             f"SELECT count({field}) AS n, count(*) FILTER ({field} > {limit}) AS over, max({field}) AS worst,"
             f" max_by(batch, {field}) AS batch, max_by(timestamp, {field}) AS at FROM {_U} WHERE isfinite({field})"
@@ -72,51 +59,8 @@ def trust_region(run: Subject) -> Iterator[Finding]:
             query=f"SELECT timestamp, batch, ppo_update_idx, {field} FROM {_U} ORDER BY {field} DESC NULLS LAST LIMIT"
             " 20",
         )
-
-
-def entropy(run: Subject) -> Iterator[Finding]:
-    """The policy, or one head of it, has become deterministic."""
-    heads = run.rows(
-        f"SELECT head, min(value) AS low, max(value) AS high, count(*) AS n, min(timestamp) AS at FROM (SELECT *,"
-        f" row_number() OVER (PARTITION BY head, rank ORDER BY timestamp DESC) AS back FROM (SELECT timestamp, rank,"
-        f" unnest(map_keys(head_entropy)) AS head, unnest(map_values(head_entropy)) AS value FROM {_U}))"
-        f" WHERE back <= {LEAST_LATE} GROUP BY head ORDER BY high"
-    )
-    for row in heads:
-        if row["n"] >= LEAST_LATE and row["high"] < COLLAPSED:
-            yield _collapsed(
-                f"The entropy of head {row['head']} is {row['high']:.2g} of its maximum.", row, row["head"]
-            )
-    if not heads:
-        yield from _plain_entropy(run)
-
-
-def _collapsed(sentence: str, row: dict[str, object], head: object) -> Finding:
-    return Finding(
-        kind="entropy_collapsed",
-        severity=Grade.CRITICAL,
-        confidence=Confidence.HIGH,
-        sentence=sentence,
-        evidence=[Figure("lowest of late", float(str(row["low"]))), Figure("largest of late", float(str(row["high"])))],
-        when=f"at the end, since {clock(row['at'])} or earlier",  # type: ignore[arg-type]  # a time of DuckDB
-        who={"head": str(head)} if head else {},
-        query=f"SELECT timestamp, batch, entropy, head_entropy FROM {_U} ORDER BY timestamp",
-    )
-
-
-def _plain_entropy(run: Subject) -> Iterator[Finding]:
-    found = run.one(
-        f"SELECT count(*) AS n, min(entropy) AS least, max(entropy) FILTER (back > n - {LEAST_LATE}) AS first,"
-        f" min(entropy) FILTER (back <= {LEAST_LATE}) AS low, max(entropy) FILTER (back <= {LEAST_LATE}) AS high,"
-        f" min(timestamp) FILTER (back <= {LEAST_LATE}) AS at FROM (SELECT timestamp, entropy, row_number() OVER"
-        " (ORDER BY"
-        f" timestamp DESC) AS back, count(*) OVER () AS n FROM {_U} WHERE isfinite(entropy))"
-    )
-    is_discrete = found["n"] > 2 * LEAST_LATE and found["least"] >= 0.0  # that of a density may be below 0
-    if is_discrete and found["high"] < COLLAPSED * found["first"]:
-        yield _collapsed(
-            f"The entropy of the policy fell from {found['first']:.3g} to {found['high']:.2g} nats.", found, None
-        )
+    if "kl_high" not in made:
+        yield from too_large_a_step(run)
 
 
 def rewards(run: Subject) -> Iterator[Finding]:

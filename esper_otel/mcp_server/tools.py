@@ -145,8 +145,8 @@ class Tools:
     ) -> str:
         """Compare two runs, or two groups of runs that differ in their seeds.
 
-        Settings that differ; reward, accuracy and loss of B against A at equal rounds and at equal time, each with a
-        95 % interval and a verdict, or the reason why there is none.
+        Settings that differ; reward, accuracy and loss of B against A at equal rounds and at equal time, each with an
+        interval and a verdict, or the reason why there is none.
         """
         return self._answer([*a, *b], [], {}, "comparison", len(a)).text
 

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from grafana.boards.infrastructure import PROCESS
 from grafana.boards.tolaria_rows.durations import WAITING
 from grafana.boards.tolaria_rows.updates import UPDATES
 from grafana.layout.board import Board, Row
 from grafana.panels.kinds import quantiles_panel, stat_panel, timeseries_panel
-from grafana.panels.states import state_panel
+from grafana.panels.states import ended_panel, state_panel
 from grafana.queries.promql import age, mean, quantile
 
 _ALIVE = Row(
     "Is the loop alive?",
     (
-        state_panel("state", "State", "running, or finished when it is over.", height=4),
+        state_panel("state", "State", "running, or finished when it is over.", width=3, height=4),
         stat_panel(
             "last_update",
             "Last update",
             "Seconds while the loop trains.",
             ("age", age("tolaria.last_update.timestamp")),
+            width=3,
             empty="no update was made yet",
         ),
-        *UPDATES.panels[:2],
+        ended_panel(height=4),
+        UPDATES.panels[0],
+        msgspec.structs.replace(UPDATES.panels[1], width=7),
     ),
 )
 

@@ -12,14 +12,13 @@ from grafana.layout.board import AlertPanels, Board, Row
 from grafana.panels.kinds import ANY_IS_BAD, SELDOM, stat_panel, timeseries_panel
 from grafana.panels.limits import HEAD_ENTROPY
 from grafana.panels.panel import GREY, setting
-from grafana.panels.states import state_panel, words_panel
+from grafana.panels.states import ended_panel, state_panel, words_panel
 from grafana.panels.tables import events_table_panel, table_panel
 from grafana.queries.logql import events
 from grafana.queries.promql import (
     age,
     counted,
     divided,
-    ended,
     head_entropy,
     last,
     minus,
@@ -88,18 +87,7 @@ _STATE = Row(
             ("age", age("esper.relay.last_record.timestamp")),
             height=3,
         ),
-        stat_panel(
-            "ended",
-            "Ended",
-            "The time of the last event once the run is over, however it ended; none while it goes on.",
-            ("ended", ended()),
-            width=3,
-            height=3,
-            limits=None,
-            unit="dateTimeAsIsoNoDateIfToday",
-            missing_word="no end known",
-            empty="the run goes on, or its log does not tell its end",
-        ),
+        ended_panel(height=3),
         stat_panel(
             "progress",
             "Progress",

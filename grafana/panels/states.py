@@ -9,9 +9,9 @@ from grafana_foundation_sdk.builders import dashboard as sdk
 from grafana_foundation_sdk.models import common as shown
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.panels.kinds import Shown, finish, legend_below, ranged
+from grafana.panels.kinds import Shown, finish, legend_below, ranged, stat_panel
 from grafana.panels.panel import GREY, Panel, Query, mapping, missing, steps, target
-from grafana.queries.promql import Prom, state
+from grafana.queries.promql import Prom, ended, state
 from grafana.queries.truth import STATES
 
 SHORT: Final = 20
@@ -48,6 +48,22 @@ def words_panel(
 def state_panel(key: str, title: str, good: str, *, width: int = 4, height: int) -> Panel:
     """The state of the run."""
     return words_panel(key, title, good, state(), STATES, missing_word="no such run", width=width, height=height)
+
+
+def ended_panel(*, width: int = 3, height: int) -> Panel:
+    """The end of the run."""
+    return stat_panel(
+        "ended",
+        "Ended",
+        "The time of the last event once the run is over, however it ended; none while it goes on.",
+        ("ended", ended()),
+        width=width,
+        height=height,
+        limits=None,
+        unit="dateTimeAsIsoNoDateIfToday",
+        missing_word="no end known",
+        empty="the run goes on, or its log does not tell its end",
+    )
 
 
 def state_timeline_panel(

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from esper_otel.cli.commands import app_of
 from esper_otel.comparison.compare import compare
 from esper_otel.comparison.curves import POINTS, Curve, Outcome, outcomes_of
-from esper_otel.comparison.resampling import of_difference, of_pairs, of_rounds
+from esper_otel.comparison.resampling import of_difference, of_pairs, of_rounds, student_quantile
 from tests.diagnosis.made import Line, line, run
 
 
@@ -47,22 +47,32 @@ def test_estimate_and_interval_of_seeds_equal_numpys() -> None:
     assert effect.difference.estimate == pytest.approx(ends_b.mean() - ends_a.mean(), rel=1e-12)
     rng = np.random.default_rng(5)
     means = rng.choice(ends_b, (200_000, 9)).mean(1) - rng.choice(ends_a, (200_000, 7)).mean(1)
-    # Student's quantile for 6 degrees of freedom, 2.447, widened by sqrt(7/6); Phi(-2.643) = 0.00411
-    low, high = np.quantile(means, [0.00411, 1 - 0.00411])
-    assert effect.difference.low == pytest.approx(low, abs=0.1)
-    assert effect.difference.high == pytest.approx(high, abs=0.1)
+    # Student's quantile at 0.9875 for 6 degrees of freedom, 2.969, widened by sqrt(7/6); Phi(-3.207) = 0.00067
+    low, high = np.quantile(means, [0.00067, 1 - 0.00067])
+    assert effect.difference.low == pytest.approx(low, abs=0.15)
+    assert effect.difference.high == pytest.approx(high, abs=0.15)
+    assert effect.difference.level == 0.975
 
 
 def test_seeds_that_match_are_compared_as_pairs() -> None:
-    levels = [0.0, 5.0, 10.0, 15.0, 20.0, 25.0]
+    levels = [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0]
     a = [outcome(f"a{n}", [level] * 10, seed=n) for n, level in enumerate(levels)]
     b = [outcome(f"b{n}", [level + 1.0 + 0.1 * n] * 10, seed=n) for n, level in enumerate(levels)][::-1]
 
     paired, alone = compare(a, b).effects[0], compare(a, unseeded(b)).effects[0]
 
     assert (paired.over, paired.verdict) == ("pairs of seeds", "better")
-    assert paired.difference.estimate == pytest.approx(np.mean([1.0 + 0.1 * n for n in range(6)]))
+    assert paired.difference.estimate == pytest.approx(np.mean([1.0 + 0.1 * n for n in range(7)]))
     assert (alone.over, alone.verdict) == ("seeds", "none")
+
+
+def test_pairs_that_chance_alone_could_order_are_compared_as_groups() -> None:
+    a = [outcome(f"a{n}", [0.0 + 0.01 * n] * 10, seed=n) for n in range(6)]
+    b = [outcome(f"b{n}", [1.0 + 0.01 * n] * 10, seed=n) for n in range(6)]
+
+    (effect, _) = compare(a, b).effects
+
+    assert (effect.over, effect.verdict) == ("seeds", "better")
 
 
 def unseeded(runs: list[Outcome]) -> list[Outcome]:
@@ -70,9 +80,18 @@ def unseeded(runs: list[Outcome]) -> list[Outcome]:
 
 
 def test_groups_without_a_difference_get_no_verdict_in_at_least_95_of_100() -> None:
-    told = sum(compare(group(0, 5, 2 * n), group(0, 5, 2 * n + 1)).effects[0].verdict != "none" for n in range(100))
+    pairs = (compare(group(0, 5, 2 * n), group(0, 5, 2 * n + 1)) for n in range(100))
+    told = sum(any(effect.verdict != "none" for effect in pair.effects) for pair in pairs)
 
     assert told <= 5
+
+
+@pytest.mark.parametrize(
+    ("level", "freedom", "quantile"),
+    [(0.95, 1, 12.706), (0.95, 2, 4.303), (0.95, 10, 2.228), (0.99, 4, 4.604), (0.99, 29, 2.756), (0.975, 5, 3.163)],
+)
+def test_students_quantile_is_that_of_the_tables(level: float, freedom: int, quantile: float) -> None:
+    assert student_quantile(level, freedom) == pytest.approx(quantile, abs=5e-4)
 
 
 def test_groups_with_a_clear_difference_get_their_verdict() -> None:
@@ -82,7 +101,7 @@ def test_groups_with_a_clear_difference_get_their_verdict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "is_enough"), [(1, 1, False), (2, 2, False), (3, 3, False), (3, 5, True), (4, 4, True)]
+    ("a", "b", "is_enough"), [(1, 1, False), (2, 2, False), (4, 4, False), (3, 6, True), (5, 5, True)]
 )
 def test_a_verdict_needs_so_many_runs_that_chance_alone_would_rarely_part_them(a: int, b: int, is_enough: bool) -> None:
     effect = compare([outcome("a", [0.0] * 20)] * a, [outcome("b", [1.0] * 20)] * b).effects[0]
@@ -104,7 +123,7 @@ def test_the_same_numbers_give_the_same_interval() -> None:
 
 
 def test_the_place_where_the_curves_part_is_after_their_last_crossing() -> None:
-    a = [outcome(f"a{n}", [0.0] * 40) for n in range(4)]
+    a = [outcome(f"a{n}", [0.0] * 40) for n in range(5)]
     b = [outcome(f"b{n}", [0.1 * (-1) ** r if r < 20 else 1.0 + 0.01 * n for r in range(40)]) for n in range(4)]
 
     assert compare(a, b).effects[0].parts_at == 21

@@ -144,6 +144,43 @@ def test_a_fault_is_the_only_finding_and_just_within_the_limit_there_is_none(kin
     assert healthy.verdict.startswith("Healthy: ")
 
 
+def collapsing(at: int, kl_at: int, kl: float) -> list[Line]:
+    """A policy whose entropy is gone from update ``at`` on, with one larger KL in update ``kl_at``."""
+    return policy(
+        kl_divergence=lambda n: kl if n == kl_at else 0.01,
+        entropy=lambda n: 0.6 if n < at else 0.01,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kl_at", "kl", "found"),
+    [
+        (29, HIGH_KL, {"entropy_collapsed", "kl_high"}),
+        (29, float(KL.warning_above or 0), {"entropy_collapsed"}),
+        (45, HIGH_KL, {"entropy_collapsed"}),  # the consequence of a collapse is no cause
+    ],
+)
+def test_one_step_too_large_is_the_cause_of_a_collapse_that_follows_it(
+    kl_at: int, kl: float, found: set[str], tmp_path: Path
+) -> None:
+    diagnosis = diagnose(run(tmp_path / "run", collapsing(30, kl_at, kl)))
+
+    assert kinds(diagnosis) == found
+    (collapse,) = (each for each in diagnosis.findings if each.kind == "entropy_collapsed")
+    step = "An update moved the policy too far before: KL 0.151, round 30, 2026-03-01 12:00:29 UTC."
+    assert collapse.cause == (step if "kl_high" in found else "")
+
+
+@pytest.mark.parametrize(("updates", "found"), [(99, {"kl_high"}), (100, set())])
+def test_a_single_kl_beyond_the_critical_limit_is_found_unless_a_hundred_others_are_not(
+    updates: int, found: set[str], tmp_path: Path
+) -> None:
+    exploded = float(KL.critical_above or 0) * 1.01
+    lines = policy(updates, kl_divergence=lambda n: exploded if n == 50 else 0.01)
+
+    assert kinds(diagnose(run(tmp_path / "run", lines))) == found
+
+
 def test_a_slow_rank_is_named_with_its_phase_and_its_own_time(tmp_path: Path) -> None:
     (finding,) = diagnose(run(tmp_path / "run", ranks(0.025, 0.010))).findings
 

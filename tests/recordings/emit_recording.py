@@ -19,7 +19,6 @@ from esper_otel.log.reader import LogReader
 from tests.tools import python_environment
 from tests.waiting import PATIENCE_S
 
-
 Meaning = Literal["contract", "esper-lite"]
 
 
