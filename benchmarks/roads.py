@@ -22,8 +22,8 @@ def _nothing(_: Payload) -> Act:
 
 
 def _bring(payload: Payload) -> Act:
-    """Bring the numbers together by keyword, as any way must, for a call that keeps none of them."""
-    return payload.calls(dict)
+    """Bring the numbers together by keyword, as any way must, for a call that does nothing with them."""
+    return payload.calls("".format)
 
 
 def _emit(payload: Payload) -> Act:
