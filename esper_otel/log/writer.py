@@ -24,7 +24,9 @@ from esper_otel.log.reading.last_seq import resumed_seq
 from esper_otel.log.writing.append import AppendFile
 from esper_otel.log.writing.disk import Disk, LogTakenError
 from esper_otel.log.writing.encoding import Encoding
+from esper_otel.log.writing.idle import LONGEST_S, Idle
 from esper_otel.log.writing.losses import Losses, LossReason, Speaker
+from esper_otel.log.writing.queue import let_go
 from esper_otel.log.writing.slices import Clock, Slices
 
 ENCODE_EVERY_S: Final = 0.02
@@ -102,6 +104,7 @@ class Writer:
         self._buffer_bytes = buffer_bytes
         self._slices = Slices(self._encoding, buffer_bytes, self._refuse, settle, clock)
         self._queue = self._slices.queue
+        self._idle = Idle(self._queue)
         self.put = self._queue.put
         self._encoded_events = 0
         self._refused_events = 0
@@ -139,6 +142,7 @@ class Writer:
         deadline = time.monotonic() + timeout_s
         self.refuse_copies()
         self._stop.set()
+        self._idle.wake()
         self._is_quiet.wait(timeout_s)
         while self._queue and self._is_quiet.is_set() and time.monotonic() < deadline:
             self._drain()
@@ -149,7 +153,7 @@ class Writer:
             self._finish(last)
             self._is_finished = True
         self._disk.close(max(deadline - time.monotonic(), 0.1))
-        self._slices.let_go()
+        let_go(self._queue)
         if last is not None and (outcome := getattr(last, "outcome", None)):
             self._lock.note(outcome=outcome)  # where a full disk refused the line that says so
         self._lock.release()
@@ -224,6 +228,7 @@ class Writer:
         is_last = False
         while not is_last:
             try:
+                self._idle.wait(self._next_beat_s())
                 is_last = self._stop.wait(ENCODE_EVERY_S)
                 self._beat()
                 self._drain()
@@ -247,6 +252,8 @@ class Writer:
             if written:
                 self._disk.hand_over(lines, written)
         self._encoded_events += count
+        if count:
+            self._idle.note_event()
         return count
 
     def _report_losses(self, *, now: bool = False) -> None:
@@ -255,6 +262,10 @@ class Writer:
         for loss in self.losses.take_unreported():
             self._record(TelemetryLoss(reason=loss.reason.value, count=loss.count, detail=loss.detail))
             self._reported_at_s = time.monotonic()
+
+    def _next_beat_s(self) -> float:
+        """Time until the next heartbeat is due, s."""
+        return self._heartbeat_at_s + self._heartbeat_s - time.monotonic() if self._heartbeat_s else LONGEST_S
 
     def _beat(self) -> None:
         now = time.monotonic()

@@ -31,8 +31,9 @@ typedef struct {
     Py_ssize_t limit, bytes;      /* most events and bytes that may wait */
     long long offset_ns;          /* what makes the monotonic clock Unix time */
     Second second;
-    char is_open;                 /* whether recorders may copy into it */
-    PyObject *refuse, *plans;     /* called for an event that does not fit; (class, group) -> plan of emitted events */
+    char is_open, is_idle;        /* whether recorders may copy into it; whether the encoder sleeps until it is woken */
+    PyObject *refuse, *wake;      /* called for an event that does not fit, and for one that finds the encoder asleep */
+    PyObject *plans;              /* (class, group) -> plan of emitted events */
 } Queue;
 typedef struct { uint16_t field, place; } Given;
 typedef struct {
@@ -192,6 +193,17 @@ static PyObject **reference_in(Head *head) { return (PyObject **)(head + 1); }
 
 static size_t size_of(const Head *head) { return (head->bytes + 7) / 8 * 8; }
 
+static void wake_encoder(Queue *queue)
+{
+    if (!queue->is_idle)
+        return;
+    queue->is_idle = 0;
+    PyObject *done = PyObject_CallNoArgs(queue->wake);
+    Py_XDECREF(done);
+    if (!done)
+        PyErr_Clear();
+}
+
 static PyObject *queue_put(Queue *queue, PyObject *item)
 {
     Page *page = &queue->filled;
@@ -201,6 +213,7 @@ static PyObject *queue_put(Queue *queue, PyObject *item)
     Py_INCREF(item);
     *(PyObject **)to = item;
     end_record(page, to + sizeof item);
+    wake_encoder(queue);
     Py_RETURN_NONE;
 }
 
@@ -299,6 +312,7 @@ static void queue_free(PyObject *self)
     for (int i = 0; i < 4; i++)
         free(pages[i]->at);
     Py_XDECREF(queue->refuse);
+    Py_XDECREF(queue->wake);
     Py_XDECREF(queue->plans);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
@@ -315,7 +329,9 @@ static PyMemberDef queue_members[] = {
     {"bytes", T_PYSSIZET, offsetof(Queue, bytes), 0, NULL},
     {"offset_ns", T_LONGLONG, offsetof(Queue, offset_ns), 0, NULL},
     {"is_open", T_BOOL, offsetof(Queue, is_open), 0, NULL},
+    {"is_idle", T_BOOL, offsetof(Queue, is_idle), 0, NULL},
     {"refuse", T_OBJECT_EX, offsetof(Queue, refuse), 0, NULL},
+    {"wake", T_OBJECT_EX, offsetof(Queue, wake), 0, NULL},
     {"plans", T_OBJECT_EX, offsetof(Queue, plans), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
@@ -373,6 +389,7 @@ static PyObject *recorder_record(Recorder *recorder, PyObject *positional, PyObj
 {
     if (PyTuple_Size(positional) || !copy_call(recorder, named))
         return PyObject_Call(recorder->slow, positional, named);
+    wake_encoder(recorder->queue);
     Py_RETURN_NONE;
 }
 

@@ -29,12 +29,16 @@ class EventQueue(Sized, Protocol):
         offset_ns: what makes the monotonic clock the run's Unix time, for events whose values are copied.
         is_open: whether recorders may copy values into it; events may be put all the same.
         refuse: called for each event that does not fit.
+        is_idle: whether the encoder sleeps; the next event sets it to False and wakes it.
+        wake: called for that.
     """
 
     limit: int
     offset_ns: int
     is_open: bool
+    is_idle: bool
     refuse: Callable[[], None]
+    wake: Callable[[], None]
 
     def put(self, item: Queued, /) -> None:
         """Append an event, or refuse it where the queue is full. Never blocks, never raises."""
@@ -57,7 +61,9 @@ class PythonQueue:
         self.limit = limit
         self.offset_ns = 0
         self.is_open = False
+        self.is_idle = False
         self.refuse = refuse
+        self.wake: Callable[[], None] = _nothing
         self._items: deque[Queued] = deque()
 
     def __len__(self) -> int:
@@ -68,6 +74,9 @@ class PythonQueue:
         """Append an event. Takes about 0.1 µs."""
         if len(self._items) < self.limit:
             self._items.append(item)
+            if self.is_idle:
+                self.is_idle = False
+                self.wake()
         else:
             self.refuse()
 
@@ -95,6 +104,16 @@ def event_queue(limit: int, buffer_bytes: int, refuse: Callable[[], None]) -> Ev
         return PythonQueue(limit, refuse)
     queue: Any = module.Queue()
     queue.limit, queue.bytes, queue.refuse = limit, min(max(buffer_bytes, _LEAST_BYTES), _MOST_BYTES), refuse
-    queue.plans, queue.is_open = {}, True
+    queue.plans, queue.is_open, queue.wake = {}, True, _nothing
     found: EventQueue = queue
     return found
+
+
+def let_go(queue: EventQueue) -> None:
+    """End the references of a queue to its writer, which refers to it: no collector sees those of the part in C."""
+    queue.is_idle = False
+    queue.refuse = queue.wake = _nothing
+
+
+def _nothing() -> None:
+    """Do nothing: the run has not begun, or has ended."""

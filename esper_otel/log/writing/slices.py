@@ -57,10 +57,6 @@ class Slices:
         if self._plans is not None and self.queue.is_open:
             self._plans.bind(recorder, event, group_id, severity)
 
-    def let_go(self) -> None:
-        """End the queue's reference to its writer, which refers to it: no collector sees those of the part in C."""
-        self.queue.refuse = _nothing
-
     @contextmanager
     def first(self) -> Iterator[tuple[bytes, int, int]]:
         """The next lines, the number of events that have one, and that of all; none is lost if the block raises."""
@@ -90,7 +86,3 @@ class Slices:
         """Limit the queue like the buffer: live events take about as much memory as their lines."""
         fitting = int(self._buffer_bytes / max(line_bytes, 1.0))
         self.queue.limit = min(max(fitting, MIN_QUEUED_EVENTS), MAX_QUEUED_EVENTS)
-
-
-def _nothing() -> None:
-    """Count nothing: the run has ended."""
