@@ -16,6 +16,7 @@ typedef struct {
     int64_t time_ns;
     uint64_t bytes; /* of the record, this included */
 } Head;
+/* quoted: at most 6 bytes for each of the 9 of a reference to it */
 typedef struct { const void *text; uint32_t size; char quoted[52]; } KnownText;
 typedef struct { int64_t second; char text[32]; } Second; /* the time of the latest line, down to the second */
 

@@ -81,9 +81,13 @@ static char *copy_text(char *to, const char *end, PyObject *text)
         return NULL;
     }
     if (!known->text && latest[place] == text && bytes <= KNOWN_BYTES) {
-        known->size = (uint32_t)(write_quoted(known->quoted, utf8, (uint32_t)bytes) - known->quoted);
-        known->text = text;
-        Py_INCREF(text);
+        char quoted[6 * KNOWN_BYTES + 2];
+        known->size = (uint32_t)(write_quoted(quoted, utf8, (uint32_t)bytes) - quoted);
+        if (known->size <= sizeof known->quoted) { /* it has few bytes that are written as several */
+            memcpy(known->quoted, quoted, known->size);
+            known->text = text;
+            Py_INCREF(text);
+        }
     }
     latest[place] = text;
     *to = 's';

@@ -107,6 +107,12 @@ def test_any_text_is_quoted_as_python_would_quote_it(text: str) -> None:
         assert_equal(Decision(slot_id=text, head_choice={text: text, "null": "a"}))
 
 
+@pytest.mark.parametrize("text", ["\x01" * 32, '"' * 32, "\x01" * 33, "é" * 16, "x" * 32, "x" * 33, ""])
+def test_texts_that_come_again_may_have_any_bytes(text: str) -> None:
+    for _ in range(4):
+        assert_equal(*[Decision(slot_id=text, blueprint_id=text, head_choice={text: text})] * 3)
+
+
 class Kind(enum.StrEnum):
     ONE = "one"
 
