@@ -57,7 +57,8 @@ static uint64_t shortest(uint64_t bits, int *exponent)
 {
     uint64_t fraction = bits & 0xfffffffffffff, biased = bits >> 52;
     uint64_t c = biased ? fraction | 1ull << 52 : fraction, odd = c & 1;
-    int q = (int)(biased ? biased : 1) - 1075, is_uneven = fraction == 0 && biased > 1; /* the lower neighbour is nearer */
+    int q = (int)(biased ? biased : 1) - 1075;
+    int is_uneven = fraction == 0 && biased > 1; /* the lower neighbour is nearer */
     int k = (q * 1262611 - (is_uneven ? 524031 : 0)) >> 22, shift = q + ((-k * 1741647) >> 19) + 1;
     const uint64_t *power = powers[292 - k];
     uint64_t lower = scaled(power, (4 * c - 2 + (uint64_t)is_uneven) << shift) + odd;
@@ -175,7 +176,8 @@ char *write_line(Second *cached, char *out, const Head *head, int64_t time_ns, u
     const Plan *plan = head->plan;
     const char *in = (const char *)(head + 1), *record_end = (const char *)head + head->bytes;
     const char *line = out, *repeated[REPEATED], *ends[REPEATED] = {NULL};
-    char *data = out + plan->bytes + (MOST_OF_LINE / 2) * head->bytes + 128, *data_end = data; /* the envelope is first */
+    char *data = out + plan->bytes + (MOST_OF_LINE / 2) * head->bytes + 128; /* behind the room for the envelope */
+    char *data_end = data;
     int is_nonfinite = 0;
     while (in < record_end) {
         uint16_t field;

@@ -25,6 +25,6 @@ extern uint64_t powers[617][2]; /* 10^-292 to 10^324, 128 bits each, rounded up 
 /* Writes a text as a string of JSON: for each byte 6 at most, and 2 more; returns its end. */
 char *write_quoted(char *out, const char *text, uint32_t size);
 
-/* Writes the line of a record; returns its end. A byte of a record becomes MOST_OF_LINE at most: 6, and 6 more where the
-   envelope repeats the value. Twice the bytes of the plan and 256 more are added. */
+/* Writes the line of a record; returns its end. A byte of a record becomes MOST_OF_LINE at most: 6, and 6 more where
+   the envelope repeats the value. Twice the bytes of the plan and 256 more are added. */
 char *write_line(Second *cached, char *out, const Head *head, int64_t time_ns, uint64_t seq);

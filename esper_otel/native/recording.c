@@ -20,7 +20,7 @@
 #include <structmember.h>
 
 enum { MOST_BYTES = 1 << 16, MOST_FIELDS = 512, MAX_DEPTH = 16, SLACK = 32 }; /* of one record */
-enum { MOST_KEPT = 1 << 20, OBJECT_COST = 16 };                             /* of pages and slices */
+enum { MOST_KEPT = 1 << 20, OBJECT_COST = 16 };                              /* of pages and slices */
 #define GIVEN_BYTES (Py_ssize_t)(sizeof(PyObject *) + sizeof(Given))
 
 typedef struct { char *at; size_t used, size; Py_ssize_t events; } Page;
@@ -39,7 +39,7 @@ typedef struct { uint16_t field, place; } Given;
 typedef struct {
     PyObject_HEAD
     Queue *queue;
-    PyObject *slow, *plan, *shapes; /* the recorder in Python; names of a call -> each, as an address, then a Given each */
+    PyObject *slow, *plan, *shapes; /* the recorder in Python; names of a call -> address, then Given, of each */
     PyObject *shape;                /* of the latest call */
 } Recorder;
 typedef struct { PyObject_HEAD double number; } Float; /* loading.py notices where a float is not like this */
@@ -113,8 +113,10 @@ static char *copy_value(char *to, const char *end, PyObject *value, int depth)
         *to = 'i';
         memcpy(to + 1, &(int64_t){PyLong_AsLongLongAndOverflow(value, &overflow)}, 8);
         to = overflow ? NULL : to + 9;
-    } else if ((PyDict_CheckExact(value) || PyList_CheckExact(value) || PyTuple_CheckExact(value)) && depth < MAX_DEPTH) {
+    } else {
         int is_map = PyDict_CheckExact(value), is_list = PyList_CheckExact(value);
+        if (depth == MAX_DEPTH || !(is_map || is_list || PyTuple_CheckExact(value)))
+            return NULL;
         Py_ssize_t count = PyObject_Size(value), place = 0;
         PyObject *key, *member;
         *to = is_map ? 'm' : 'l';
@@ -128,8 +130,7 @@ static char *copy_value(char *to, const char *end, PyObject *value, int depth)
             member = is_list ? PyList_GetItem(value, place) : PyTuple_GetItem(value, place);
             to = copy_value(to, end, member, depth + 1);
         }
-    } else
-        return NULL;
+    }
     return to && end - to >= SLACK ? to : NULL;
 }
 
@@ -236,8 +237,8 @@ static void turn_page(Queue *queue)
 }
 
 /* take(first_seq, most, step_ns, shift_ns, within_ns): the lines of the first events, as (lines, their number), or, if
-   the first cannot be copied, (a list of the first such, their number). A time within within_ns of step_ns is shifted by
-   shift_ns. The events stay in the queue until drop(). For one thread. */
+   the first cannot be copied, (a list of the first such, their number). A time within within_ns of step_ns is shifted
+   by shift_ns. The events stay in the queue until drop(). For one thread. */
 static PyObject *queue_take(Queue *queue, PyObject *args)
 {
     unsigned long long seq;
@@ -443,7 +444,8 @@ static PyObject *set_powers(PyObject *module, PyObject *table)
 }
 
 static PyMethodDef functions[] = {{"set_powers", set_powers, METH_O, NULL}, {NULL, NULL, 0, NULL}};
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_recording", NULL, -1, functions, NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_recording", NULL, -1, functions, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__recording(void)
 {
