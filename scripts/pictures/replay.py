@@ -1,15 +1,14 @@
-"""Writes a recording of esper-lite into a directory of its own as if it trained now."""
+"""Write a recording of esper-lite into a directory of its own as if it trained now."""
 
 from __future__ import annotations
 
 import gzip
+import json
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 NAME: Final = "events.jsonl"
 """Name of esper-lite's log."""
@@ -22,9 +21,9 @@ def replay(recording: Path, directory: Path, seconds: float) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / NAME).open("ab", buffering=0) as log:
         for line in lines:
-            event = msgspec.json.decode(line)
+            event = json.loads(line)  # esper-lite writes NaN as this module does
             event["timestamp"] = datetime.now(UTC).isoformat()
-            log.write(msgspec.json.encode(event) + b"\n")
+            log.write(json.dumps(event).encode() + b"\n")
             time.sleep(seconds / len(lines))
 
 
