@@ -20,6 +20,7 @@ demo: $(STAMP) ## train on real data with telemetry on; no server needed
 
 test: $(STAMP) tools check ## everything that CI runs; installs what 'make tools' does
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	ESPER_OTEL_NATIVE=0 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/log
 
 quick: $(STAMP) ## checks and the fast tests of what changed, under a minute
 	$(BIN)/python scripts/quick.py
