@@ -117,6 +117,16 @@ def test_a_recorder_has_its_own_group_and_severity(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("road")
+def test_a_group_that_is_no_valid_text_does_not_raise_into_training(tmp_path: Path) -> None:
+    run, record = configured(tmp_path), esper_otel.recorder(Decision, group_id="\ud800")
+    for _ in range(3):
+        record(env_id=1)
+    esper_otel.shutdown()
+
+    assert ["\ufffd"] * 3 == [line["group_id"] for line in lines_of(run)[:-1]]
+
+
+@pytest.mark.usefixtures("road")
 def test_an_event_of_ones_own_is_declared_before_it_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,13 @@ _MOST_FIELDS: Final = 512
 """The same as in ``recording.c``."""
 
 
+class _Made(msgspec.Struct, frozen=True):
+    """A plan, if there can be one, and whether it tells where an instance has its fields."""
+
+    plan: bytes | None = None
+    has_slots: bool = False
+
+
 class Plans:
     """Makes plans for one queue in C, each once, and tells it and recorders of them."""
 
@@ -33,15 +40,15 @@ class Plans:
         self._rank = encoding.rank
         self._lacks_declaration = encoding.lacks_declaration
         # Records refer to the memory of their plan: all plans live as long as the queue is encoded.
-        self._made: dict[tuple[type[Event], str, str], bytes | None] = {}
+        self._made: dict[tuple[type[Event], str, str], _Made] = {}
         self._seen: set[tuple[type[Any], str]] = set()
 
     def bind(self, recorder: Any, event: type[Event], group_id: str, severity: str | None) -> None:
         """Have ``recorder`` copy the values of ``event`` into the queue, if its lines can be planned by now."""
-        plan = self._plan(event, group_id, severity)
-        if plan is not None:
+        made = self._plan(event, group_id, severity)
+        if made.plan is not None:
             recorder.queue = None
-            recorder.plan = plan
+            recorder.plan = made.plan
             recorder.queue = self._queue
 
     def learn(self, items: Sequence[Queued]) -> None:
@@ -50,41 +57,40 @@ class Plans:
             kind: tuple[type[Any], str] = type(event), group_id
             if severity is None and message is None and type(group_id) is str and kind not in self._seen:
                 self._seen.add(kind)
-                if not isinstance(event, Event):
-                    continue
-                plan = self._plan(type(event), group_id, None)
-                if plan is not None and _slots(type(event)):
-                    self._queue.plans[kind] = plan
+                if isinstance(event, Event) and (made := self._plan(type(event), group_id, None)).has_slots:
+                    self._queue.plans[kind] = made.plan
 
-    def _plan(self, event: type[Any], group_id: str, severity: str | None) -> bytes | None:
+    def _plan(self, event: type[Event], group_id: str, severity: str | None) -> _Made:
         level = str(event.severity.value if severity is None else severity)
         key = event, group_id, level
         if self._lacks_declaration(event):
-            return None
+            return _Made()
         if key not in self._made:
-            self._made[key] = self._make(event, group_id, level) if is_plain(event) else None
+            self._made[key] = self._make(event, group_id, level) if is_plain(event) else _Made()
         return self._made[key]
 
-    def _make(self, event: type[Event], group_id: str, severity: str) -> bytes | None:
-        fields = event.__struct_fields__
-        repeated = [_number(fields, name) for name in ("seed_id", "slot_id", event.epoch_field)]
+    def _make(self, event: type[Event], group_id: str, severity: str) -> _Made:
+        """The plan; none for texts with lone surrogates, and whatever else is odd about a user's own class."""
         try:
-            run_id, group, level, name, event_id = map(
-                _json, (self._run_id, group_id, severity, event.event_type, f"{self._run_id}-{self._rank}-")
-            )
-            keys = [_json(name) + b":" for name in event.__struct_encode_fields__]
-        except msgspec.EncodeError:  # lone surrogates
-            return None
-        pieces = [
+            slots = _slots(event)
+            plan = packed(self._pieces(event, group_id, severity), _repeated(event), slots or [0] * _count(event))
+        except Exception:
+            return _Made()
+        return _Made(plan, bool(slots))
+
+    def _pieces(self, event: type[Event], group_id: str, severity: str) -> list[bytes]:
+        run_id, group, level, name, event_id = map(
+            _json, (self._run_id, group_id, severity, event.event_type, f"{self._run_id}-{self._rank}-")
+        )
+        return [
             b'{"event_id":' + event_id[:-1],
             b'","event_type":' + name + b',"timestamp":"',
             b',"group_id":' + group + b',"data":{',
             b'},"severity":' + level + b',"run_id":' + run_id + b',"rank":%d,"seq":' % self._rank,
             b',"schema_version":%d' % SCHEMA_VERSION,
             *[b',"%s":' % name.encode() for name in _REPEATED],
-            *keys,
+            *[_json(name) + b":" for name in event.__struct_encode_fields__],
         ]
-        return packed(pieces, (repeated[0], repeated[1], repeated[2]), _slots(event) or [0] * len(fields))
 
 
 def is_plain(event: type[Event]) -> bool:
@@ -118,8 +124,17 @@ def _slots(event: type[Event]) -> list[int]:
     return [held.index(address) for address in addresses] if all(held.count(at) == 1 for at in addresses) else []
 
 
-def _number(fields: Sequence[str], name: str | None) -> int:
-    return fields.index(name) if name in fields else -1
+def _count(event: type[Event]) -> int:
+    return len(event.__struct_fields__)
+
+
+def _repeated(event: type[Event]) -> tuple[int, int, int]:
+    """Numbers of the fields that the envelope repeats."""
+    fields = event.__struct_fields__
+    seed, slot, epoch = (
+        fields.index(name) if name in fields else -1 for name in ("seed_id", "slot_id", event.epoch_field)
+    )
+    return seed, slot, epoch
 
 
 def _json(text: str) -> bytes:
