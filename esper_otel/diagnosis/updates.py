@@ -8,13 +8,18 @@ from typing import Final
 from esper_otel.alerts.kinds import share_of
 from esper_otel.alerts.promql import threshold
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
-from esper_otel.diagnosis.subject import Subject, clock
+from esper_otel.diagnosis.subject import Row, Subject, clock
 
 _LOOP: Final = "tolaria_training_update"
 _POLICY: Final = "tamiyo_updates"
 
 FIRST: Final = 3
 """Updates whose median is where a loss began."""
+
+CUT: Final = 10.0
+SELDOM_CUT: Final = 0.01
+"""An explosion of a loop is a warning where clipping left less than a tenth of its norm, in at most one update of a
+hundred: the weights moved as usual. Returns that jump do that to a healthy policy (evidence/diagnoses.md)."""
 
 LONG: Final = 100
 ROSE: Final = 1.05
@@ -125,13 +130,15 @@ def exploding(run: Subject) -> Iterator[Finding]:
         (_LOOP, "grad_norm_excess", "tolaria.update.grad_norm_violations", "TolariaGradNormHigh"),
     ):
         limit, share = threshold(signal), share_of(alert)
+        exploded = f"isfinite({field}) AND {field} > {limit.critical_above}"
+        was_cut = f"coalesce(grad_norm * {CUT} <= pre_clip_grad_norm, false)" if view == _LOOP else "false"
         found = run.one(
-            f"SELECT count({field}) AS n, count(*) FILTER (isfinite({field}) AND {field} > {limit.critical_above}) AS"
-            " worse,"
+            f"SELECT count({field}) AS n, count(*) FILTER ({exploded}) AS worse,"
+            f" count(*) FILTER ({exploded} AND NOT {was_cut}) AS whole,"
             f" count(*) FILTER (isfinite({field}) AND {field} > {limit.warning_above}) AS high FROM {view}"
         )
         if found["worse"] or share.is_passed(found["high"], found["n"]):
-            critical = bool(found["worse"])
+            critical = bool(found["whole"]) or found["worse"] > SELDOM_CUT * found["n"]
             yield _explosion(run, view, field, found["n"], found["worse"] or found["high"], critical)
 
 
@@ -226,17 +233,18 @@ def diverged(run: Subject) -> Iterator[Finding]:
         "WITH u AS (SELECT model, optimizer, rank, loss, timestamp, ntile(10) OVER w AS tenth, row_number() OVER w AS"
         f" number FROM {_LOOP} WHERE isfinite(loss) WINDOW w AS (PARTITION BY model, optimizer, rank ORDER BY"
         " timestamp, seq)), t AS (SELECT model, optimizer, rank, tenth, count(*) AS n, median(loss) AS loss,"
-        f" median(loss) FILTER (number <= {FIRST}) AS start, min(timestamp) AS began FROM u GROUP BY ALL)"
+        f" median(loss) FILTER (number <= {FIRST}) AS start, max(loss) FILTER (number <= {FIRST}) - min(loss) FILTER"
+        f" (number <= {FIRST}) AS spread, min(timestamp) AS began FROM u GROUP BY ALL)"
         " SELECT model, optimizer, rank, sum(n) AS n, min(loss) AS best, min_by(began, loss) AS best_at, max(start) AS"
-        " start, max(loss) FILTER (tenth = 1) AS first_loss, max(loss) FILTER (tenth = 10) AS last_loss FROM t"
-        " GROUP BY ALL"
+        " start, max(spread) AS spread, max(loss) FILTER (tenth = 1) AS first_loss, max(loss) FILTER (tenth = 10) AS"
+        " last_loss FROM t GROUP BY ALL"
     ):
         if row["n"] < LEAST_UPDATES or row["best"] <= 0 or row["last_loss"] is None:
             continue
         last, model = row["last_loss"], row["model"]
         if last > DIVERGED * row["best"] and last > DIVERGED * max(row["first_loss"], 0.0):
             sentence = f"The loss of {model} rose from {row['best']:.4g} to {last:.4g} and stayed there."
-        elif is_alone and row["n"] >= LONG and row["best"] >= row["start"] and last > ROSE * row["start"]:
+        elif is_alone and row["n"] >= LONG and row["best"] >= row["start"] and last > _surely_above(row):
             sentence = (
                 f"The loss of {model} was never below {row['start']:.4g}, where it began, and ended at {last:.4g}."
             )
@@ -252,6 +260,12 @@ def diverged(run: Subject) -> Iterator[Finding]:
             who={"model": str(model), "rank": str(row["rank"])},
             query=f'SELECT "update", loss, lr, pre_clip_grad_norm FROM {_LOOP} ORDER BY timestamp',
         )
+
+
+def _surely_above(row: Row) -> float:
+    """A loss above where it began, further than its first values lie apart: what batches differ by is no rise."""
+    start, spread = row["start"], row["spread"]
+    return float(max(ROSE * start, start + spread))
 
 
 def _has_one_loss(run: Subject) -> bool:

@@ -118,6 +118,31 @@ def test_a_loss_that_was_never_below_its_beginning_is_found_in_a_long_run(tmp_pa
     assert kinds(diagnose(run(tmp_path / "fell", rising(120, 1.1)))) == set()
 
 
+def test_a_loss_whose_first_values_differ_by_more_than_it_rose_is_left_alone(tmp_path: Path) -> None:
+    firsts = {0: 1.0, 1: 0.95, 2: 1.3}
+    noisy = training(120, loss=lambda n: firsts.get(n, 1.01 + 0.19 * n / 120))
+
+    assert kinds(diagnose(run(tmp_path / "noisy", noisy))) == set()
+
+
+@pytest.mark.parametrize(
+    ("left", "exploded", "severity"),
+    [(0.5, 1, Grade.WARNING), (0.5, 2, Grade.CRITICAL), (100.0, 1, Grade.CRITICAL), (None, 1, Grade.CRITICAL)],
+)
+def test_a_single_explosion_that_clipping_cut_is_a_warning(
+    left: float | None, exploded: int, severity: Grade, tmp_path: Path
+) -> None:
+    lines = training(
+        100,
+        pre_clip_grad_norm=lambda n: 900.0 if n < exploded else 50.0,
+        grad_norm_excess=lambda n: 11.0 if n < exploded else 0.9,
+        grad_norm=left,
+    )
+    (finding,) = diagnose(run(tmp_path / "run", lines)).findings
+
+    assert (finding.kind, finding.severity) == ("exploding_gradients", severity)
+
+
 def test_a_loss_beside_a_policy_or_another_optimizer_is_no_measure_of_progress(tmp_path: Path) -> None:
     rival = training(120, optimizer="1")
     assert kinds(diagnose(run(tmp_path / "policy", rising(120, 1.0) + policy()))) == set()
