@@ -20,7 +20,7 @@
 #include <structmember.h>
 
 enum { MOST_BYTES = 1 << 16, MOST_FIELDS = 512, MAX_DEPTH = 16, SLACK = 32 }; /* of one record */
-enum { MOST_KEPT = 1 << 20, OBJECT_COST = 16 };                              /* of pages and slices */
+enum { MOST_KEPT = 1 << 20, COPY_COST = 4, OBJECT_COST = 16 };               /* of pages and slices */
 #define GIVEN_BYTES (Py_ssize_t)(sizeof(PyObject *) + sizeof(Given))
 
 typedef struct { char *at; size_t used, size; Py_ssize_t events; } Page;
@@ -258,7 +258,7 @@ static PyObject *queue_take(Queue *queue, PyObject *args)
             memcpy(work->at + work->used, head, size_of(head));
             work->used += size_of(head);
         }
-        cost += head->plan ? 1 : OBJECT_COST;
+        cost += head->plan ? 1 : COPY_COST;
         at += size_of(head);
     }
     if (!count) {

@@ -11,7 +11,10 @@ from esper_otel.native import core
 
 SLICE_EVENTS: Final = 64
 SLICE_COST: Final = 1024
-"""Most of what one slice costs: 1 for an event whose values were copied, 16 for any other."""
+"""Most of what one slice costs: 1 for an event whose values were copied, 4 for one of which they are, 16 for any other.
+
+Each slice has the encoder wait for the interpreter's lock twice, and training for the encoder.
+"""
 
 _EVENT_COST: Final = SLICE_COST // SLICE_EVENTS
 _MOST_BYTES: Final = 1024**3
