@@ -20,6 +20,7 @@ demo: $(STAMP) ## train on real data with telemetry on; no server needed
 
 test: $(STAMP) tools check ## everything that CI runs; installs what 'make tools' does
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	ESPER_OTEL_NATIVE=0 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/log
 
 quick: $(STAMP) ## checks and the fast tests of what changed, under a minute
 	$(BIN)/python scripts/quick.py
@@ -45,7 +46,7 @@ alerts: generate ## write the files of the alerts and run their tests, without P
 clean: ## remove the environment, runs and caches
 	rm -rf $(VENV) telemetry .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 
-$(STAMP): pyproject.toml constraints.txt scripts/bootstrap.sh
+$(STAMP): pyproject.toml constraints.txt scripts/bootstrap.sh hatch_build.py $(wildcard esper_otel/native/*.[ch])
 	PYTHON=$(PYTHON) sh scripts/bootstrap.sh $(VENV)
 	touch $@
 

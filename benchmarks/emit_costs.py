@@ -24,7 +24,7 @@ import msgspec
 import esper_otel
 from benchmarks.alternatives.payloads import PAYLOADS, Payload
 from esper_otel.log.encode import LineEncoder
-from esper_otel.log.writer import SLICE_EVENTS
+from esper_otel.log.writing.queue import SLICE_EVENTS
 
 A_STEP: Final = 40
 STEP_S: Final = 0.004

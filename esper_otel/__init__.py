@@ -13,7 +13,8 @@ or, for the training of a whole process, ``esper_otel.autolog()`` and nothing el
 """
 
 from esper_otel.automatic.door import autolog
+from esper_otel.runtime.recording import recorder
 from esper_otel.runtime.telemetry import Telemetry, configure, emit, should_stop, shutdown
 
-__all__ = ["Telemetry", "autolog", "configure", "emit", "should_stop", "shutdown"]
+__all__ = ["Telemetry", "autolog", "configure", "emit", "recorder", "should_stop", "shutdown"]
 __version__ = "0.1.0"

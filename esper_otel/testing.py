@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from esper_otel.events.declare import Event, Severity
 from esper_otel.events.run import RunEnded
@@ -147,6 +147,9 @@ class _InMemory(Telemetry):
         """Note how the run ended; True, as there is nothing to deliver."""
         self._recorded.ended = RunEnded(outcome=outcome, detail=detail, rounds=rounds, reported_by="trainer")
         return True
+
+    def bind(self, recorder: Any, event: type[Event], group_id: str | None, severity: str | None) -> None:
+        """Every event is made, for the test to look at: no recorder copies its values."""
 
     def forget_in_child(self) -> None:
         """A forked child goes on in its own copy of the memory."""

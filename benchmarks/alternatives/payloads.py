@@ -40,6 +40,7 @@ class Payload(msgspec.Struct, frozen=True):
         pool: sets of numbers, in the order of ``names``.
         build: makes our event of a set of numbers.
         texts: fields that are no numbers, with their values.
+        calls: makes a function of a set of numbers that calls another with the fields as keywords.
     """
 
     name: str
@@ -47,13 +48,14 @@ class Payload(msgspec.Struct, frozen=True):
     pool: list[Numbers]
     build: Callable[[Numbers], Event]
     texts: dict[str, str]
+    calls: Callable[[Callable[..., Any]], Callable[[Numbers], Any]]
 
 
 def decision() -> Payload:
     """A decision: 8 numbers, 8 texts, 24 values by head."""
     plain = ("episode_idx", "inner_epoch", "action_confidence", "decision_entropy", "value_estimate", "total_reward")
     names = (*plain, "alpha_target", *_by_head("head_confidence"), *_by_head("head_choice_entropy"))
-    return Payload("decision", names, _pool(names), _decision, _TEXTS)
+    return Payload("decision", names, _pool(names), _decision(Decision), _TEXTS, _decision)
 
 
 def policy_update() -> Payload:
@@ -61,7 +63,11 @@ def policy_update() -> Payload:
     hints = get_type_hints(PolicyUpdate, include_extras=True)
     single = [name for name in PolicyUpdate.__struct_fields__ if _holds(hints[name], float)]
     names = (*single, *[key for field in FLOAT_HEADS for key in _by_head(field)])
-    return Payload("policy update", names, _pool(names), _by_keyword(PolicyUpdate, single), {})
+
+    def calls(make: Callable[..., Any]) -> Callable[[Numbers], Any]:
+        return _by_keyword(make, single)
+
+    return Payload("policy update", names, _pool(names), calls(PolicyUpdate), {}, calls)
 
 
 PAYLOADS: Final[dict[str, Callable[[], Payload]]] = {"decision": decision, "policy update": policy_update}
@@ -76,8 +82,8 @@ _TEXTS: Final = {
 }
 
 
-def _decision(values: Numbers) -> Event:
-    return Decision(
+def _decision(make: Callable[..., Any]) -> Callable[[Numbers], Any]:
+    return lambda values: make(
         env_id=3,
         episode_idx=int(values[0]),
         inner_epoch=int(values[1]),
@@ -100,14 +106,14 @@ def _decision(values: Numbers) -> Event:
     )
 
 
-def _by_keyword(cls: type[Event], single: list[str]) -> Callable[[Numbers], Event]:
+def _by_keyword(make: Callable[..., Any], single: list[str]) -> Callable[[Numbers], Any]:
     """A function that names every field in its source, like handwritten code, which is the fastest form."""
     arguments = [f"{name}=v[{at}]" for at, name in enumerate(single)]
     width = len(HEADS)
     for position, field in enumerate(FLOAT_HEADS):
         begin = len(single) + position * width
         arguments.append(f"{field}=dict(zip(HEADS, v[{begin}:{begin + width}]))")
-    built: Callable[[Numbers], Event] = eval(f"lambda v: cls({', '.join(arguments)})", {"cls": cls, "HEADS": HEADS})
+    built: Callable[[Numbers], Any] = eval(f"lambda v: make({', '.join(arguments)})", {"make": make, "HEADS": HEADS})
     return built
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from esper_otel import native
 from esper_otel.archive.address import address_of
 from esper_otel.archive.layout import SEGMENTS
 from esper_otel.archive.store import Store
@@ -59,6 +60,7 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(telemetry_dir: Path) -> Iterator[Finding]:
     """Run all checks and yield their results; the slowest endpoint determines the duration."""
     yield _versions()
+    yield _recording()
     yield _directory(telemetry_dir)
     yield from _latest_run(telemetry_dir)
     yield _scrape_address(telemetry_dir / LATEST)
@@ -77,6 +79,12 @@ def _versions() -> Finding:
             missing.append(f"{package} ({install(extra)})")
     absent = f"; not installed: {', '.join(missing)}" if missing else ""
     return Finding("versions", State.GOOD, ", ".join(found) + absent)
+
+
+def _recording() -> Finding:
+    state = native.state()
+    text = state if state == "native" else f"{state}; an event takes several times as long in training"
+    return Finding("recording", State.GOOD if state == "native" else State.NOTE, text)
 
 
 def _directory(path: Path) -> Finding:

@@ -1,19 +1,18 @@
 """Recording of events: from the training thread to the disk, without ever blocking the former.
 
-Three stages, each bounded. The training thread appends a tuple to a queue. One thread encodes what is queued every
-20 ms. A second thread writes. Encoding and writing are apart because a slow disk holds a write for 100 ms and more:
-on one thread the queue of live events would grow meanwhile, and those can be bounded only by number (65,000 policy
-updates are 400 MB), while encoded lines can be bounded by their bytes.
+Three stages, each bounded. The training thread appends an event to a queue, or copies its values there. One thread
+encodes what is queued every 20 ms. A second thread writes. Encoding and writing are apart because a slow disk holds a
+write for 100 ms and more: on one thread the queue of live events would grow meanwhile, and those can be bounded only by
+number (65,000 policy updates are 400 MB), while encoded lines can be bounded by their bytes.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from esper_otel.events.declare import Event
 from esper_otel.events.run import Heartbeat, TelemetryLoss
@@ -25,22 +24,26 @@ from esper_otel.log.reading.last_seq import resumed_seq
 from esper_otel.log.writing.append import AppendFile
 from esper_otel.log.writing.disk import Disk, LogTakenError
 from esper_otel.log.writing.encoding import Encoding
+from esper_otel.log.writing.idle import LONGEST_S, Idle
 from esper_otel.log.writing.losses import Losses, LossReason, Speaker
+from esper_otel.log.writing.queue import let_go
+from esper_otel.log.writing.slices import Clock, Slices
 
 ENCODE_EVERY_S: Final = 0.02
-SLICE_EVENTS: Final = 64
 SLICE_PAUSE_S: Final = 1e-4
 """The encoder releases the interpreter between slices of 0.1 to 0.4 ms; otherwise it would keep it for 5 ms."""
 
 REPORT_EVERY_S: Final = 0.25
 """Continuing losses are summed up, so that their reports do not crowd out events."""
 
-MAX_QUEUED_EVENTS: Final = 65_536
-MIN_QUEUED_EVENTS: Final = 1024
-
 
 class Writer:
-    """Writes the events of one rank of one run. ``put`` may be called from any thread."""
+    """Writes the events of one rank of one run.
+
+    Attributes:
+        put: queues an event. Takes about 0.1 µs, never blocks, never raises; a full queue drops it and counts the loss.
+            For any thread.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class Writer:
         legacy_repeats: bool = False,
         now_ns: Callable[[], int] = time.time_ns,
         settle: Callable[[list[Queued]], list[Queued]] = lambda items: items,
+        clock: Clock = lambda: (time.time_ns() - time.monotonic_ns(), 0, 0, 0),
         on_open: Callable[[], None] = lambda: None,
         on_move: Callable[[Path], None] = lambda _: None,
     ) -> None:
@@ -73,6 +77,7 @@ class Writer:
             legacy_repeats: whether those lines come beside the new ones, so that they are repetitions.
             now_ns: clock for the writer's own events, Unix time in ns.
             settle: called on the encoder's thread with the events that are about to be encoded, to correct their times.
+            clock: the same for events whose values were copied.
             on_open: called on the disk's thread whenever a file is about to be opened.
             on_move: called on the disk's thread with the new directory of a run that was renamed.
 
@@ -94,12 +99,13 @@ class Writer:
             speaker=self.speaker,
         )
         self._now_ns = now_ns
-        self._settle = settle
         self._on_open = on_open
         self._on_move = on_move
         self._buffer_bytes = buffer_bytes
-        self._queue: deque[Queued] = deque()
-        self._queue_limit = MAX_QUEUED_EVENTS
+        self._slices = Slices(self._encoding, buffer_bytes, self._refuse, settle, clock)
+        self._queue = self._slices.queue
+        self._idle = Idle(self._queue)
+        self.put = self._queue.put
         self._encoded_events = 0
         self._refused_events = 0
         self._refusing = threading.RLock()  # a signal handler may emit while its thread is in here
@@ -120,12 +126,13 @@ class Writer:
             self._lock.release()
             raise
 
-    def put(self, item: Queued) -> None:
-        """Queue an event. Takes about 0.1 µs, never blocks, never raises; a full queue drops it and counts the loss."""
-        if len(self._queue) < self._queue_limit:
-            self._queue.append(item)
-        else:
-            self._refuse()
+    def bind(self, recorder: Any, event: type[Event], group_id: str, severity: str | None) -> None:
+        """Have ``recorder`` copy the values of ``event`` into the queue from now on, where that can be done."""
+        self._slices.bind(recorder, event, group_id, severity)
+
+    def refuse_copies(self) -> None:
+        """Send every recorder back to Python, which knows what becomes of its events."""
+        self._queue.is_open = False
 
     def close(self, last: Event | None = None, *, timeout_s: float = 2.0) -> None:
         """Write the queue, then ``last``, and release the log. Waits for at most about ``timeout_s``.
@@ -133,7 +140,9 @@ class Writer:
         An exception (Ctrl-C) may break it off; another call goes on.
         """
         deadline = time.monotonic() + timeout_s
+        self.refuse_copies()
         self._stop.set()
+        self._idle.wake()
         self._is_quiet.wait(timeout_s)
         while self._queue and self._is_quiet.is_set() and time.monotonic() < deadline:
             self._drain()
@@ -144,6 +153,7 @@ class Writer:
             self._finish(last)
             self._is_finished = True
         self._disk.close(max(deadline - time.monotonic(), 0.1))
+        let_go(self._queue)
         if last is not None and (outcome := getattr(last, "outcome", None)):
             self._lock.note(outcome=outcome)  # where a full disk refused the line that says so
         self._lock.release()
@@ -218,6 +228,7 @@ class Writer:
         is_last = False
         while not is_last:
             try:
+                self._idle.wait(self._next_beat_s())
                 is_last = self._stop.wait(ENCODE_EVERY_S)
                 self._beat()
                 self._drain()
@@ -229,33 +240,21 @@ class Writer:
     def _drain(self) -> None:
         while self._disk.has_room():
             self._report_losses()
-            count = min(len(self._queue), SLICE_EVENTS)
-            if not count:
+            count = self._hand_over()
+            if not count or not self._queue:
                 return
-            self._hand_over([self._queue.popleft() for _ in range(count)])
-            self._encoded_events += count
-            if not self._queue:
-                return
-            if len(self._queue) < self._queue_limit // 2:
+            if len(self._queue) < self._queue.limit // 2:
                 time.sleep(SLICE_PAUSE_S)
 
-    def _hand_over(self, items: list[Queued]) -> None:
-        """Encode ``items`` and pass their lines to the disk; requeue them if that is interrupted."""
-        first = self._encoding.seq
-        try:
-            lines, count = self._encoding.lines_of(self._settle(items))
-            if count:
-                self._bound_queue(len(lines) / count)
-                self._disk.hand_over(lines, count)
-        except BaseException:
-            self._encoding.seq = first
-            self._queue.extendleft(reversed(items))
-            raise
-
-    def _bound_queue(self, line_bytes: float) -> None:
-        """Limit the queue like the buffer: live events take about as much memory as their lines."""
-        fitting = int(self._buffer_bytes / max(line_bytes, 1.0))
-        self._queue_limit = min(max(fitting, MIN_QUEUED_EVENTS), MAX_QUEUED_EVENTS)
+    def _hand_over(self) -> int:
+        """Encode the first events and pass their lines to the disk; returns their number."""
+        with self._slices.first() as (lines, written, count):
+            if written:
+                self._disk.hand_over(lines, written)
+        self._encoded_events += count
+        if count:
+            self._idle.note_event()
+        return count
 
     def _report_losses(self, *, now: bool = False) -> None:
         if not now and time.monotonic() - self._reported_at_s < REPORT_EVERY_S:
@@ -263,6 +262,10 @@ class Writer:
         for loss in self.losses.take_unreported():
             self._record(TelemetryLoss(reason=loss.reason.value, count=loss.count, detail=loss.detail))
             self._reported_at_s = time.monotonic()
+
+    def _next_beat_s(self) -> float:
+        """Time until the next heartbeat is due, s."""
+        return self._heartbeat_at_s + self._heartbeat_s - time.monotonic() if self._heartbeat_s else LONGEST_S
 
     def _beat(self) -> None:
         now = time.monotonic()

@@ -66,6 +66,14 @@ class RunClock:
             return items
         return [step.corrected(item) for item in items]
 
+    def state(self) -> tuple[int, int, int, int]:
+        """For times that are not in a list of events: the offset; of the latest step its time, shift and reach, ns."""
+        self._follow_steps()
+        step = self._step
+        if step is None or monotonic_ns() > step.until_ns:
+            return self.clock_offset_ns, 0, 0, 0
+        return self.clock_offset_ns, step.at_ns, step.shift_ns, TOLERANCE_NS
+
     def _follow_steps(self) -> None:
         if not self._checking.acquire(blocking=False):
             return  # another thread is at it

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from esper_otel.events.declare import Event
 from esper_otel.events.run import RunEnded
 from esper_otel.log.layout import relay_directory
 from esper_otel.log.locks.lock import LockHeldError
@@ -118,6 +119,11 @@ class Telemetry(RunClock):
         lost = {f"dropped.{reason}": count for reason, count in self._writer.losses.totals.items()}
         return {"emitted": self._writer.emitted_events, "written": self._writer.written_events, **lost}
 
+    def bind(self, recorder: Any, event: type[Event], group_id: str | None, severity: str | None) -> None:
+        """Have a recorder in C copy the values of ``event`` into this run's queue, where that can be done."""
+        if isinstance(self._writer, Writer):
+            self._writer.bind(recorder, event, group_id or self.group_id, severity)
+
     def note_failure(self, outcome: Outcome, detail: str) -> None:
         """Remember the exception that is about to end the process, for :meth:`close` at its exit; the first counts."""
         self._failure = self._failure or (outcome, detail)
@@ -163,6 +169,8 @@ class Telemetry(RunClock):
     def forget_in_child(self) -> None:
         """In a forked child: count its events in memory that the parent reads."""
         self._watch = None
+        if isinstance(self._writer, Writer):
+            self._writer.refuse_copies()
         if self.is_recording:
             self.is_recording = False
             self._writer = children.Forked(self.run_id, self._pid, self._tally)
@@ -194,6 +202,7 @@ class Telemetry(RunClock):
                 legacy_repeats=settings.stability is Stability.DUPLICATE,
                 now_ns=self.now_ns,
                 settle=self.settle,
+                clock=self.state,
                 on_open=self._files.restore,
                 on_move=self._files.move,
             )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from esper_otel import native
 from esper_otel.log import manifest
 from esper_otel.log.layout import LATEST, RELAY_DIRECTORY, RUN_FILE
 from esper_otel.log.locks.processes import process_start
@@ -96,6 +97,7 @@ def _first_fields(settings: Settings) -> dict[str, Any]:
         "world_size": settings.world_size,
         "group_id": settings.group_id,
         "stability": settings.stability.value,
+        "recording": native.state(),
         **({"tags": list(settings.tags)} if settings.tags else {}),  # a session without any keeps those of the run
         **({"notes": settings.notes} if settings.notes else {}),
     }

@@ -58,6 +58,13 @@ VARIABLES: Final = (
         " metrics.",
         TRAINING,
     ),
+    Variable(
+        "ESPER_OTEL_NATIVE",
+        "`1`",
+        "`0`: record in Python, also where the part in C was built. While the package is built, `0` leaves it out and"
+        " `1` fails without it.",
+        TRAINING,
+    ),
     Variable("ESPER_OTEL_LINGER", "`30`", "Seconds that the relay stays scrapable after the run.", TRAINING),
     Variable(
         "ESPER_OTEL_SHUTDOWN_WAIT",

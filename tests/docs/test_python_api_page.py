@@ -31,7 +31,7 @@ def test_a_signature_on_the_page_is_that_of_the_code(name: str) -> None:
     shown = [part.strip() for part in CALLS[name].split(",") if part.strip() not in {"", "*"}]
     expected = [p.name if p.default is p.empty else f"{p.name}={p.default!r}".replace("'", '"') for p in parameters]
     assert shown == expected
-    assert set(CALLS) == {"configure", "emit", "should_stop", "shutdown"}
+    assert set(CALLS) == {"configure", "emit", "recorder", "should_stop", "shutdown"}
 
 
 def test_members_of_telemetry_are_on_the_page() -> None:

@@ -49,6 +49,13 @@ def run_of(directory: Path, **content: object) -> Path:
     return run
 
 
+def test_the_road_that_events_take_is_told_with_the_reason(tmp_path: Path) -> None:
+    _, found = doctor(tmp_path, ESPER_OTEL_NATIVE="0")
+
+    expected = "note: python (ESPER_OTEL_NATIVE switches the native part off); an event takes several times as long"
+    assert found["recording"].startswith(expected)
+
+
 def test_a_machine_without_runs_or_collector_is_no_fault(tmp_path: Path) -> None:
     status, found = doctor(tmp_path)
 

@@ -232,7 +232,8 @@ def test_the_manifest_is_made_again_with_the_directory(tmp_path: Path) -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    assert ["Telemetry", "autolog", "configure", "emit", "should_stop", "shutdown"] == sorted(esper_otel.__all__)
+    names = ["Telemetry", "autolog", "configure", "emit", "recorder", "should_stop", "shutdown"]
+    assert names == sorted(esper_otel.__all__)
 
 
 @pytest.mark.parametrize("change", ["sys.argv[1:] = [Path('a'), 1, None, b'x']", "sys.argv.clear()", "del sys.argv"])

@@ -14,6 +14,9 @@ class Encoding:
 
     Attributes:
         seq: number of the last line.
+        run_id: identity of the run.
+        rank: rank of this process.
+        is_planned: whether the lines of a class differ in values alone, so that they may be encoded in C.
     """
 
     def __init__(
@@ -33,13 +36,18 @@ class Encoding:
         lines come beside the new ones, so that they are repetitions.
         """
         self.seq = seq
-        self._run_id = run_id
-        self._rank = rank
+        self.run_id = run_id
+        self.rank = rank
         self._encoder = LineEncoder(run_id, rank)
+        self.is_planned = legacy is None
         self._legacy = legacy
         self._legacy_repeats = legacy_repeats
         self._losses = losses
         self._speaker = speaker
+
+    def lacks_declaration(self, cls: type[Event]) -> bool:
+        """Return True for a user's own class whose declaration is not written yet."""
+        return self._encoder.lacks_declaration(cls)
 
     def lines_of(self, items: list[Queued]) -> tuple[bytes, int]:
         """Return the lines of ``items`` and the number of items with lines."""
@@ -92,7 +100,7 @@ class Encoding:
     def _foreign_line(self, event: ForeignEvent) -> bytes:
         if not isinstance(event, ForeignEvent):
             raise TypeError(f"{type(event).__name__} is not an event")
-        line, lost = event.line(self._run_id, self._rank, self._next_seq())
+        line, lost = event.line(self.run_id, self.rank, self._next_seq())
         if lost:
             self._lose(f"{event.event_type}.{lost[0]}", len(lost))
         return line
