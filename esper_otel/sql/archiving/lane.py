@@ -104,7 +104,7 @@ class SegmentReader:
 
     @property
     def position(self) -> Position:
-        """Where reading goes on."""
+        """The position behind the last line that was read."""
         return self._follower.position
 
     @property
