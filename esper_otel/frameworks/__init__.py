@@ -16,6 +16,7 @@ ADAPTERS: Final = (
     ("stable_baselines3.common.base_class", "stable_baselines", "install_episodes"),
     ("torch.utils.tensorboard.writer", "tensorboard", "install_torch"),
     ("tensorboardX.writer", "tensorboard", "install_tensorboardx"),
+    ("wandb.sdk.wandb_run", "wandb", "install"),
     ("transformers.trainer", "transformers", "install"),
     (f"lightning.pytorch.{LIGHTNING}", "lightning", "install"),
     (f"pytorch_lightning.{LIGHTNING}", "lightning", "install_pytorch_lightning"),
