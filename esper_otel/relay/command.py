@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import threading
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,6 +15,7 @@ from esper_otel.relay.archive.setup import archive_url
 from esper_otel.relay.checkpoint import StateDirectoryBusyError
 from esper_otel.relay.console import say
 from esper_otel.relay.options import DEFAULT_DRAIN_S, DEFAULT_STALL_S, DEFAULT_WAIT_S, Options
+from esper_otel.relay.pacing import Flag
 from esper_otel.relay.service import Relay
 from esper_otel.relay.telemetry_directory import with_run
 from esper_otel.runtime.launch import END_LINGERING
@@ -118,7 +118,7 @@ def relay(
 
 def _serve(options: Options) -> int:
     """Follow the run, and every one that takes its place in a telemetry directory; the last exit status."""
-    stopped = threading.Event()
+    stopped = Flag()
     services: list[Relay] = []
 
     def stop(*_: object) -> None:
@@ -137,6 +137,8 @@ def _serve(options: Options) -> int:
     status, current = 0, with_run(options, stopped)
     while current is not None and not stopped.is_set():
         services[:] = [Relay(current)]
+        if stopped.is_set():  # the signal came while the relay was made: nobody told it
+            services[0].stop()
         status = services[0].run()
         current = services[0].next_options
     return status

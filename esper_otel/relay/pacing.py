@@ -12,12 +12,46 @@ FRESH_S: Final = 0.2
 """How long a scrape waits for the lines that are on disk."""
 
 
+class Flag:
+    """A :class:`threading.Event` that a signal handler may set while its own thread waits for it or clears it.
+
+    The lock of an event is not reentrant: such a handler would wait for itself for ever.
+    """
+
+    def __init__(self) -> None:
+        """Not set."""
+        self._changed = threading.Condition(threading.RLock())
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        """True once it was set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it and let those go on who wait."""
+        with self._changed:
+            self._is_set = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Take it back."""
+        with self._changed:
+            self._is_set = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, for at most ``timeout`` s; returns whether it is."""
+        with self._changed:
+            if not self._is_set:
+                self._changed.wait(timeout)
+            return self._is_set
+
+
 class Pacing:
     """A loop that steps and pauses, and threads that wait for its next step."""
 
     def __init__(self) -> None:
         """Nobody waits."""
-        self._wake = threading.Event()
+        self._wake = Flag()
         self._stepped = threading.Condition()
         self._asked = self._answered = 0
 
@@ -44,7 +78,7 @@ class Pacing:
                 self._answered = begun
                 self._stepped.notify_all()
 
-    def pause(self, stop: threading.Event) -> None:
+    def pause(self, stop: Flag) -> None:
         """Wait for ``IDLE_S``, unless somebody waits for a step or ``stop`` is set."""
         if self._asked == self._answered:
             self._wake.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 from esper_otel.relay.console import say
 from esper_otel.relay.metrics.families import Family
 from esper_otel.relay.options import Options
-from esper_otel.relay.pacing import Pacing
+from esper_otel.relay.pacing import Flag, Pacing
 from esper_otel.relay.parts import Parts
 from esper_otel.relay.pipeline import Account
 from esper_otel.relay.prometheus.endpoint import Endpoint, address_from_env
@@ -46,8 +45,8 @@ class Relay:
         self._parts = Parts(options, self._now_ns)
         self._served = self._parts.metrics
         self._endpoint: Endpoint | None = None
-        self._stop = threading.Event()
-        self._leave = threading.Event()
+        self._stop = Flag()
+        self._leave = Flag()
         self._pacing = Pacing()
         self._ticked_at = 0.0
         self._is_complete = False

@@ -6,7 +6,6 @@ taken once it exists and is written to; an older one that lies there is not.
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from esper_otel.log.reading.standing import SILENCE_S
 from esper_otel.relay.console import say, say_once
 from esper_otel.relay.lifecycle.evidence import is_open_here
 from esper_otel.relay.options import Options, Subject, is_ours
+from esper_otel.relay.pacing import Flag
 
 POLL_S: Final = 0.2
 
@@ -29,7 +29,7 @@ BESIDE_S: Final = 2.0
 """Time between two looks at the runs beside the followed one."""
 
 
-def with_run(options: Options, stop: threading.Event) -> Options | None:
+def with_run(options: Options, stop: Flag) -> Options | None:
     """``options`` with the run itself in place of a directory of runs, which may be waited for.
 
     None when ``stop`` was set before there was one.

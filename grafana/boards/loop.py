@@ -23,12 +23,10 @@ _ALIVE = Row(
             "Last update",
             "Seconds while the loop trains.",
             ("age", age("tolaria.last_update.timestamp")),
-            width=3,
             empty="no update was made yet",
         ),
         ended_panel(height=4),
-        UPDATES.panels[0],
-        msgspec.structs.replace(UPDATES.panels[1], width=7),
+        *(msgspec.structs.replace(panel, width=7) for panel in UPDATES.panels[:2]),
     ),
 )
 

@@ -122,7 +122,7 @@ def test_an_archiver_that_is_killed_in_an_upload_is_resumed(s3: Proxy, run: Path
     reached, killed = threading.Event(), threading.Event()
 
     def stuck(request: Request) -> None:
-        if sum(method == "PUT" for method, _ in s3.requests) == count:
+        if sum(method == "PUT" for method, _ in s3.requests) >= count:  # several come at once
             reached.set()
             killed.wait()
             request.cut()

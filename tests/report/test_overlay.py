@@ -62,7 +62,8 @@ def test_the_page_has_the_verdict_of_the_comparison(sides: list[str]) -> None:
     page = overlay(sides, told)
 
     assert "B is better in reward than A." in page
-    assert "resampled over seeds" in page
+    assert "<th>97.5 % interval</th>" in page
+    assert "<td>seeds</td>" in page
 
 
 def test_single_runs_whose_settings_differ_by_the_seed_alone_are_one_group(tmp_path: Path) -> None:

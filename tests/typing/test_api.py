@@ -13,7 +13,7 @@ from tests.packaging.installed import PINNED, uv, wheel_in
 from tests.tools import ROOT, tool
 
 NAMES = {
-    "esper_otel": "Telemetry autolog configure emit should_stop shutdown",
+    "esper_otel": "Telemetry autolog configure emit recorder should_stop shutdown",
     "esper_otel.sensors": """AllocatorSensor CompilerReading CompilerSensor Faults GradientSensor PhaseSummary
         PhaseTimer ScalerSensor TrainingMonitor UtilizationProbe resident_bytes snapshot summarise""",
     "esper_otel.sql": "QueryError VIEWS View connect select",
