@@ -16,10 +16,10 @@ INTRODUCTION: Final = f"""\
 
 Generated from `esper_otel/frameworks/tags.py` by `make generate`; do not edit.
 
-What a program logs under one of these names, by its framework's logger or by `add_scalar` of TensorBoard or `log` of wandb,
-becomes a field of an event ([any trainer](../guides/any-trainer.md#rl-in-four-lines)). Every other name becomes a
-`{Scalar.event_type}`: view `{view_name(Scalar)}`, metric `tolaria_scalar` with a label `tag`, at most {MOST_TAGS} names
-a process."""
+What a program logs under one of these names, by its framework's logger or by `add_scalar` of TensorBoard or `log` of
+wandb, becomes a field of an event ([any trainer](../guides/any-trainer.md#rl-in-four-lines)). Every other name becomes
+a `{Scalar.event_type}`: view `{view_name(Scalar)}`, metric `tolaria_scalar` with a label `tag`, at most {MOST_TAGS}
+names a process."""
 
 NOTES: Final = """\
 The numbers are the framework's own, and so is their meaning where it differs from that of our trainer:
