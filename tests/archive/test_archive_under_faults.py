@@ -117,7 +117,7 @@ def test_an_older_archiver_that_comes_late_takes_nothing_away(s3: Proxy, tmp_pat
     assert rows_of(run) == rows_of(TO)
 
 
-@pytest.mark.parametrize("count", [1, 7, 12, 19])
+@pytest.mark.parametrize("count", [1, 7, 12])
 def test_an_archiver_that_is_killed_in_an_upload_is_resumed(s3: Proxy, run: Path, count: int) -> None:
     reached, killed = threading.Event(), threading.Event()
 
