@@ -11,7 +11,7 @@ import msgspec
 from esper_otel.alerts.kinds import BY_NAME
 from esper_otel.alerts.promql import threshold
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
-from esper_otel.diagnosis.subject import Subject, clock
+from esper_otel.diagnosis.subject import Subject, clock, when_of
 
 _U: Final = "tamiyo_updates"
 
@@ -132,5 +132,4 @@ def _large_step(run: Subject, collapses: list[_Collapse]) -> _Step | None:
     )
     if not rows or rows[0]["kl"] <= KL_LIMIT:
         return None
-    batch, at = rows[0]["batch"], clock(rows[0]["timestamp"])
-    return _Step(rows[0]["kl"], at if batch is None else f"round {batch}, {at}")
+    return _Step(rows[0]["kl"], when_of(rows[0]["batch"], rows[0]["timestamp"]))

@@ -9,7 +9,7 @@ from esper_otel.alerts.kinds import share_of
 from esper_otel.alerts.promql import Share, threshold
 from esper_otel.diagnosis.exploration import too_large_a_step
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
-from esper_otel.diagnosis.subject import Subject, clock
+from esper_otel.diagnosis.subject import Subject, clock, when_of
 
 _U: Final = "tamiyo_updates"
 _KL, _CLIP, _RATIO = "tamiyo.kl_violations", "tamiyo.clip_fraction_violations", "tamiyo.policy_ratio_violations"
@@ -55,7 +55,7 @@ def trust_region(run: Subject) -> Iterator[Finding]:
             sentence=f"{field} is above {limit:g} in {found['over']} of {found['n']} updates, up to"
             f" {found['worst']:.4g}.",
             evidence=[Figure(f"largest {field}", found["worst"]), Figure("share", found["over"] / found["n"])],
-            when=f"round {found['batch']}, {clock(found['at'])}" if found["batch"] is not None else clock(found["at"]),
+            when=when_of(found["batch"], found["at"]),
             query=f"SELECT timestamp, batch, ppo_update_idx, {field} FROM {_U} ORDER BY {field} DESC NULLS LAST LIMIT"
             " 20",
         )

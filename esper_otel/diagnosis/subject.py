@@ -92,6 +92,11 @@ def restrict(connection: duckdb.DuckDBPyConnection, since: datetime) -> None:
             connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {quoted(database)}.main.{name} WHERE {late}")
 
 
+def when_of(batch: int | None, moment: datetime | None) -> str:
+    """The round, where there is one, and the time of an event, for people."""
+    return clock(moment) if batch is None else f"round {batch}, {clock(moment)}"
+
+
 def clock(moment: datetime | None) -> str:
     """A time for people, UTC, to the second."""
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -34,7 +34,7 @@ def _rounded(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def command(*arguments: str | PathLike[str], status: int | None = 0, **variables: str) -> str:
-    """What a command prints, errors last; it ends with ``status``, with None with any."""
+    """Output of a command, errors last. It ends with ``status``; None allows any."""
     done = subprocess.run(
         [tool("esper-otel"), *map(str, arguments)],
         env=python_environment(**variables),

@@ -6,13 +6,13 @@ import json
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.automatic.program_runs import environment
+from tests.killing import due_when_killed
 from tests.waiting import PATIENCE_S
 
 # It tells over a pipe, outside the log under test, how often optimizer.step() returned and when.
@@ -35,7 +35,6 @@ while time.monotonic() < end:
         os.write(1, b"%d %.6f\\n" % (steps, time.monotonic()))
 os.write(1, b"%d %.6f\\n" % (steps, time.monotonic()))
 """
-PROMISED_S = 0.05
 SCHEDULING_S = 0.15
 """Slack for a machine whose cores are busy; the promise itself is for a core that is free."""
 
@@ -58,15 +57,8 @@ def numbers(lines: list[dict[str, Any]]) -> list[int]:
 @pytest.mark.parametrize("seed", range(4))
 def test_kill_9_of_a_plain_loop_keeps_every_update_older_than_50_ms(tmp_path: Path, seed: int) -> None:
     with started(tmp_path, PATIENCE_S, "told") as process:
-        assert process.stdout is not None
-        told = [process.stdout.readline()]
-        time.sleep(random.Random(seed).uniform(0.3, 1.5))
-        process.kill()
-        killed_at = time.monotonic()
-        told += process.stdout.readlines()
+        due = due_when_killed(process, random.Random(seed).uniform(0.3, 1.5), slack_s=SCHEDULING_S)
 
-    steps = [line.split() for line in told if line.endswith(b"\n")]
-    due = [int(count) for count, at in steps if float(at) < killed_at - PROMISED_S - SCHEDULING_S]
     kept = numbers(events(tmp_path))
     assert kept == list(range(1, len(kept) + 1))
     assert len(kept) >= max(due) > 0

@@ -54,7 +54,7 @@ def taken(queue: Slices) -> list[tuple[bool, bytes]]:
 
 
 def oracle(event: Event, line: bytes, seq: int, group: str = "A", severity: str | None = None) -> bytes:
-    """What the encoder in Python writes for ``event``, at the time that ``line`` tells."""
+    """The line of the encoder in Python for ``event``, at the time in ``line``."""
     text = line.partition(b'"timestamp":"')[2][:32].decode()
     microseconds = (datetime.fromisoformat(text) - EPOCH) // timedelta(microseconds=1)
     envelope = Envelope(microseconds * 1000, group, severity, None, seq)

@@ -31,7 +31,7 @@ def contents(wheel: Path) -> set[str]:
 
 
 def recorded(wheel: Path, directory: Path) -> str:
-    """What a program of an environment with that wheel says about its run."""
+    """Output about its run of a program in an environment with that wheel."""
     environment = Environment(directory / "environment", wheel, "", "-c", str(ROOT / "constraints.txt"))
     return environment.run("python", "-c", RECORD.format(directory=str(directory / "telemetry")))
 

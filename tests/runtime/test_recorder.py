@@ -20,12 +20,9 @@ from esper_otel.events import Decision, Event, PolicyUpdate, Severity, UpdateSki
 from esper_otel.events.declare import CUSTOM_TYPES, Domain, counter, declares, note
 from esper_otel.native import core, state
 from esper_otel.testing import record_events
+from tests.killing import due_when_killed
 from tests.log.native_queue import built
 from tests.runtime.runs import environment, lines_of, losses_of, script, types_of
-
-PROMISED_S = 0.05
-SCHEDULING_S = 0.05
-"""Slack for a machine whose cores are busy."""
 
 ROADS = [pytest.param("1", marks=built, id="in C"), pytest.param("0", id="in Python")]
 
@@ -244,15 +241,8 @@ def test_kill_9_keeps_every_recorded_event_older_than_50_ms(tmp_path: Path, nati
     path.write_text(f"import os, time\nimport esper_otel\nfrom esper_otel.events import Decision\n{CHILD}")
     variables = environment(tmp_path, ESPER_OTEL_RELAY="0", ESPER_OTEL_NATIVE=native)
     with subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, env=variables) as process:
-        assert process.stdout is not None
-        told = [process.stdout.readline()]
-        time.sleep(random.Random(seed).uniform(0.1, 0.6))
-        process.kill()
-        killed_at = time.monotonic()
-        told += process.stdout.readlines()
+        due = due_when_killed(process, random.Random(seed).uniform(0.1, 0.6))
 
-    reports = [line.split() for line in told if line.endswith(b"\n")]
-    due = [int(count) for count, at in reports if float(at) < killed_at - PROMISED_S - SCHEDULING_S]
     lines = b"".join(part.read_bytes() for part in sorted((tmp_path / "telemetry" / "r").glob("events*.jsonl")))
     kept = sorted(json.loads(line)["seq"] for line in lines.split(b"\n")[:-1])
     assert [*range(1, len(kept) + 1)] == kept

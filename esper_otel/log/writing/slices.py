@@ -16,7 +16,7 @@ MAX_QUEUED_EVENTS: Final = 65_536
 MIN_QUEUED_EVENTS: Final = 1024
 
 Clock = Callable[[], tuple[int, int, int, int]]
-"""What makes the monotonic clock Unix time; of its latest step the time, shift and reach; all in ns."""
+"""Offset from the monotonic clock to Unix time; time, shift and reach of the clock's latest step; all in ns."""
 
 
 class Slices:

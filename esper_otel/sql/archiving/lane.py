@@ -14,7 +14,7 @@ from esper_otel.log.reading.segment import OpenSegment
 from esper_otel.runs.summing import Summing
 
 HEAD_BYTES: Final = 64 * 1024
-"""Part of the first line that tells a log from others: an event's id stands in its beginning."""
+"""Bytes at the start of the first line that identify a log: they contain an event's id."""
 
 
 class Lane(msgspec.Struct, frozen=True):

@@ -1,9 +1,9 @@
 """Events that ``kill -9`` takes, on each road: a process that records is killed at random times, again and again.
 
-    python -m benchmarks.kills [--kills 1000]
+    python -m benchmarks.recording.kills [--kills 1000]
 
-The process tells over a pipe what it has recorded and when. Lost is what it told of and the log does not hold; the age
-is that of the oldest such event at the kill. The promise is 50 ms on a machine with a core to spare.
+The process reports over a pipe what it has recorded and when. Lost is what it reported and the log does not contain;
+the age is that of the oldest such event at the kill. The promise is 50 ms on a machine with a core to spare.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.roads import table
+from benchmarks.recording.roads import table
 from esper_otel.log.envelope import BadLine, Record
 from esper_otel.log.reader import LogReader
 
@@ -49,7 +49,7 @@ ROADS: Final = {
 
 
 def kill(road: str, after_s: float) -> tuple[int, int, float]:
-    """Events told of and lost, and the age in ms of the oldest lost one; kills a process ``after_s`` its first event.
+    """Kill a process ``after_s`` its first event: events it reported, those lost, age in ms of the oldest lost one.
 
     Raises:
         AssertionError: the log has a gap or a damaged line before its end.

@@ -1,6 +1,6 @@
 """Instructions of the processor for one event on each road, counted by valgrind: no load changes them.
 
-    python -m benchmarks.recorder_instructions [--events 4000]
+    python -m benchmarks.recording.instructions [--events 4000]
 
 Each road runs in a process of its own; all its threads are counted from the first event until the last is written.
 ``unlocked`` is the part that runs without the interpreter's lock: encoding in C. *The numbers alone* is what a call by
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.alternatives.payloads import PAYLOADS
-from benchmarks.roads import ROADS, opened, table
+from benchmarks.recording.roads import ROADS, opened, table
 
 A_BATCH: Final = 200
 BATCH_S: Final = 0.02

@@ -1,6 +1,6 @@
 """Recorders against emit(), in C and in Python: what training pays, all roads in turns in one process.
 
-    python -m benchmarks.recorder [--rounds 8] [--only lock]
+    python -m benchmarks.recording.recorder [--rounds 8] [--only lock]
 
 Three tables. *Lock*: a thread that holds the interpreter's lock all the time, as a training loop between two calls of
 torch does, and how much longer it takes for each event at about 10,000 a second: the calls, the encoder, the disk's
@@ -25,7 +25,7 @@ from benchmarks.alternatives.blocks import Blocks, mean
 from benchmarks.alternatives.payloads import PAYLOADS, Payload
 from benchmarks.alternatives.step import training_step
 from benchmarks.emit import percentile
-from benchmarks.roads import ROADS, Act, opened, table
+from benchmarks.recording.roads import ROADS, Act, opened, table
 from benchmarks.slowdown import interval, undisturbed_ratios
 
 RATES: Final = (100, 1_000, 10_000)

@@ -1,0 +1,1 @@
+"""Costs and losses of recorders and of emit(), in C and in Python."""
