@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Literal
@@ -17,6 +17,8 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.waiting import wait_for
 
 Mode = Literal["ok", "unavailable", "refuse", "too_large", "missing", "hang", "partial"]
 """unavailable: 503 with Retry-After, or UNAVAILABLE. refuse: 400, or INVALID_ARGUMENT.
@@ -150,6 +152,18 @@ class OtlpReceiver:
 def attributes(holder: Any) -> dict[str, Any]:
     """Attributes of a protobuf span, log record, resource or link as plain values."""
     return {pair.key: _plain(pair.value) for pair in holder.attributes}
+
+
+def wait_for_events(receiver: OtlpReceiver, lines: Iterable[dict[str, Any]]) -> None:
+    """Wait until the event of each line of a log arrived; their number is not enough, since some may come twice."""
+    expected = {line["event_id"] for line in lines}
+
+    def arrived() -> bool:
+        return len(receiver.logs) >= len(expected) and expected <= {
+            attributes(log)["esper.event.id"] for log in receiver.logs
+        }
+
+    wait_for(arrived, "the delivery of every event")
 
 
 def _plain(value: Any) -> Any:

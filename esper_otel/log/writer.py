@@ -8,6 +8,7 @@ number (65,000 policy updates are 400 MB), while encoded lines can be bounded by
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -26,12 +27,19 @@ from esper_otel.log.writing.disk import Disk, LogTakenError
 from esper_otel.log.writing.encoding import Encoding
 from esper_otel.log.writing.idle import LONGEST_S, Idle
 from esper_otel.log.writing.losses import Losses, LossReason, Speaker
-from esper_otel.log.writing.queue import let_go
+from esper_otel.log.writing.queue import SLICE_COST, let_go
 from esper_otel.log.writing.slices import Clock, Slices
 
 ENCODE_EVERY_S: Final = 0.02
 SLICE_PAUSE_S: Final = 1e-4
-"""The encoder releases the interpreter between slices of 0.1 to 0.4 ms; otherwise it would keep it for 5 ms."""
+"""The encoder releases the interpreter between slices of 0.1 to 0.4 ms; otherwise it would keep it for 5 ms.
+
+On a busy machine each such pause lasts milliseconds. Nothing trains while the log is closed: no pauses, larger slices.
+"""
+
+LAST_SLICE_COST: Final = 16 * SLICE_COST
+LAST_LINES_S: Final = 0.5
+"""Time that a close without time left gives to the lines that say what was lost and how the run ended."""
 
 REPORT_EVERY_S: Final = 0.25
 """Continuing losses are summed up, so that their reports do not crowd out events."""
@@ -115,6 +123,7 @@ class Writer:
             self._heartbeat_at_s -= heartbeat_s
         self._reported_at_s = -REPORT_EVERY_S
         self._stop = threading.Event()
+        self._deadline_s = math.inf
         self._is_finished = False
         self._is_quiet = threading.Event()  # and not is_alive(), which is wrong where Ctrl-C broke off a join()
         self._file = AppendFile(self._series, segment_bytes)
@@ -135,24 +144,24 @@ class Writer:
         self._queue.is_open = False
 
     def close(self, last: Event | None = None, *, timeout_s: float = 2.0) -> None:
-        """Write the queue, then ``last``, and release the log. Waits for at most about ``timeout_s``.
+        """Write the queue, then ``last``, and release the log. Waits for at most about ``timeout_s`` and a second.
 
-        An exception (Ctrl-C) may break it off; another call goes on.
+        What could not be written in time is counted, printed, and reported in the log before ``last``. An exception
+        (Ctrl-C) may break it off; another call goes on.
         """
-        deadline = time.monotonic() + timeout_s
+        self._deadline_s = deadline = time.monotonic() + timeout_s
         self.refuse_copies()
         self._stop.set()
         self._idle.wake()
-        self._is_quiet.wait(timeout_s)
+        self._is_quiet.wait(timeout_s + LAST_LINES_S)
         while self._queue and self._is_quiet.is_set() and time.monotonic() < deadline:
             self._drain()
             time.sleep(ENCODE_EVERY_S)
-        if self._queue:
-            self.losses.add(LossReason.WRITE_FAILED, len(self._queue), "the run ended before they could be written")
+        self._count_left()
         if self._is_quiet.is_set() and not self._is_finished:
             self._finish(last)
             self._is_finished = True
-        self._disk.close(max(deadline - time.monotonic(), 0.1))
+        self._disk.close(max(deadline - time.monotonic(), LAST_LINES_S))
         let_go(self._queue)
         if last is not None and (outcome := getattr(last, "outcome", None)):
             self._lock.note(outcome=outcome)  # where a full disk refused the line that says so
@@ -224,6 +233,13 @@ class Writer:
         else:
             self.losses.add(LossReason.WRITE_FAILED, 1, failure)
 
+    def _count_left(self) -> None:
+        """Count what is still queued at the end as lost, and print it."""
+        if left := len(self._queue):
+            cause = self._disk.failure or "the run ended before they could be written"
+            self.losses.add(LossReason.WRITE_FAILED, left, cause)
+            self.speaker.say_once("queued", f"{left} events are not in the log: {cause}")
+
     def _run(self) -> None:
         is_last = False
         while not is_last:
@@ -238,17 +254,17 @@ class Writer:
         self._is_quiet.set()
 
     def _drain(self) -> None:
-        while self._disk.has_room():
+        while self._disk.has_room() and time.monotonic() < self._deadline_s:
             self._report_losses()
             count = self._hand_over()
             if not count or not self._queue:
                 return
-            if len(self._queue) < self._queue.limit // 2:
+            if len(self._queue) < self._queue.limit // 2 and not self._stop.is_set():
                 time.sleep(SLICE_PAUSE_S)
 
     def _hand_over(self) -> int:
         """Encode the first events and pass their lines to the disk; returns their number."""
-        with self._slices.first() as (lines, written, count):
+        with self._slices.first(LAST_SLICE_COST if self._stop.is_set() else SLICE_COST) as (lines, written, count):
             if written:
                 self._disk.hand_over(lines, written)
         self._encoded_events += count

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.otlp_receiver import OtlpReceiver
-from tests.relay.processes import announced_url, environment, lines_of, manifest, scrape, types_in
+from tests.otlp_receiver import OtlpReceiver, wait_for_events
+from tests.relay.processes import announced_url, environment, lines_of, manifest, scrape
 from tests.tools import ROOT
 from tests.waiting import PATIENCE_S, wait_for
 
@@ -83,8 +83,7 @@ def training_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         )
         output, _ = trainer.communicate(timeout=PATIENCE_S)
         wait_for(lambda: manifest(run)["status"] == "finished", "the end of the run")
-        expected = sum(types_in(run).values())
-        wait_for(lambda: len(receiver.logs) >= expected, "the delivery of every event")
+        wait_for_events(receiver, lines_of(run))
         time.sleep(1.0)
         yield TrainingRun(run, output, lines_of(run), scrape(url), during, receiver)
         with suppress(ProcessLookupError):  # it ends by itself when the tests take longer than it lingers

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tests.otlp_receiver import OtlpReceiver, attributes
+from tests.otlp_receiver import OtlpReceiver, attributes, wait_for_events
 from tests.relay.processes import announced_url, environment, manifest, samples, scrape
 from tests.waiting import PATIENCE_S, wait_for
 
@@ -69,7 +70,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoRanks]:
         output, _ = torchrun.communicate(timeout=PATIENCE_S)
         assert torchrun.returncode == 0, output
         lines = (lines_of(run / LOGS[0]), lines_of(run / LOGS[1]))
-        wait_for(lambda: len(receiver.logs) >= sum(map(len, lines)), "the delivery of every event")
+        wait_for_events(receiver, chain(*lines))
         ended = wait_for(lambda: (text := scrape(url)) and 'state="finished"} 1' in text and text, "the run's end")
         yield TwoRanks(run, output, lines, ended, receiver)
         os.kill(manifest(run)["relay"]["pid"], signal.SIGTERM)

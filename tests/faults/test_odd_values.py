@@ -29,6 +29,8 @@ from tests.faults.runs import (
     resident_mb,
     told_losses,
     train,
+    types_in,
+    wait_delivered,
 )
 from tests.otlp_receiver import OtlpReceiver
 from tests.relay.processes import events_by_type, manifest, samples, scrape
@@ -127,11 +129,13 @@ def test_attributes_without_a_bound_are_bounded(tmp_path: Path, silent_weights: 
             ended = time.monotonic()
             wait_for(lambda: counted(scrape(url)) == len(lines_of(trainer.run)), "the log's counts")
             text = scrape(url)
-            wait_for(lambda: len(receiver.logs) >= len(lines_of(trainer.run)), "the delivery of every event")
+            wait_delivered(receiver, trainer.run)
             figures.add(recovered_s=time.monotonic() - ended)
             grown = resident_mb(pid) - before
             stored = (trainer.run / "relay" / "traces.json").stat().st_size
         assert {*ids_in(trainer.run)} == {*delivered(receiver)}
+        assert "RUN_ENDED" in types_in(trainer.run)
+        assert told_losses(trainer.run) == 0
         assert stored < STORED_BYTES
         assert len(text) < SCRAPE_BYTES
         assert grown < GROWTH_MB

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from esper_otel.events import EVENT_TYPES, Decision, Event, PolicyUpdate, SeedGerminated, UpdateSkipped
 from esper_otel.log.writer import Writer
-from esper_otel.log.writing.plans import is_plain
+from esper_otel.log.writing.plans import MOST_PLANS, is_plain
 from esper_otel.native import core
 from esper_otel.native.plan import packed_shape
 from tests.log.arbitrary_events import events
@@ -296,3 +296,32 @@ def assert_equal(*found: Event) -> None:
     assert [
         oracle(event, line, seq) for seq, (event, line) in enumerate(zip(found * 3, lines, strict=True), 1)
     ] == lines
+
+
+def test_groups_without_a_bound_take_the_road_in_python() -> None:
+    """A plan costs 0.3 ms and stays: a group of its own for each event would cost that for every event, for ever."""
+    queue = slices()
+    found = [Decision(env_id=number) for number in range(2 * MOST_PLANS)]
+    for _ in range(2):
+        for event in found:
+            queue.queue.put((event, time.time_ns(), f"group {event.env_id}", None, None))
+        lines = taken(queue)
+    queue.queue.put((found[0], time.time_ns(), "group 0", None, None))
+    queue.queue.put((found[-1], time.time_ns(), f"group {found[-1].env_id}", None, None))
+
+    assert len(queue.queue.plans) <= MOST_PLANS
+    assert [True, False] == [was_native for was_native, _ in taken(queue)]
+    assert all(
+        oracle(event, line, len(found) + seq, f"group {event.env_id}") == line
+        for seq, (event, (_, line)) in enumerate(zip(found, lines, strict=True), 1)
+    )
+
+
+def test_recorders_of_groups_without_a_bound_are_not_bound() -> None:
+    queue = slices()
+    for number in range(2 * MOST_PLANS):
+        recorder(queue, Decision, "env_id", group=f"group {number}")(env_id=number)
+
+    was_native = [native for native, _ in taken(queue)]
+    assert [True] * MOST_PLANS == was_native[:MOST_PLANS]
+    assert not any(was_native[MOST_PLANS:])

@@ -55,6 +55,37 @@ def test_closing_writes_the_whole_queue(tmp_path: Path) -> None:
     assert 20_000 == len(read(tmp_path / "r"))
 
 
+def test_a_busy_machine_does_not_cost_the_last_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where other processes compete, each pause of a thread lasts some 20 ms, however short it was meant."""
+    slept = time.sleep
+    monkeypatch.setattr("esper_otel.log.writer.time.sleep", lambda seconds: slept(max(seconds, 0.05)))
+    writer = quiet(tmp_path / "r")
+    put(writer, *[EVENT] * 20_000)
+    writer.close(RunEnded(outcome="finished"))
+
+    assert 20_001 == len(read(tmp_path / "r"))
+
+
+def test_a_log_closed_too_early_says_what_it_lacks_and_how_the_run_ended(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def clock() -> tuple[int, int, int, int]:
+        """The encoder asks for the time before each slice."""
+        time.sleep(0.05)
+        return 0, 0, 0, 0
+
+    writer = quiet(tmp_path / "r", clock=clock)
+    put(writer, *[EVENT] * 50_000)
+    writer.close(RunEnded(outcome="finished"), timeout_s=0.2)
+
+    kinds = types(tmp_path / "r")
+    [loss] = losses(tmp_path / "r")
+    assert ["TELEMETRY_LOSS", "RUN_ENDED"] == kinds[-2:]
+    assert 50_000 == loss["count"] + kinds.count("TAMIYO_DECISION")
+    assert loss["count"] > 0
+    assert f"{loss['count']} events are not in the log: the run ended before" in capfd.readouterr().err
+
+
 def test_segments_are_closed_by_size_and_lose_nothing(tmp_path: Path) -> None:
     writer = quiet(tmp_path / "r", segment_bytes=SMALL)
     for _ in range(50):

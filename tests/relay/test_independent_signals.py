@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from esper_otel.relay.checkpoint import VERSION
-from tests.otlp_receiver import Mode, OtlpReceiver
+from tests.otlp_receiver import Mode, OtlpReceiver, wait_for_events
 from tests.relay.processes import lines_of, relay, training, wait_for
 from tests.waiting import PATIENCE_S
 
@@ -60,7 +60,7 @@ def test_a_signal_that_the_receiver_does_not_take_holds_up_no_other(
     with relay(run, "--linger", "0", "--drain", "8", **endpoint_of(receiver, protocol)) as sender:
         wait_for(lambda: others <= arrived(receiver), "the other signals")
         if "logs" in others:
-            wait_for(lambda: len(receiver.logs) >= len(lines_of(run)), "all log events")
+            wait_for_events(receiver, lines_of(run))
         _, said = sender.communicate(timeout=PATIENCE_S)
 
     assert others == arrived(receiver)

@@ -14,8 +14,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from esper_otel.events import EVENT_TYPES
 from esper_otel.events.anomalies import Anomaly
-from tests.otlp_receiver import OtlpReceiver, attributes
-from tests.relay.processes import announced_url, environment, lines_of, manifest, samples, scrape, types_in
+from tests.otlp_receiver import OtlpReceiver, attributes, wait_for_events
+from tests.relay.processes import announced_url, environment, lines_of, manifest, samples, scrape
 from tests.waiting import PATIENCE_S, wait_for
 from trainer.interventions import KINDS, Intervention
 from trainer.recipes import RECIPES
@@ -73,8 +73,7 @@ def chaos(tmp_path_factory) -> Iterator[Outcome]:
         assert done.returncode == 0, done.stderr
         run = (directory / "latest").resolve()
         url = announced_url(run)
-        expected = sum(types_in(run).values())
-        wait_for(lambda: len(receiver.logs) >= expected, "the delivery of every event")
+        wait_for_events(receiver, lines_of(run))
         wait_for(lambda: sum(span.name == "simic.round" for span in receiver.spans) >= 20, "the last round's trace")
         try:
             yield Outcome(lines_of(run), samples(scrape(url)), receiver)

@@ -58,12 +58,16 @@ class Slices:
             self._plans.bind(recorder, event, group_id, severity)
 
     @contextmanager
-    def first(self) -> Iterator[tuple[bytes, int, int]]:
-        """The next lines, the number of events that have one, and that of all; none is lost if the block raises."""
+    def first(self, cost: int = SLICE_COST) -> Iterator[tuple[bytes, int, int]]:
+        """The next lines, the number of events that have one, and that of all; none is lost if the block raises.
+
+        Args:
+            cost: most of what the slice may cost, see :data:`SLICE_COST`.
+        """
         before = self._encoding.seq
         try:
             self.queue.offset_ns, *step = self._clock()
-            taken, count = self.queue.take(before + 1, SLICE_COST, *step)
+            taken, count = self.queue.take(before + 1, cost, *step)
             lines, written = self._lines_of(taken, count)
             if written:
                 self._bound_queue(len(lines) / written)
