@@ -1,7 +1,7 @@
 """The job of a scheduler that this process belongs to, as resource attributes.
 
 Kubernetes' names are those of OpenTelemetry's conventions, which have none for SLURM. A pod knows itself by variables
-that its manifest fills from the downward API (``deploy/k8s/training/job.yaml``).
+that its manifest fills from the downward API (``deploy/k8s/job/job.yaml``).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from tests.waiting import PATIENCE_S
 
 MANIFESTS = ROOT / "deploy" / "k8s"
 EXAMPLE = MANIFESTS / "overlays" / "example"
+EXAMPLE_JOB = EXAMPLE / "job"
 TEMPLATES = {"DaemonSet", "StatefulSet", "Job"}
 
 Object = dict[str, Any]
@@ -107,11 +108,11 @@ def render(directory: Path) -> Rendered:
 
 
 def render_with(directory: Path, component: str) -> Rendered:
-    """Build the example with one more component, by way of a kustomization in ``directory``."""
+    """Build the example's job with one more component, by way of a kustomization in ``directory``."""
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [os.path.relpath(EXAMPLE, directory.resolve())],
+        "resources": [os.path.relpath(EXAMPLE_JOB, directory.resolve())],
         "components": [os.path.relpath(MANIFESTS / "components" / component, directory.resolve())],
     }
     (directory / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")

@@ -22,7 +22,7 @@ OUTSIDE = [DNS, PROMETHEUS, BACKEND]
 def peers(example: Rendered) -> dict[str, Peer]:
     """Both ends of every connection by name."""
     return {
-        "trainer": peer_of(example.pod("Job/esper-demo"), example),
+        "trainer": peer_of(example.pod("Job/esper-demo-1"), example),
         "agent": peer_of(example.pod("DaemonSet/esper-agent"), example),
         "gateway": peer_of(example.pod("StatefulSet/esper-gateway"), example),
         "dns": DNS,

@@ -46,7 +46,7 @@ def test_the_pod_monitor_finds_the_relays(example: Rendered) -> None:
 def test_a_relay_that_is_scraped_has_the_labels_of_one_that_sends(example: Rendered) -> None:
     """``job`` and ``instance`` are service.name and, unless told otherwise, the run's id."""
     (monitor,) = example.of("PodMonitor")
-    (relay, *_) = example.pod("Job/esper-demo").containers
+    (relay, *_) = example.pod("Job/esper-demo-1").containers
     sources = {each["name"]: each.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath") for each in relay["env"]}
     relabelings = monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]
 
@@ -125,7 +125,7 @@ def test_no_secret_is_in_the_manifests(example: Rendered) -> None:
 
 
 def test_certificates_are_for_the_names_that_are_called(example: Rendered) -> None:
-    relay = example.pod("Job/esper-demo").containers[0]
+    relay = example.pod("Job/esper-demo-1").containers[0]
     (endpoint,) = [each["value"] for each in relay["env"] if each["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT"]
     host = endpoint.removeprefix("https://").partition(":")[0]
 

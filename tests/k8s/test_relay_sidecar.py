@@ -33,7 +33,7 @@ NAME = POD["metadata.name"]
 @contextmanager
 def sidecar(example: Rendered, telemetry: Path, endpoint: str) -> Iterator[subprocess.Popen[str]]:
     """The container, with the directory, the endpoint and the port of the test."""
-    (container,) = [each for each in example.pod("Job/esper-demo").containers if each["name"] == "relay"]
+    (container,) = [each for each in example.pod("Job/esper-demo-1").containers if each["name"] == "relay"]
     given = {name: filled(value) for name, value in values_of(container).items()}
     given |= {"ESPER_OTEL_TELEMETRY_DIR": str(telemetry), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
     given |= {"OTEL_EXPORTER_PROMETHEUS_PORT": "0", "OTEL_EXPORTER_OTLP_CERTIFICATE": ""}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.rendering import MANIFESTS, Object, Rendered, render, render_with
+from tests.k8s.rendering import EXAMPLE, MANIFESTS, Object, Rendered, render, render_with
 from tests.k8s.schemas import complaints, custom_schemas
 
 
@@ -15,7 +15,7 @@ def test_every_object_of_the_example_is_valid(example: Rendered) -> None:
     assert [] == [said for thing in example.objects for said in complaints(thing)]
 
 
-@pytest.mark.parametrize("part", ["base", "training"])
+@pytest.mark.parametrize("part", ["base", "training", "job"])
 def test_each_part_can_be_applied_alone(part: str) -> None:
     assert [] == [said for thing in render(MANIFESTS / part).objects for said in complaints(thing)]
 
@@ -25,6 +25,10 @@ def test_it_is_valid_with_a_gpu(component: str, tmp_path: Path) -> None:
     rendered = render_with(tmp_path, component)
 
     assert [] == [said for thing in rendered.objects for said in complaints(thing)]
+
+
+def test_an_installation_starts_no_training_and_can_be_applied_again() -> None:
+    assert not render(EXAMPLE).of("Job")
 
 
 def test_no_object_is_there_twice(example: Rendered) -> None:
