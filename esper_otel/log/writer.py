@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,21 +24,21 @@ from esper_otel.log.locks.lock import LockHeldError, WriterLock
 from esper_otel.log.queued import LegacyLines, Queued
 from esper_otel.log.reading.last_seq import resumed_seq
 from esper_otel.log.writing.append import AppendFile
+from esper_otel.log.writing.beats import Beats
 from esper_otel.log.writing.disk import Disk, LogTakenError
 from esper_otel.log.writing.encoding import Encoding
-from esper_otel.log.writing.idle import LONGEST_S, Idle
+from esper_otel.log.writing.idle import Idle
 from esper_otel.log.writing.losses import Losses, LossReason, Speaker
 from esper_otel.log.writing.queue import SLICE_COST, let_go
 from esper_otel.log.writing.slices import Clock, Slices
 
 ENCODE_EVERY_S: Final = 0.02
 SLICE_PAUSE_S: Final = 1e-4
-"""The encoder releases the interpreter between slices of 0.1 to 0.4 ms; otherwise it would keep it for 5 ms.
-
-On a busy machine each such pause lasts milliseconds. Nothing trains while the log is closed: no pauses, larger slices.
-"""
+"""The encoder releases the interpreter between slices of 0.1 to 0.4 ms; otherwise it would keep it for 5 ms."""
 
 LAST_SLICE_COST: Final = 16 * SLICE_COST
+"""For the slices of a log that is closed, without pauses, which last milliseconds on a busy machine: nothing trains."""
+
 LAST_LINES_S: Final = 0.5
 """Time that a close without time left gives to the lines that say what was lost and how the run ended."""
 
@@ -117,10 +118,8 @@ class Writer:
         self._encoded_events = 0
         self._refused_events = 0
         self._refusing = threading.RLock()  # a signal handler may emit while its thread is in here
-        self._heartbeat_s = heartbeat_s
-        self._started_s = self._heartbeat_at_s = time.monotonic()
-        if self._encoding.seq:  # or the last session's end would pass for the end of a session that emits nothing
-            self._heartbeat_at_s -= heartbeat_s
+        # At once in a log that exists, or the last session's end would pass for the end of one that emits nothing.
+        self._beats = Beats(heartbeat_s, at_once=bool(self._encoding.seq))
         self._reported_at_s = -REPORT_EVERY_S
         self._stop = threading.Event()
         self._deadline_s = math.inf
@@ -128,12 +127,12 @@ class Writer:
         self._is_quiet = threading.Event()  # and not is_alive(), which is wrong where Ctrl-C broke off a join()
         self._file = AppendFile(self._series, segment_bytes)
         self._thread = threading.Thread(target=self._run, name="esper-otel-encoder", daemon=True)
-        try:
+        with ExitStack() as failure:  # as where the system gives no more threads
+            failure.callback(self._lock.release)
             self._disk = self._start_disk(compress_later if compress else lambda _: None)
-            self._start_encoder()
-        except BaseException:
-            self._lock.release()
-            raise
+            failure.callback(self._disk.close, 0.1)
+            self._thread.start()
+            failure.pop_all()
 
     def bind(self, recorder: Any, event: type[Event], group_id: str, severity: str | None) -> None:
         """Have ``recorder`` copy the values of ``event`` into the queue from now on, where that can be done."""
@@ -188,13 +187,6 @@ class Writer:
             on_segment=on_segment,
         )
 
-    def _start_encoder(self) -> None:
-        try:
-            self._thread.start()
-        except RuntimeError:  # the system gives no more threads
-            self._disk.close(0.1)
-            raise
-
     def _take_lock(self) -> None:
         try:
             self._series.directory.mkdir(parents=True, exist_ok=True)
@@ -235,8 +227,8 @@ class Writer:
 
     def _count_left(self) -> None:
         """Count what is still queued at the end as lost, and print it."""
+        cause = self._disk.failure or "the run ended before they could be written"
         if left := len(self._queue):
-            cause = self._disk.failure or "the run ended before they could be written"
             self.losses.add(LossReason.WRITE_FAILED, left, cause)
             self.speaker.say_once("queued", f"{left} events are not in the log: {cause}")
 
@@ -244,7 +236,7 @@ class Writer:
         is_last = False
         while not is_last:
             try:
-                self._idle.wait(self._next_beat_s())
+                self._idle.wait(self._beats.next_s())
                 is_last = self._stop.wait(ENCODE_EVERY_S)
                 self._beat()
                 self._drain()
@@ -279,22 +271,13 @@ class Writer:
             self._record(TelemetryLoss(reason=loss.reason.value, count=loss.count, detail=loss.detail))
             self._reported_at_s = time.monotonic()
 
-    def _next_beat_s(self) -> float:
-        """Time until the next heartbeat is due, s."""
-        return self._heartbeat_at_s + self._heartbeat_s - time.monotonic() if self._heartbeat_s else LONGEST_S
-
     def _beat(self) -> None:
-        now = time.monotonic()
-        is_due = (
-            not 0 <= now - self._heartbeat_at_s < self._heartbeat_s
-        )  # also where the clock was restored to the past
-        if not self._heartbeat_s or not is_due or not self._disk.has_room():
+        if not self._disk.has_room() or not self._beats.take():
             return
-        self._heartbeat_at_s = now
         longest_s, self._disk.longest_write_s = self._disk.longest_write_s, 0.0
         self._record(
             Heartbeat(
-                uptime_s=now - self._started_s,
+                uptime_s=self._beats.uptime_s,
                 emitted_events=self.emitted_events,
                 pending_events=len(self._queue),
                 pending_bytes=self._disk.pending_bytes,
