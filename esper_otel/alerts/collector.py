@@ -1,7 +1,8 @@
 """Alerts about the collectors themselves, on the telemetry that they serve on port 8888.
 
 The names are not in the registry of signals: they are the collector's own, as release 0.159 serves them. A scrape of
-the collectors has to give each a lasting ``instance`` (the pod's name, not its address).
+the collectors has to give each a lasting ``instance`` (the pod's name, not its address) and, in Kubernetes, the uid of
+its pod as ``k8s_pod_uid``.
 """
 
 from typing import Any, Final
@@ -31,6 +32,10 @@ TELEMETRY: Final[dict[str, tuple[str, ...]]] = {
 """Labels of the collector's own metrics, beside ``job`` and ``instance``."""
 
 _BY: Final = ", ".join(RUN)
+_POD: Final = f"{_BY}, k8s_pod_uid"
+"""Labels of one life of a pod: a process that was restarted in place has the same, as has one after a reboot of its
+node, whose address is another; a pod that was replaced has another uid."""
+
 _OPEN_ROUNDS: Final = "otelcol_processor_tail_sampling_sampling_traces_on_memory"
 _DROPPED_EARLY: Final = "otelcol_processor_tail_sampling_sampling_trace_dropped_too_early"
 
@@ -238,23 +243,35 @@ _SAMPLING: Final = (
         severity="warning",
         concern="collector_sampling",
         by=RUN,
-        expr=f"max by ({_BY}) (max_over_time({_OPEN_ROUNDS}[15m])) > 0\n"
-        f"and on ({_BY}) (resets(otelcol_process_uptime[15m]) > 0)",
+        expr=f"max by ({_BY}) (\n"
+        f"  max by ({_POD}) (max_over_time({_OPEN_ROUNDS}[15m])) > 0\n"
+        f"  and on ({_POD}) (resets(otelcol_process_uptime[15m]) > 0)\n"
+        ")",
         keep=KEEP,
         fires={_series(_OPEN_ROUNDS): "0x80 3x20 0x140", _UPTIME: "0+15x100 5+15x140"},
         quiet={_series(_OPEN_ROUNDS): "3x240", _UPTIME: "0+15x240"},
         at=26,
-        summary='{{ $labels.instance }} restarted; up to {{ $value | printf "%.0f" }} open round(s) lost spans',
+        summary=text("""
+            {{ $labels.instance }} was restarted in its pod; up to {{ $value | printf "%.0f" }} open round(s) lost spans
+        """),
         reason=text("""
-            Spans of a round stay in memory until it ends, so a kill loses them; the last scrape holds their number. An
-            orderly stop writes them without a sampling decision and loses nothing.
+            Spans of a round stay in memory until it ends, so a kill loses them; the last scrapes hold their number. A
+            process that starts anew in the same pod was killed, crashed, or its node restarted. A rolling update, a
+            drain and a deletion make a new pod and do not fire: they end in order, which writes open rounds without a
+            sampling decision and loses nothing.
         """),
         meaning=text("""
             A gateway was killed or crashed. Metrics and logs are complete on disk; the spans already received for open
-            rounds are lost.
+            rounds are lost. What the series cannot show: a node that never comes back, or a pod deleted by force, takes
+            its open rounds along without this alert, since the new pod is another one; EsperCollectorVanished alone may
+            fire. A failed liveness probe restarts the process in order, in the same pod: this alert fires, though
+            nothing need be lost. A process that is killed before its first scrape is not seen.
         """),
         look=(_OPEN_ROUNDS, "otelcol_process_uptime"),
-        act="Find out why (out of memory?). `esper-otel relay RUN --from-start` sends the rounds again.",
+        act=text("""
+            Find out why: `kubectl describe pod` has the reason (OOMKilled, Error, a failed probe, a restarted node).
+            `esper-otel relay RUN --from-start` sends the rounds again.
+        """),
     ),
 )
 
@@ -269,7 +286,8 @@ _LIVENESS: Final = (
         summary="The collector {{ $labels.instance }} cannot be scraped (up = {{ $value }})",
         reason="Two minutes are eight scrapes; a restart takes seconds.",
         meaning=text("""
-            The collector is down or unreachable. Senders wait: relays with the event log, agents with their queue.
+            The collector is down or unreachable. Senders wait: relays with the event log, agents with their queue. If
+            it is a gateway and its node is lost, so are the spans of its open rounds.
         """),
         look=("up", "otelcol_process_uptime"),
         act="Check the pod or process and its log. Queued data is delivered when the collector is back.",

@@ -14,7 +14,14 @@ from esper_otel.relay.alerts.setup import alert_options
 from esper_otel.relay.archive.setup import archive_url
 from esper_otel.relay.checkpoint import StateDirectoryBusyError
 from esper_otel.relay.console import say
-from esper_otel.relay.options import DEFAULT_DRAIN_S, DEFAULT_STALL_S, DEFAULT_WAIT_S, Options
+from esper_otel.relay.options import (
+    DEFAULT_DRAIN_S,
+    DEFAULT_GRACE_S,
+    DEFAULT_LAST_SCRAPE_S,
+    DEFAULT_STALL_S,
+    DEFAULT_WAIT_S,
+    Options,
+)
 from esper_otel.relay.pacing import Flag
 from esper_otel.relay.service import Relay
 from esper_otel.relay.telemetry_directory import with_run
@@ -34,6 +41,17 @@ def relay(
     drain: Annotated[
         float, typer.Option(help="Seconds to continue delivering by OTLP after the end of the run.")
     ] = DEFAULT_DRAIN_S,
+    grace: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="With --follow: seconds that the run may take to end after SIGTERM; the relay then waits for a last"
+            " scrape and delivers the rest. A second SIGTERM, or Ctrl-C, ends it at once, as SIGTERM does with 0.",
+        ),
+    ] = DEFAULT_GRACE_S,
+    last_scrape: Annotated[
+        float, typer.Option(min=0, help="With --grace: seconds that the last scrape may take after the end of the run.")
+    ] = DEFAULT_LAST_SCRAPE_S,
     stall_after: Annotated[
         float, typer.Option(help="Seconds without progress after which the run counts as stalled.")
     ] = DEFAULT_STALL_S,
@@ -88,6 +106,8 @@ def relay(
         follow=follow,
         linger_s=linger,
         drain_s=drain,
+        grace_s=grace,
+        last_scrape_s=last_scrape,
         stall_after_s=stall_after,
         idle_exit_s=idle_exit,
         state_dir=state_dir,
@@ -118,27 +138,57 @@ def relay(
 
 def _serve(options: Options) -> int:
     """Follow the run, and every one that takes its place in a telemetry directory; the last exit status."""
-    stopped = Flag()
-    services: list[Relay] = []
-
-    def stop(*_: object) -> None:
-        stopped.set()
-        for service in services:
-            service.stop()
-
-    def end_lingering(*_: object) -> None:
-        for service in services:
-            service.end_lingering()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    signal.signal(END_LINGERING, end_lingering)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [END_LINGERING])
-    status, current = 0, with_run(options, stopped)
-    while current is not None and not stopped.is_set():
-        services[:] = [Relay(current)]
-        if stopped.is_set():  # the signal came while the relay was made: nobody told it
-            services[0].stop()
-        status = services[0].run()
-        current = services[0].next_options
+    signals = _Signals(options)
+    signals.install()
+    status, current = 0, with_run(options, signals.told)
+    while current is not None and not signals.stopped.is_set():
+        service = Relay(current)
+        signals.pass_to(service)
+        status = service.run()
+        current = service.next_options
     return status
+
+
+class _Signals:
+    """What signals told the relay, whichever of its services runs then.
+
+    Attributes:
+        told: one told it to end.
+        stopped: one told it to end at once.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.told = Flag()
+        self.stopped = Flag()
+        self._has_grace = options.follow and options.grace_s > 0
+        self._service: Relay | None = None
+
+    def install(self) -> None:
+        """Handle the signals from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        signal.signal(END_LINGERING, self._end_lingering)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [END_LINGERING])
+
+    def pass_to(self, service: Relay) -> None:
+        """Tell ``service`` what comes from now on, and what came while it was made."""
+        self._service = service
+        if self.told.is_set():
+            self._tell(service)
+
+    def _end(self, number: int, _: object) -> None:
+        if self.told.is_set() or number != signal.SIGTERM or not self._has_grace:
+            self.stopped.set()
+        self.told.set()
+        if self._service is not None:
+            self._tell(self._service)
+
+    def _tell(self, service: Relay) -> None:
+        if self.stopped.is_set():
+            service.ending.at_once()
+        else:
+            service.ending.in_order()
+
+    def _end_lingering(self, *_: object) -> None:
+        if self._service is not None:
+            self._service.ending.after_delivery()

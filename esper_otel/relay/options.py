@@ -21,6 +21,9 @@ COMMIT: Final = "vcs.ref.head.revision"
 """Resource attribute of the commit that is trained, by OpenTelemetry's conventions."""
 
 DEFAULT_DRAIN_S: Final = 60.0
+DEFAULT_GRACE_S: Final = 0.0
+DEFAULT_LAST_SCRAPE_S: Final = 20.0
+"""Longer than the usual scrape interval of 15 s."""
 DEFAULT_STALL_S: Final = STALLED_S
 DEFAULT_WAIT_S: Final = 30.0
 """Long enough for a relay that is ending, whatever its endpoints do; one that follows the run again goes on."""
@@ -54,6 +57,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         run_id: name of the run, for logs that have none.
         parent_pid: the training process, where it started this relay.
         of_node: whether it follows the ranks of its own node alone, since every node has a relay.
+        grace_s: time that a followed run may take to end after SIGTERM, s, before the relay ends; 0 ends it at once.
+        last_scrape_s: time that the last scrape may take then, s.
         wait_s: how long another relay that works on the run may take to end.
         alerts: alerts that the relay raises itself; None for none.
         archive: address of the archive that the run goes into; empty for none.
@@ -70,6 +75,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     parent_pid: int | None = None
     of_node: bool = False
+    grace_s: float = DEFAULT_GRACE_S
+    last_scrape_s: float = DEFAULT_LAST_SCRAPE_S
     wait_s: float = DEFAULT_WAIT_S
     alerts: AlertOptions | None = None
     archive: str = ""

@@ -11,9 +11,10 @@ from typing import Final
 import msgspec
 
 from esper_otel.relay.console import say
+from esper_otel.relay.lifecycle.ending import Ending
 from esper_otel.relay.metrics.families import Family
 from esper_otel.relay.options import Options
-from esper_otel.relay.pacing import Flag, Pacing
+from esper_otel.relay.pacing import Pacing
 from esper_otel.relay.parts import Parts
 from esper_otel.relay.pipeline import Account
 from esper_otel.relay.prometheus.endpoint import Endpoint, address_from_env
@@ -22,15 +23,19 @@ from esper_otel.relay.telemetry_directory import Silence
 
 TICK_S: Final = 0.5
 
-HURRIED_S: Final = 5.0
-"""Longest delivery of the rest when the relay itself was told to end."""
+LEAST_S: Final = 1.0
+"""Time that a pipeline always has for its end."""
 
 REPORT_S: Final = 10.0
 """Time between two messages about how much of a long log is still to be read."""
 
 
 class Relay:
-    """One relay, from :meth:`run` to its end."""
+    """One relay, from :meth:`run` to its end.
+
+    Attributes:
+        ending: what it was told about its end.
+    """
 
     def __init__(self, options: Options) -> None:
         """Open everything that can fail.
@@ -45,9 +50,9 @@ class Relay:
         self._parts = Parts(options, self._now_ns)
         self._served = self._parts.metrics
         self._endpoint: Endpoint | None = None
-        self._stop = Flag()
-        self._leave = Flag()
         self._pacing = Pacing()
+        self.ending = Ending(options, self._pacing.wake)
+        self._stop = self.ending.now
         self._ticked_at = 0.0
         self._is_complete = False
         self._is_drained = False
@@ -56,17 +61,7 @@ class Relay:
     @property
     def next_options(self) -> Options | None:
         """Options to follow the run that began after this one; None without any, or when this relay was stopped."""
-        return None if self._stop.is_set() else self._silence.next_options()
-
-    def stop(self) -> None:
-        """End soon: current work is delivered, the position stored."""
-        self._stop.set()
-        self._leave.set()
-        self._pacing.wake()
-
-    def end_lingering(self) -> None:
-        """Stop serving after the end of the run; the rest is still delivered."""
-        self._leave.set()
+        return None if self.ending.is_told else self._silence.next_options()
 
     def run(self) -> int:
         """Work until the run is over and return the exit status."""
@@ -130,6 +125,8 @@ class Relay:
         while not self._stop.is_set():
             lines = self._step()
             self._tick()
+            if self.ending.gives_up(knows_end=self._parts.subject.is_ours, has_more=bool(lines)):
+                return
             if lines:
                 if not self._options.follow:
                     self._replayed()
@@ -181,7 +178,7 @@ class Relay:
             directory.keep()
             if directory.is_lost:
                 say("another relay took over the run's state after it was removed; this one exits")
-                self.stop()
+                self.ending.at_once()
 
     def _move(self, moved: Path) -> None:
         """Follow a run that was renamed to its new directory; it keeps its name here."""
@@ -209,12 +206,13 @@ class Relay:
         self._record_delivery()
         if self._endpoint is None or not self._options.linger_s or self._is_leaving():
             return False
-        said = "the run is over" if self._parts.is_over else self._silence.in_words()
-        say(f"{said}; {self._endpoint.url} is served for another {self._options.linger_s:g} s")
+        reason = "the run is over" if self._parts.is_over else self._silence.in_words()
+        say(self.ending.in_words(reason, self._endpoint.url))
         return self._wait(self._options.linger_s, until=self._is_leaving)
 
     def _is_leaving(self) -> bool:
-        return self._leave.is_set() or self._silence.next_options() is not None
+        is_enough = self._endpoint is not None and self.ending.is_leaving(self._endpoint.is_scraped_since)
+        return is_enough or self._silence.next_options() is not None
 
     def _wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Wait for as long, or ``until`` something is so; True as soon as the run goes on."""
@@ -230,6 +228,8 @@ class Relay:
 
     def _goes_on(self) -> bool:
         """Return True if after the end lines were appended, the writer's lock was taken, or the run was renamed."""
+        if self.ending.is_given_up:
+            return False
         is_asked = self._parts.subject.is_ours and self._options.idle_exit_s is None
         has_more = bool(self._step()) or self._parts.moved() is not None
         return has_more or (is_asked and self._parts.liveness.is_continued)
@@ -240,7 +240,7 @@ class Relay:
     def _record_delivery(self) -> None:
         required = [pipeline for pipeline in self._parts.pipelines.values() if pipeline.is_required]
         is_complete = all(pipeline.has_delivered for pipeline in required) and not self._refused()
-        self._parts.presence.record_delivery(is_complete=is_complete, is_stopped=self._stop.is_set())
+        self._parts.presence.record_delivery(is_complete=is_complete, is_stopped=self.ending.is_told)
 
     def _drain(self) -> None:
         """Read the log to its end and let all pipelines export the rest."""
@@ -249,6 +249,7 @@ class Relay:
         parts.metrics.finish()
         parts.liveness.close()
         parts.own.refresh()
+        self.ending.drained()
         parts.metrics.store()
         self._record_end()
         for pipeline in parts.pipelines.values():
@@ -257,8 +258,7 @@ class Relay:
     def _resume(self) -> None:
         """Undo :meth:`_drain`."""
         self._is_complete = self._is_drained = False
-        if not self._stop.is_set():
-            self._leave.clear()
+        self.ending.resumed()
         self._parts.liveness.reopen()
         self._parts.presence.record_following()
         self._parts.resume()
@@ -270,13 +270,13 @@ class Relay:
 
     def _finish(self) -> bool:
         """End all pipelines at the same time; returns True if all required data was exported."""
-        drain_s = min(self._options.drain_s, HURRIED_S) if self._stop.is_set() else 0.0
+        drain_s = self.ending.delivery_s
         if self._stop.is_set() and not self._is_drained:
             self._drain()
         self._record_end()
         deadline = time.monotonic() + drain_s
-        late = [p for p in self._parts.pipelines.values() if not p.finish(max(deadline - time.monotonic(), 1.0))]
-        within_s = drain_s or self._options.drain_s
+        late = [p for p in self._parts.pipelines.values() if not p.finish(max(deadline - time.monotonic(), LEAST_S))]
+        within_s = drain_s or (LEAST_S if self._stop.is_set() else self._options.drain_s)
         for destination, has_failed in dict.fromkeys((pipeline.destination, pipeline.has_failed) for pipeline in late):
             happened = "failed; see above" if has_failed else f"did not accept everything within {within_s:g} s"
             say(f"{destination} {happened}; 'esper-otel relay {self._options.run}' delivers the rest")

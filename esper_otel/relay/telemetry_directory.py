@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.log.layout import ESPER_LITE_RUNS, Series, newest_esper_lite_run, resolve
+from esper_otel.log.layout import ESPER_LITE_RUNS, RUN_FILE, Series, newest_esper_lite_run, resolve
 from esper_otel.log.reading.standing import SILENCE_S
 from esper_otel.relay.console import say, say_once
 from esper_otel.relay.lifecycle.evidence import is_open_here
@@ -25,6 +25,9 @@ POLL_S: Final = 0.2
 GIVEN_UP_S: Final = 5.0
 """Silence of a run, which no process here has open, after which a newer one beside it takes its place."""
 
+MANIFEST_S: Final = 2.0
+"""Longest wait for ``run.json`` of a run that has a lock: it follows within milliseconds, and names commit and job."""
+
 BESIDE_S: Final = 2.0
 """Time between two looks at the runs beside the followed one."""
 
@@ -32,20 +35,28 @@ BESIDE_S: Final = 2.0
 def with_run(options: Options, stop: Flag) -> Options | None:
     """``options`` with the run itself in place of a directory of runs, which may be waited for.
 
-    None when ``stop`` was set before there was one.
+    None when there is none, and ``stop`` was set.
     """
     if not options.follow or options.parent_pid is not None:
         return options
     said = False
-    while not stop.is_set():
+    while True:
         run = _run_at(options.run)
         if run is not None:
+            _wait_for_manifest(run)
             return msgspec.structs.replace(options, run=run)
+        if stop.is_set():
+            return None
         if not said:
             say(_waiting_for(options.run))
             said = True
         stop.wait(POLL_S)
-    return None
+
+
+def _wait_for_manifest(run: Path) -> None:
+    deadline = time.monotonic() + MANIFEST_S
+    while run.is_dir() and is_ours(run) and not (run / RUN_FILE).exists() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
 
 
 class Silence:

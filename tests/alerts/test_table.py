@@ -33,7 +33,7 @@ def labels_by_series() -> dict[str, set[str]]:
             found[f"{signal.prometheus_name}_sum"] = found[f"{signal.prometheus_name}_count"] = labels
         else:
             found[signal.prometheus_name] = labels
-    return found | {name: TARGET_LABELS | set(labels) for name, labels in TELEMETRY.items()}
+    return found | {name: TARGET_LABELS | {"k8s_pod_uid"} | set(labels) for name, labels in TELEMETRY.items()}
 
 
 KNOWN = labels_by_series()

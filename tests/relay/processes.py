@@ -77,6 +77,30 @@ def scrape(url: str) -> str:
         return ""
 
 
+def scrape_to_the_end(url: str, process: subprocess.Popen[str]) -> str:
+    """The last exposition that a relay served before it ended by itself."""
+    last = [""]
+
+    def has_ended() -> bool:
+        last[0] = scrape(url) or last[0]
+        return process.poll() is not None
+
+    wait_for(has_ended, "the end of the relay", every_s=0.2)
+    return last[0]
+
+
+def state_in(text: str) -> str:
+    """The state of the run that an exposition shows; empty where there is none."""
+    return next(
+        (
+            dict(labels)["esper_run_state"]
+            for (name, labels), value in samples(text).items()
+            if (name, value) == ("esper_run_status", 1.0)
+        ),
+        "",
+    )
+
+
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Every sample of an exposition by name and sorted labels."""
     return {

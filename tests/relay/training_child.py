@@ -1,6 +1,7 @@
 """A training process for tests: emits what a run emits, at a pace, until told to stop or killed."""
 
 import argparse
+import signal
 import time
 
 import esper_otel
@@ -26,7 +27,9 @@ def main() -> None:
     parser.add_argument("--relay", action="store_true")
     parser.add_argument("--linger", type=float, default=0.0)
     parser.add_argument("--run-id", default="run")
+    parser.add_argument("--goes-on-s", type=float, help="end so long after SIGTERM; negative: never")
     options = parser.parse_args()
+    told = Told(options.goes_on_s) if options.goes_on_s is not None else None
     esper_otel.configure(
         telemetry_dir=options.directory,
         run_id=options.run_id,
@@ -39,7 +42,27 @@ def main() -> None:
         one_round(number, options.pause)
         # Each printed time says that everything emitted before it is at least this old.
         print(f"{number} {time.time_ns()}", flush=True)
+        if told is not None and told.is_due():
+            esper_otel.shutdown("interrupted", "stopped by SIGTERM")
+            return
     esper_otel.shutdown()
+
+
+class Told:
+    """SIGTERM, and the time that the trainer needs after it, as for a checkpoint."""
+
+    def __init__(self, goes_on_s: float) -> None:
+        self._goes_on_s = goes_on_s
+        self._told_at: float | None = None
+        signal.signal(signal.SIGTERM, self._note)
+
+    def is_due(self) -> bool:
+        if self._told_at is None or self._goes_on_s < 0:
+            return False
+        return time.monotonic() - self._told_at >= self._goes_on_s
+
+    def _note(self, *_: object) -> None:
+        self._told_at = time.monotonic()
 
 
 def one_round(number: int, pause_s: float) -> None:

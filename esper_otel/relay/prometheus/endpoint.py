@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from esper_otel.relay.prometheus.scrapes import Scrapes
 from esper_otel.relay.prometheus.server import ScrapeServer
 from esper_otel.relay.prometheus.targets import WILDCARDS, address_of
 
@@ -41,7 +42,8 @@ class Endpoint:
         Raises:
             OSError: no port of those tried is free, or the host is not an address of this machine.
         """
-        self._server = _serve(registry, host, port, run)
+        self._scrapes = Scrapes()
+        self._server = _serve(registry, host, port, run, self._scrapes)
         self.host = host if host in WILDCARDS else self._server.host  # of a name, what is listened on
         self.port = int(self._server.server_port)
 
@@ -51,16 +53,20 @@ class Endpoint:
         host = {"::": "::1"}.get(self.host, "127.0.0.1") if self.host in WILDCARDS else self.host
         return f"http://{address_of(host, self.port)}/metrics"
 
+    def is_scraped_since(self, moment: float) -> bool:
+        """Return True if everybody who scrapes has done so since ``moment``, monotonic, s."""
+        return self._scrapes.is_complete_since(moment)
+
     def close(self) -> None:
         """Stop serving."""
         self._server.stop()
 
 
-def _serve(registry: CollectorRegistry, host: str, port: int, run: str) -> ScrapeServer:
+def _serve(registry: CollectorRegistry, host: str, port: int, run: str, scrapes: Scrapes) -> ScrapeServer:
     last_error: OSError | None = None
     for candidate in range(port, min(port + PORTS_TRIED, 65_536)) if port else (0,):
         try:
-            return ScrapeServer(registry, host, candidate, run)
+            return ScrapeServer(registry, host, candidate, run, scrapes)
         except OSError as error:
             if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                 expected = (

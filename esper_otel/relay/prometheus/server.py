@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from socketserver import ThreadingMixIn
 from typing import Any, Final
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from esper_otel.relay.prometheus.scrapes import Scrapes
 
 MAX_CONNECTIONS: Final = 32
 """Connections at a time; more are closed at once. Scrapers ask one after the other."""
@@ -83,14 +86,18 @@ class _Server(ThreadingMixIn, WSGIServer):
 class ScrapeServer:
     """Serves a registry from construction until :meth:`stop`."""
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int, run: str = "") -> None:
+    def __init__(
+        self, registry: CollectorRegistry, host: str, port: int, run: str = "", scrapes: Scrapes | None = None
+    ) -> None:
         """Listen on ``port`` of ``host``; port 0 takes any. A request for another run than ``run`` is refused.
+
+        ``scrapes``: what complete answers are noted in.
 
         Raises:
             OSError: the port is taken, or the host is not an address of this machine.
         """
         self._server = _Server(host, port)
-        self._server.set_app(_of_run(make_wsgi_app(registry), run))
+        self._server.set_app(_of_run(_noted(make_wsgi_app(registry), scrapes or Scrapes()), run))
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(STOPS_WITHIN_S,), name="esper-scrape", daemon=True
         )
@@ -125,6 +132,32 @@ def _of_run(metrics: _App, run: str) -> _App:
             return metrics(environ, start_response)
         start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
         return [b"this relay serves another run\n"]
+
+    return serve
+
+
+class _Answer:
+    """Parts of an answer; ``sent`` is called once the last of them was written."""
+
+    def __init__(self, parts: Sequence[bytes], sent: Callable[[], object]) -> None:
+        self._parts = parts
+        self._sent = sent
+
+    def __len__(self) -> int:
+        return len(self._parts)  # the server gives the length of an answer of one part
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._parts
+        self._sent()
+
+
+def _noted(metrics: _App, scrapes: Scrapes) -> _App:
+    def serve(environ: Any, start_response: Any) -> Any:
+        begun_at = time.monotonic()
+        parts = metrics(environ, start_response)
+        if environ["REQUEST_METHOD"] != "GET":
+            return parts
+        return _Answer(parts, lambda: scrapes.note(environ["REMOTE_ADDR"], begun_at))
 
     return serve
 
