@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.archive.conftest import s3, server
 from tests.clickhouse.engine import ClickHouse
+
+__all__ = ["s3", "server"]
 
 
 @pytest.fixture(scope="module")

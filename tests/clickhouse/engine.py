@@ -81,12 +81,14 @@ class ClickHouse:
         self._process.stdout.close()
 
 
-def of_duckdb(run: str | PathLike[str]) -> Rows:
+def of_duckdb(*runs: str | PathLike[str]) -> Rows:
     """The same of DuckDB; a list or a map that is NULL is empty, since ClickHouse knows no other."""
-    with connect([run]) as connection:
+    with connect(runs) as connection:
         return counted(
             {
-                view.name: connection.execute(f"SELECT {', '.join(map(_not_null, view.columns))} FROM {view.name}").fetchall()
+                view.name: connection.execute(
+                    f"SELECT {', '.join(map(_not_null, view.columns))} FROM {view.name}"
+                ).fetchall()
                 for view in VIEWS.values()
             }
         )

@@ -1,4 +1,4 @@
-"""ClickHouse's views over an archive have the rows that DuckDB's have over the log: types, NULL, NaN and times included."""
+"""ClickHouse's views over an archive have the rows that DuckDB's have over the logs, values of every kind included."""
 
 from __future__ import annotations
 
@@ -6,34 +6,65 @@ from pathlib import Path
 
 import pytest
 
-from esper_otel.archive.address import address_of
 from esper_otel.sql import VIEWS
 from esper_otel.sql.clickhouse.place import place_of
+from esper_otel.sql.views.clickhouse import type_of
 from tests.archive.rows import archived
 from tests.archive.test_archive_equals_log import recorded
+from tests.clickhouse import hard_values
 from tests.clickhouse.engine import ClickHouse, of_duckdb
 from tests.recorded import RECORDINGS, recording
 
 
-def archive_of(tmp_path: Path, *runs: Path) -> str:
+def created(clickhouse: ClickHouse, tmp_path: Path, *runs: Path) -> None:
     archive = f"file://{tmp_path}/archive"
     for run in runs:
         archived(run, archive)
-    return archive
+    clickhouse.create(place_of(archive))
 
 
-@pytest.mark.parametrize("name", RECORDINGS)
-def test_every_row_of_a_recording_is_the_same(clickhouse: ClickHouse, name: str, tmp_path: Path) -> None:
-    log = recording(name)
+def test_every_row_of_every_recording_is_the_same(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    logs = [recording(name) for name in RECORDINGS]
 
-    clickhouse.create(place_of(archive_of(tmp_path, log)))
+    created(clickhouse, tmp_path, *logs)
 
-    assert of_duckdb(log) == clickhouse.every_view() != {}
+    assert of_duckdb(*logs) == clickhouse.every_view() != {}
 
 
-def test_every_row_of_a_run_with_many_segments_and_ranks_is_the_same(clickhouse: ClickHouse, tmp_path: Path) -> None:
-    run = recorded(tmp_path / "runs", ranks=2, updates=20)
+def test_every_row_of_runs_with_hard_values_and_many_segments_is_the_same(
+    clickhouse: ClickHouse, tmp_path: Path
+) -> None:
+    runs = [*hard_values.written(tmp_path), recorded(tmp_path / "runs", ranks=2, updates=20)]
 
-    clickhouse.create(place_of(archive_of(tmp_path, run)))
+    created(clickhouse, tmp_path, *runs)
 
-    assert of_duckdb(run) == clickhouse.every_view() != {}
+    assert of_duckdb(*runs) == clickhouse.every_view() != {}
+
+
+def test_every_column_has_the_type_of_duckdbs(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    created(clickhouse, tmp_path)
+
+    for view in VIEWS.values():
+        described = clickhouse.rows(f"DESCRIBE esper.{view.name} SETTINGS print_pretty_type_names = 0")
+        declared = [[column.name, type_of(column.type)] for column in view.columns]
+        assert declared == [row[:2] for row in described], view.name
+
+
+@pytest.mark.parametrize(
+    ("of_duckdb", "of_clickhouse"),
+    [
+        ("VARCHAR", "Nullable(String)"),
+        ("HUGEINT", "Nullable(Int128)"),
+        ("TIMESTAMP", "Nullable(DateTime64(6, 'UTC'))"),
+        ("DOUBLE[]", "Array(Nullable(Float64))"),
+        ("MAP(VARCHAR, BIGINT[])", "Map(String, Array(Nullable(Int64)))"),
+        ("STRUCT(mask BOOLEAN[], mean DOUBLE)[]", "Array(Tuple(mask Array(Nullable(Bool)), mean Nullable(Float64)))"),
+    ],
+)
+def test_a_type_is_the_same_in_clickhouse(of_duckdb: str, of_clickhouse: str) -> None:
+    assert of_clickhouse == type_of(of_duckdb)
+
+
+def test_a_type_that_is_not_known_is_named() -> None:
+    with pytest.raises(TypeError, match="no ClickHouse type is known for TIME"):
+        type_of("TIME")

@@ -17,14 +17,15 @@ _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 def clickhouse(
     archive: Annotated[
-        str, typer.Argument(metavar="ARCHIVE", help="s3:// or gs://BUCKET/PREFIX, or file:///DIR, as ClickHouse sees it.")
+        str,
+        typer.Argument(metavar="ARCHIVE", help="s3:// or gs://BUCKET/PREFIX, or file:///DIR."),
     ],
     database: Annotated[str, typer.Option("--database", help="Database of the views; created if missing.")] = "esper",
     endpoint: Annotated[
         str | None,
         typer.Option(
             "--endpoint",
-            help="URL of the server of s3://, where it is not Amazon's. Default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL.",
+            help="URL of the server of s3:// if not Amazon's. Default: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL.",
         ),
     ] = None,
     collection: Annotated[

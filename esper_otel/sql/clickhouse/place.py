@@ -18,7 +18,7 @@ _ESCAPE: Final = re.compile("%")
 """Clients of object stores differ in what it means in a prefix."""
 
 _FUNCTIONS: Final = {"s3": "s3", "gs": "s3", "file": "file"}
-_NAME: Final = re.compile(r"[A-Za-z_]\w*")
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ def place_of(archive: str, endpoint: str = "", collection: str = "") -> Place:
     if found := _PATTERN.search(path) or (_ESCAPE.search(path) if scheme != "file" else None):
         raise ValueError(f"ClickHouse cannot read an archive whose path contains {found[0]!r}: {address.url}")
     if collection and not _NAME.fullmatch(collection):
-        raise ValueError(f"{collection!r} is no name of a named collection: letters, digits and _ are")
+        raise ValueError(f"{collection!r} is no name of a named collection: give letters, digits and _, a letter first")
     if scheme == "file":
         if endpoint or collection:
             raise ValueError("an archive in a directory (file://) has neither an endpoint nor a named collection")

@@ -53,7 +53,7 @@ def type_of(duckdb_type: str) -> str:
         return f"Map(String, {type_of(found[1])})"
     if found := _STRUCT.fullmatch(duckdb_type):
         fields = (field.partition(" ") for field in _BETWEEN_FIELDS.split(found[1]))
-        return f"Tuple({', '.join(f'{quoted(name)} {type_of(inner)}' for name, _, inner in fields)})"
+        return f"Tuple({', '.join(f'{name} {type_of(inner)}' for name, _, inner in fields)})"
     raise TypeError(f"no ClickHouse type is known for {duckdb_type}; add it to {__name__}")
 
 
@@ -98,7 +98,9 @@ def as_text(sql: str) -> str:
 
 def rounded(sql: str) -> str:
     """SQL of a DOUBLE as text, rounded to two places; ClickHouse's own function rounds halves to even."""
-    return as_text(f"(sign({sql}) * floor(abs({sql}) * 100 + 0.5) / 100)")
+    sign = f"if(startsWith(toString({sql}), '-'), -1, 1)"  # of a zero as well
+    hundredths = f"floor(abs({sql}) * 100 + 0.5)"
+    return as_text(f"if(isFinite({hundredths}), {sign} * {hundredths} / 100, {sql})")
 
 
 def _in_union(column: Column, branch: Branch) -> str:

@@ -230,8 +230,9 @@ def _detail(number: Callable[[str], str], rounded: Callable[[str], str]) -> str:
         f" WHEN {literal(Rollback.event_type)} THEN coalesce(panic_reason, '') || ': ' || coalesce(reason, '')"
         f" WHEN {literal(RewardHackingSuspected.event_type)} THEN pattern || ', slot ' || slot_id || ', contribution '"
         f" || {number('seed_contribution')} || ' of ' || {number('total_improvement')}"
-        f" WHEN {literal(PerformanceDegradation.event_type)} THEN 'accuracy ' || {rounded('current_acc')} || ' against '"
-        f" || {rounded('rolling_avg_acc')} || ', drop ' || {rounded('drop_percent')} || ' %' END, message)"
+        f" WHEN {literal(PerformanceDegradation.event_type)} THEN 'accuracy ' || {rounded('current_acc')}"
+        f" || ' against ' || {rounded('rolling_avg_acc')} || ', drop '"
+        f" || {rounded('drop_percent')} || ' %' END, message)"
     )
 
 
