@@ -14,6 +14,7 @@ from tests.archive.test_archive_equals_log import recorded
 from tests.clickhouse import hard_values
 from tests.clickhouse.engine import ClickHouse, of_duckdb
 from tests.recorded import RECORDINGS, recording
+from tests.runs import lives
 
 
 def created(clickhouse: ClickHouse, tmp_path: Path, *runs: Path) -> None:
@@ -68,3 +69,12 @@ def test_a_type_is_the_same_in_clickhouse(of_duckdb: str, of_clickhouse: str) ->
 def test_a_type_that_is_not_known_is_named() -> None:
     with pytest.raises(TypeError, match="no ClickHouse type is known for TIME"):
         type_of("TIME")
+
+
+def test_a_list_or_a_map_that_was_not_recorded_is_empty(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    updates = (lives.line(1, "TAMIYO_POLICY_UPDATE"), lives.line(2, "TAMIYO_POLICY_UPDATE", op_q_values={}))
+    created(clickhouse, tmp_path, lives.append(tmp_path / "run", *updates))
+
+    for column, empty in (("head_entropy", {}), ("grad_nan_layers", []), ("op_q_values", [])):
+        query = f"SELECT {column}, empty({column}) FROM esper.ppo_updates"
+        assert [[empty, 1], [empty, 1]] == clickhouse.rows(query), column
