@@ -32,7 +32,7 @@ def test_every_row_of_every_recording_is_the_same(clickhouse: ClickHouse, tmp_pa
     assert of_duckdb(*logs) == clickhouse.every_view() != {}
 
 
-def test_every_row_of_runs_with_hard_values_and_many_segments_is_the_same(
+def test_every_row_of_runs_with_hard_values_and_of_several_ranks_is_the_same(
     clickhouse: ClickHouse, tmp_path: Path
 ) -> None:
     runs = [*hard_values.written(tmp_path), recorded(tmp_path / "runs", ranks=2, updates=20)]
