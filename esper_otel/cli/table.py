@@ -48,6 +48,11 @@ COMMANDS: Final = {
         "sql",
         "Write a run as Parquet, which the views read without parsing. Keeps the log; run it again to add new events.",
     ),
+    "clickhouse": Command(
+        "esper_otel.sql.clickhouse.command:clickhouse",
+        "sql",
+        "Print the statements that create the views in ClickHouse, over the Parquet files of an archive.",
+    ),
     "report": Command(
         "esper_otel.report.command:report",
         "report",

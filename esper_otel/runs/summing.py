@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -119,8 +119,16 @@ def _started(summing: Summing, event: Event, _: Life, moment: Moment) -> None:
     for name, value in msgspec.to_builtins(event).items():
         if value is None or name in _NOT_SETTINGS or (name in known and known[name][1] > moment):
             continue
-        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-        known[name] = (text[:MAX_SETTING] if isinstance(text, str) else text, moment)
+        known[name] = _kept(value), moment
+
+
+def _kept(value: Any) -> Any:
+    """A setting as the summary holds it: no list, and no integer beyond those of MessagePack, as seeds may be."""
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        value = str(value)
+    return value[:MAX_SETTING] if isinstance(value, str) else value
 
 
 def _updated(summing: Summing, event: Event, _: Life, moment: Moment) -> None:

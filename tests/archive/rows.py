@@ -23,9 +23,13 @@ def archived(run: Path, to: str) -> Archived:
 def rows_of(run: str | PathLike[str]) -> dict[str, Counter[str]]:
     """How often each row is in each view that has any."""
     with connect([run]) as connection:
-        found = {view: connection.execute(f"SELECT * FROM {view}").fetchall() for view in VIEWS}
-    found["reward_calibration"] = list(map(_rounded, found["reward_calibration"]))
-    return {view: Counter(map(repr, rows)) for view, rows in found.items() if rows}
+        return counted({view: connection.execute(f"SELECT * FROM {view}").fetchall() for view in VIEWS})
+
+
+def counted(found: dict[str, list[tuple[Any, ...]]]) -> dict[str, Counter[str]]:
+    """How often each row is in each view that has any."""
+    rows = found | {"reward_calibration": [_rounded(row) for row in found["reward_calibration"]]}
+    return {view: Counter(map(repr, of_view)) for view, of_view in rows.items() if of_view}
 
 
 def _rounded(row: tuple[Any, ...]) -> tuple[Any, ...]:

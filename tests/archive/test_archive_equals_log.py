@@ -16,6 +16,10 @@ from tests.archive.rows import archived, rows_of
 from tests.recorded import RECORDINGS, recording
 from tests.runs import lives
 from tests.sql.made_logs import again_and_again, batch, line
+from tests.waiting import wait_for
+
+
+SEGMENT_UPDATES = 20
 
 
 def recorded(directory: Path, run_id: str = "mine", ranks: int = 1, updates: int = 60) -> Path:
@@ -30,6 +34,8 @@ def recorded(directory: Path, run_id: str = "mine", ranks: int = 1, updates: int
                 PolicyUpdate(policy_loss=loss, batch=number, head_entropy={"op": 0.5, "slot": float("inf")})
             )
             esper_otel.emit(BatchCompleted(batch_idx=number, avg_accuracy=number / 2, avg_reward=float(number)))
+            if number % SEGMENT_UPDATES == 0:  # what is written at once is in one segment
+                wait_for(lambda run=run: run.counters["written"] == run.counters["emitted"], "these updates in the log")
         esper_otel.emit(EpisodeOutcome(env_id=0, episode_idx=1, final_accuracy=50.0, episode_reward=1.5))
         esper_otel.shutdown()
     return run.run_dir

@@ -229,7 +229,9 @@ def test_a_setting_of_any_shape_is_listed_before_and_after_the_run_went_on(
 ) -> None:
     monkeypatch.setattr(listing, "MIN_RUNS", 1)
     append(
-        tmp_path / "a", started(1, lr=0.1, entropy_anneal={"start": 0.02, "end": None}, layers=[4, 4]), update(1, 1.0)
+        tmp_path / "a",
+        started(1, lr=0.1, entropy_anneal={"start": 0.02, "end": None}, layers=[4, 4], seed=2**127),
+        update(1, 1.0),
     )
     before = only(tmp_path)
     append(tmp_path / "a", update(2, 1.0))
@@ -237,7 +239,7 @@ def test_a_setting_of_any_shape_is_listed_before_and_after_the_run_went_on(
 
     assert ["", ""] == [before.problem, after.problem]
     assert before.settings == after.settings
-    assert 0.1 == after.settings["lr"]
+    assert (0.1, str(2**127)) == (after.settings["lr"], after.settings["seed"])
 
 
 @pytest.mark.parametrize("columns", [50, 60, 80, 300])

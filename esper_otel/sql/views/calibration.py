@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from esper_otel.events import EpisodeOutcome
@@ -48,6 +49,8 @@ def reward_calibration() -> View:
     source = view_name(EpisodeOutcome)
     by = {column.name: column for column in columns_of(EpisodeOutcome)}
     figures = ", ".join(f"{sql} AS {column.name}" for column, sql in _FIGURES)
+    finite = " WHERE isfinite(final_accuracy) AND isfinite(episode_reward) GROUP BY ALL"
+    grouped = f"SELECT run_id, group_id, reward_mode, {figures}, any_value(run_dir) AS run_dir FROM {source}{finite}"
     return View(
         "reward_calibration",
         "Whether rewards follow accuracy, by run, group and reward variant.",
@@ -57,9 +60,14 @@ def reward_calibration() -> View:
             _STATUS,
             by["run_dir"],
         ),
-        f"SELECT * EXCLUDE (run_dir), {_CASE} AS calibration_status, run_dir"
-        f" FROM (SELECT run_id, group_id, reward_mode, {figures}, any_value(run_dir) AS run_dir FROM {source}"
-        " WHERE isfinite(final_accuracy) AND isfinite(episode_reward) GROUP BY ALL)",
+        f"SELECT * EXCLUDE (run_dir), {_CASE} AS calibration_status, run_dir FROM ({grouped})",
         (),
         (source,),
+        for_clickhouse=f"SELECT *, {_CASE} AS calibration_status FROM ({_for_clickhouse(grouped)})",
     )
+
+
+def _for_clickhouse(sql: str) -> str:
+    """The same figures; ClickHouse has NaN where DuckDB has NULL, for the spread of one episode."""
+    spread = re.sub(r"stddev_samp\((\w+)\)", r"if(count() > 1, stddevSampStable(\1), NULL)", sql)
+    return spread.replace("isfinite(", "isFinite(")

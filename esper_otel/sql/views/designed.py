@@ -5,7 +5,7 @@ A union has the columns of all its parts; what a part does not have is NULL.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -34,6 +34,7 @@ from esper_otel.events import (
     UpdateSkipped,
     ValueCollapse,
 )
+from esper_otel.sql.views import clickhouse
 from esper_otel.sql.views.calibration import reward_calibration
 from esper_otel.sql.views.columns import Column, columns_of, literal, quoted
 from esper_otel.sql.views.tables import RAW, REJECTED_FIELDS, REJECTED_LINES
@@ -54,6 +55,8 @@ _DETECTED: Final = (
 
 _SIGNS_OF_LIFE: Final = (view_name(Heartbeat),)
 """Views in which a run that continues after an end has a row within 5 s; few rows, and one view more to open."""
+
+_EPOCH_IN_DATA: Final = r'"action_id":\s*"[^"]*-e(\d+)-'
 
 
 def designed_views() -> list[View]:
@@ -96,17 +99,29 @@ def _union(name: str, description: str, classes: Sequence[type[Event]]) -> View:
         f"SELECT {names} FROM ({' UNION ALL BY NAME '.join(branches)})",
         (),
         tuple(view_name(cls) for cls in classes),
+        for_clickhouse=clickhouse.union(
+            chosen,
+            [
+                clickhouse.Branch(
+                    view_name(cls),
+                    {_EVENT_TYPE.name: literal(cls.event_type)} | {c.name: quoted(c.name) for c in columns_of(cls)},
+                )
+                for cls in classes
+            ],
+        ),
     )
 
 
 def _raw_events() -> View:
-    epoch = 'coalesce(epoch, TRY_CAST(regexp_extract(data, \'"action_id":\\s*"[^"]*-e(\\d+)-\', 1) AS BIGINT)) AS epoch'
+    found = f"regexp_extract(data, {literal(_EPOCH_IN_DATA)}, 1)"
+    found_there = f"accurateCastOrNull(nullIf(extract(data, {clickhouse.literal(_EPOCH_IN_DATA)}), ''), 'Int64')"
     return View(
         "raw_events",
         "Every event of the log, once, unknown types included; data is JSON text.",
         RAW.columns,
-        f"SELECT * REPLACE ({epoch}) FROM {{{RAW.name}}}",
+        f"SELECT * REPLACE (coalesce(epoch, TRY_CAST({found} AS BIGINT)) AS epoch) FROM {{{RAW.name}}}",
         (RAW,),
+        for_clickhouse=f"SELECT * REPLACE (coalesce(epoch, {found_there}) AS epoch) FROM {{{RAW.name}}}",
     )
 
 
@@ -121,6 +136,8 @@ def _rejected() -> list[View]:
             f" OR NOT EXISTS (FROM {declared} WHERE declared = rejected.event_type AND run_id = rejected.run_id)",
             (REJECTED_LINES,),
             (declared,),
+            for_clickhouse=f"SELECT * FROM {{{REJECTED_LINES.name}}} WHERE reason <> 'unknown_event_type'"
+            f" OR ifNull((event_type, run_id) NOT IN (SELECT declared, run_id FROM {declared}), true)",
         ),
         View(
             "rejected_fields",
@@ -151,16 +168,37 @@ def _runs() -> View:
     is_over = f"NOT coalesce({seen} > max(end_at) {of_run}, false)"
     outcome = f"arg_max(end_outcome, end_at) {of_run}"
     chosen = ", ".join(quoted(column.name) for column in columns)
+    over = (
+        f"SELECT {chosen} FROM (SELECT *, timestamp AS started_at,"
+        f" CASE WHEN {is_over} THEN max(end_at) {of_run} END AS ended_at,"
+        f" CASE WHEN {is_over} THEN {outcome} END AS outcome FROM ("
+    )
     return View(
         "runs",
         "Training starts: one row per run, arm of an A/B run, resume and reporting rank.",
         columns,
-        f"SELECT {chosen} FROM (SELECT *, timestamp AS started_at,"
-        f" CASE WHEN {is_over} THEN max(end_at) {of_run} END AS ended_at,"
-        f" CASE WHEN {is_over} THEN {outcome} END AS outcome"
-        f" FROM ({' UNION ALL BY NAME '.join(parts)})) WHERE is_start",
+        f"{over}{' UNION ALL BY NAME '.join(parts)})) WHERE is_start",
         (),
         (base, "run_ended", *_SIGNS_OF_LIFE),
+        for_clickhouse=f"{over.replace('arg_max', 'argMax')}{_lives(base)})) WHERE is_start",
+    )
+
+
+def _lives(base: str) -> str:
+    """Starts, ends and signs of life of runs, for ClickHouse."""
+    start, run_id = columns_of(TrainingStarted), {"run_id": "run_id"}
+    more = (
+        Column("is_start", "BOOLEAN", ""),
+        *(Column(name, "TIMESTAMP", "") for name in ("end_at", "seen_at")),
+        Column("end_outcome", "VARCHAR", ""),
+    )
+    return clickhouse.union(
+        (*start, *more),
+        [
+            clickhouse.Branch(base, {column.name: quoted(column.name) for column in start} | {"is_start": "true"}),
+            clickhouse.Branch("run_ended", run_id | {"end_at": "timestamp", "end_outcome": "outcome"}),
+            *(clickhouse.Branch(view, run_id | {"seen_at": "timestamp"}) for view in _SIGNS_OF_LIFE),
+        ],
     )
 
 
@@ -172,29 +210,29 @@ def _run_confounders() -> View:
     )
     detail = Column("detail", "VARCHAR", "Measured values as text.")
     blocking = Column("proof_blocking", "BOOLEAN", "Always true: such a run proves nothing about a policy.")
-    built = (
-        "coalesce(detail, CASE event_type"
-        f" WHEN {literal(Rollback.event_type)} THEN coalesce(panic_reason, '') || ': ' || coalesce(reason, '')"
-        f" WHEN {literal(RewardHackingSuspected.event_type)} THEN pattern || ', slot ' || slot_id || ', contribution '"
-        " || seed_contribution || ' of ' || total_improvement"
-        f" WHEN {literal(PerformanceDegradation.event_type)} THEN 'accuracy ' || round(current_acc, 2) || ' against '"
-        " || round(rolling_avg_acc, 2) || ', drop ' || round(drop_percent, 2) || ' %' END, message)"
-    )
     kept = ("run_id", "group_id", "timestamp", "event_id", "env_id", "event_type", "anomaly_type")
-    chosen = [
-        *(quoted(name) for name in kept),
-        "coalesce(episode, episode_idx) AS episode",
-        "batch, inner_epoch, total_episodes",
-        f"{built} AS detail",
-        "true AS proof_blocking",
-        "run_dir",
-    ]
+    before, after = f"SELECT {', '.join(map(quoted, kept))}, ", " AS detail, true AS proof_blocking, run_dir"
+    before += "coalesce(episode, episode_idx) AS episode, batch, inner_epoch, total_episodes, "
     counted = (have[name] for name in ("batch", "inner_epoch", "total_episodes"))
     return msgspec.structs.replace(
         union,
         description="Events that make a run unfit as evidence about a policy.",
         columns=(*(have[name] for name in kept), episode, *counted, detail, blocking, have["run_dir"]),
-        sql=f"SELECT {', '.join(chosen)} FROM ({union.sql})",
+        sql=f"{before}{_detail(str, lambda number: f'round({number}, 2)')}{after} FROM ({union.sql})",
+        for_clickhouse=f"{before}{_detail(clickhouse.as_text, clickhouse.rounded)}{after} FROM ({union.clickhouse})",
+    )
+
+
+def _detail(number: Callable[[str], str], rounded: Callable[[str], str]) -> str:
+    """SQL of a finding in words; ``number`` and ``rounded`` make the SQL of a number of the one of its column."""
+    return (
+        "coalesce(detail, CASE event_type"
+        f" WHEN {literal(Rollback.event_type)} THEN coalesce(panic_reason, '') || ': ' || coalesce(reason, '')"
+        f" WHEN {literal(RewardHackingSuspected.event_type)} THEN pattern || ', slot ' || slot_id || ', contribution '"
+        f" || {number('seed_contribution')} || ' of ' || {number('total_improvement')}"
+        f" WHEN {literal(PerformanceDegradation.event_type)} THEN 'accuracy ' || {rounded('current_acc')}"
+        f" || ' against ' || {rounded('rolling_avg_acc')} || ', drop '"
+        f" || {rounded('drop_percent')} || ' %' END, message)"
     )
 
 
@@ -209,25 +247,34 @@ def _action_distribution() -> View:
         Column("pct", "DOUBLE", "Its share of the batch's choices, 0 to 1."),
         base["run_dir"],
     )
-    # the batch that the event belongs to is the last one that its run and group completed with that many episodes
-    sql = """
-        SELECT a.run_id, a.group_id, a.timestamp, a.event_id, a.episodes_completed,
-               coalesce(a.batch, b.batch_idx) AS batch_idx, e.key AS action_name, e.value AS count,
-               a.success_counts[e.key] AS success_count,
-               e.value / nullif(list_sum(map_values(a.action_counts)), 0) AS pct, a.run_dir
-        FROM (SELECT *, unnest(map_entries(action_counts)) AS e FROM action_distributions) a
-        ASOF LEFT JOIN (SELECT * FROM tolaria_batches WHERE episodes_completed IS NOT NULL) b
-          ON a.run_id = b.run_id AND a.group_id = b.group_id AND a.rank = b.rank
-         AND a.episodes_completed = b.episodes_completed AND a.timestamp >= b.timestamp
-    """
     return View(
         "action_distribution",
         "Choices of each operation in a batch: one row per operation.",
         columns,
-        sql.replace("e.key", "a.e.key").replace("e.value", "a.e.value"),
+        _choices("a.e.key", "a.e.value", "a.success_counts[a.e.key]", "list_sum(map_values(a.action_counts))").format(
+            rows="SELECT *, unnest(map_entries(action_counts)) AS e FROM action_distributions"
+        ),
         (),
         ("action_distributions", "tolaria_batches"),
+        for_clickhouse=_choices("a.op", "a.action_counts[a.op]", "a.success_counts[a.op]", "a.chosen").format(
+            rows="SELECT *, arrayJoin(mapKeys(action_counts)) AS op,"
+            " arraySum(arrayMap(x -> ifNull(x, 0), mapValues(action_counts))) AS chosen FROM action_distributions"
+        ),
     )
+
+
+def _choices(op: str, count: str, success_count: str, chosen: str) -> str:
+    """SQL of the choices by operation. The batch of an event is the last that its run had ended with its episodes."""
+    return f"""
+        SELECT a.run_id AS run_id, a.group_id AS group_id, a.timestamp AS timestamp, a.event_id AS event_id,
+               a.episodes_completed AS episodes_completed,
+               coalesce(a.batch, b.batch_idx) AS batch_idx, {op} AS action_name, {count} AS count,
+               {success_count} AS success_count, {count} / nullif({chosen}, 0) AS pct, a.run_dir AS run_dir
+        FROM ({{rows}}) a
+        ASOF LEFT JOIN (SELECT * FROM tolaria_batches WHERE episodes_completed IS NOT NULL) b
+          ON a.run_id = b.run_id AND a.group_id = b.group_id AND a.rank = b.rank
+         AND a.episodes_completed = b.episodes_completed AND a.timestamp >= b.timestamp
+    """
 
 
 def _phase_occupancy() -> View:
@@ -242,6 +289,7 @@ def _phase_occupancy() -> View:
         "SELECT * RENAME (phase AS phase_name) FROM phase_profiles_by_phase",
         (),
         ("phase_profiles_by_phase",),
+        for_clickhouse="SELECT *, phase AS phase_name FROM phase_profiles_by_phase",
     )
 
 

@@ -73,27 +73,42 @@ def with_old_columns(view: View, cls: type[Event]) -> View:
         view.tables,
         view.views,
         view.replaced_by,
+        f"SELECT {chosen} FROM ({view.for_clickhouse})" if view.for_clickhouse else "",
     )
 
 
-def _lists(cls: type[Event]) -> dict[str, tuple[Column, str]]:
-    """Maps of ours that esper-lite has as lists in the order of their keys, each with its SQL."""
+def _lists(cls: type[Event]) -> dict[str, tuple[Column, str, str]]:
+    """Maps of ours that esper-lite has as lists in the order of their keys, each with its SQL, ClickHouse's last."""
     found = {}
     for field in columns_of(cls):
         if f"{cls.__name__}.{field.name}" in POSITIONAL:
             keys = spelling_of(cls).keys_of(field.name) or ()
             entries = ", ".join(entry(field.name, key) for key in keys)
             column = Column(field.name, f"{map_value(cls, field.name)}[]", f"{field.description} In the order {keys}.")
-            found[field.name] = (column, f"CASE WHEN {quoted(field.name)} IS NOT NULL THEN [{entries}] END")
+            name = quoted(field.name)
+            found[field.name] = (
+                column,
+                f"CASE WHEN {name} IS NOT NULL THEN [{entries}] END",
+                f"if(empty({name}), [], [{entries}])",
+            )
     return found
 
 
 def _renamed(old: str, cls: type[Event]) -> View:
     new, lists = view_name(cls), _lists(cls)
     columns = tuple(lists[column.name][0] if column.name in lists else column for column in columns_of(cls))
-    replaced = ", ".join(f"{sql} AS {quoted(name)}" for name, (_, sql) in lists.items())
-    select = f"SELECT * REPLACE ({replaced})" if lists else "SELECT *"
-    base = View(old, f"Deprecated name of {new}.", columns, f"{select} FROM {quoted(new)}", (), (new,), replaced_by=new)
+    replaced = ", ".join(f"{sql} AS {quoted(name)}" for name, (_, sql, _) in lists.items())
+    replaced_there = ", ".join(f"{sql} AS {quoted(name)}" for name, (_, _, sql) in lists.items())
+    base = View(
+        old,
+        f"Deprecated name of {new}.",
+        columns,
+        f"SELECT * REPLACE ({replaced}) FROM {quoted(new)}" if lists else f"SELECT * FROM {quoted(new)}",
+        (),
+        (new,),
+        replaced_by=new,
+        for_clickhouse=f"SELECT * REPLACE ({replaced_there}) FROM {quoted(new)}" if lists else "",
+    )
     if cls is EpochCompleted:
         epoch = Column("epoch", "BIGINT", "esper-lite's name: Epoch within the episode, from 1.")
         base = View(

@@ -27,6 +27,7 @@ from esper_otel.events import (
     TopologyManifest,
     TrainingStarted,
 )
+from esper_otel.sql.views import clickhouse
 from esper_otel.sql.views.columns import Column, columns_of, fields_of, literal, map_value, quoted
 from esper_otel.sql.views.tables import Table, table_of
 
@@ -42,6 +43,7 @@ class View(msgspec.Struct, frozen=True):
         tables: tables that it reads itself.
         views: views that it reads.
         replaced_by: for an old name, the view to use instead.
+        for_clickhouse: its definition for ClickHouse where that is another one; empty where ``sql`` serves both.
     """
 
     name: str
@@ -51,6 +53,12 @@ class View(msgspec.Struct, frozen=True):
     tables: tuple[Table, ...] = ()
     views: tuple[str, ...] = ()
     replaced_by: str | None = None
+    for_clickhouse: str = ""
+
+    @property
+    def clickhouse(self) -> str:
+        """Its definition for ClickHouse."""
+        return self.for_clickhouse or self.sql
 
 
 _NAMES: Final[dict[type[Event], str]] = {
@@ -123,7 +131,8 @@ def _map_view(cls: type[Event], key: str, maps: list[Column]) -> View:
     taken = {*(column.name for column in maps), key}
     shared = [column for column in columns_of(cls) if _is_shared(column.name) and column.name not in taken]
     entries = [pair for column in maps for pair in _entry_columns(cls, column)]
-    keys = f"list_distinct(flatten([{', '.join(f'coalesce(map_keys({quoted(column.name)}), [])' for column in maps)}]))"
+    names = [column.name for column in maps]
+    keys = f"list_distinct(flatten([{', '.join(f'coalesce(map_keys({quoted(name)}), [])' for name in names)}]))"
     chosen = [
         *(quoted(column.name) for column in shared),
         f"key AS {quoted(key)}",
@@ -136,6 +145,8 @@ def _map_view(cls: type[Event], key: str, maps: list[Column]) -> View:
         f"SELECT {', '.join(chosen)} FROM (SELECT *, unnest({keys}) AS key FROM {quoted(base)})",
         (),
         (base,),
+        for_clickhouse=f"SELECT {', '.join(chosen)} FROM (SELECT *, {clickhouse.keys(names)} AS key"
+        f" FROM {quoted(base)})",
     )
 
 

@@ -1,0 +1,1 @@
+"""Times of all views over archived runs, in DuckDB and in ClickHouse."""

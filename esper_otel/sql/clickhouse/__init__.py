@@ -1,0 +1,1 @@
+"""The views in ClickHouse, over the Parquet files of an archive."""
