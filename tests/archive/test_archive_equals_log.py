@@ -18,7 +18,6 @@ from tests.runs import lives
 from tests.sql.made_logs import again_and_again, batch, line
 from tests.waiting import wait_for
 
-
 SEGMENT_UPDATES = 20
 
 
