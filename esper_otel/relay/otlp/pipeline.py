@@ -89,8 +89,10 @@ class LogDelivery(Delivery):
 
     def points(self) -> Mapping[OwnSignal, Points]:
         """Bytes that wait for delivery; log events left out, where some are."""
-        left_out = {} if self._choice.is_all else {own.LEFT_OUT: {("logs",): float(self._choice.left_out)}}
-        return {**super().points(), **left_out}
+        points = dict(super().points())
+        if not self._choice.is_all:
+            points[own.LEFT_OUT] = {("logs",): float(self._choice.left_out)}
+        return points
 
     def describe(self) -> str:
         """One line about what is left out."""
