@@ -30,6 +30,7 @@ from esper_otel.relay.archive.setup import archive_url
 from esper_otel.relay.gpu.calls import Calls, DriverUnavailableError
 from esper_otel.relay.options import resource_defaults
 from esper_otel.relay.otlp.exporters import Exporters, resource_from_env
+from esper_otel.relay.otlp.log_choice import log_options
 from esper_otel.relay.prometheus.endpoint import address_from_env
 from esper_otel.text.extras import install
 from esper_otel.text.redaction import redacted_url
@@ -65,6 +66,7 @@ def examine(telemetry_dir: Path) -> Iterator[Finding]:
     yield from _latest_run(telemetry_dir)
     yield _scrape_address(telemetry_dir / LATEST)
     yield from _endpoints()
+    yield from _log_events()
     yield from _archive()
     yield _gpu()
 
@@ -182,6 +184,17 @@ def _endpoints() -> Iterator[Finding]:
         text = f"{exporter.endpoint}: {failure or 'accepts requests'}"
         yield Finding(f"OTLP {exporter.signal}", State.BAD if failure else State.GOOD, text)
     exporters.stop()
+
+
+def _log_events() -> Iterator[Finding]:
+    """The log events that ESPER_OTEL_LOGS leaves out."""
+    try:
+        options = log_options()
+    except ValueError as error:
+        yield Finding("log events", State.BAD, str(error))
+        return
+    if options.label:
+        yield Finding("log events", State.NOTE, f"{options.label}: {options}")
 
 
 def _archive() -> Iterator[Finding]:

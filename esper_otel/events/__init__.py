@@ -39,7 +39,15 @@ from esper_otel.events.kasmina import (
     TopologyManifest,
 )
 from esper_otel.events.policy_update import PolicyUpdate
-from esper_otel.events.run import EventDeclared, FindingReported, Heartbeat, RankStopped, RunEnded, TelemetryLoss
+from esper_otel.events.run import (
+    EventDeclared,
+    FindingReported,
+    Heartbeat,
+    LogEventsReduced,
+    RankStopped,
+    RunEnded,
+    TelemetryLoss,
+)
 from esper_otel.events.simic import (
     BatchStats,
     CheckpointLoaded,
@@ -106,6 +114,7 @@ __all__ = [
     "ImprovementDetected",
     "InfrastructureSnapshot",
     "LoaderPass",
+    "LogEventsReduced",
     "MaskHitRates",
     "MemoryWarning",
     "MorphologyCausalLog",

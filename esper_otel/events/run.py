@@ -76,6 +76,15 @@ class EventDeclared(Event, frozen=True, kw_only=True):
     declaration: Annotated[str, note("Fields, metrics and attributes of the class, as JSON text.")]
 
 
+@declares("LOG_EVENTS_REDUCED", domain=Domain.ESPER)
+class LogEventsReduced(Event, frozen=True, kw_only=True):
+    """The relay leaves out log events, by ``ESPER_OTEL_LOGS``: it reports so first, it is in no log."""
+
+    kept: Annotated[str, note("warnings or sampled.")]
+    every: Annotated[Whole, note("With sampled: rounds of which one is sent whole.")] = None
+    command: Annotated[Text, note("Command that shows the events whose log events may be left out.")] = None
+
+
 @declares("FINDING", domain=Domain.ESPER, severity=Severity.WARNING)
 class FindingReported(Event, frozen=True, kw_only=True):
     """The relay diagnosed the run while it followed it (``--alerts``), and found this for the first time."""

@@ -22,6 +22,7 @@ from esper_otel.relay.options import (
     DEFAULT_WAIT_S,
     Options,
 )
+from esper_otel.relay.otlp.log_choice import log_options
 from esper_otel.relay.pacing import Flag
 from esper_otel.relay.service import Relay
 from esper_otel.relay.telemetry_directory import with_run
@@ -87,6 +88,15 @@ def relay(
             help="Archive on object storage that the run goes into as Parquet: s3://, gs:// or az://BUCKET/PREFIX, file:///DIR."
         ),
     ] = None,
+    logs: Annotated[
+        str | None,
+        typer.Option(
+            help="Log events sent by OTLP: all; warnings, with events of the run itself; sampled, with whole rounds."
+        ),
+    ] = None,
+    logs_every: Annotated[
+        int | None, typer.Option(help="With --logs sampled: rounds of which one is sent whole, 100 by default.")
+    ] = None,
     parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Project the event log of a run to OpenTelemetry: Prometheus endpoint, spans, metrics and log events by OTLP.
@@ -98,6 +108,7 @@ def relay(
     try:
         asked = alert_options(is_asked=alerts, webhook=alert_webhook, command=alert_command)
         url = archive_url(archive)
+        chosen = log_options(logs, logs_every)
     except ValueError as error:
         say(str(error))
         raise typer.Exit(2) from None
@@ -118,6 +129,7 @@ def relay(
         wait_s=wait,
         alerts=asked,
         archive=url,
+        logs=chosen,
     )
     raise_file_limit()  # a run has a log for each rank
     # Batches of lines live for a moment and hold no cycles: looking through them every 700 objects is work for nothing.

@@ -41,6 +41,40 @@ class AlertOptions(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
 
 
+ALL: Final = "all"
+WARNINGS: Final = "warnings"
+SAMPLED: Final = "sampled"
+DEFAULT_EVERY: Final = 100
+"""Rounds of which one is whole: of the log events of a long run some 2 % are left."""
+
+
+class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The log events that are sent by OTLP.
+
+    Attributes:
+        kept: ``all``; ``warnings`` and events of the run itself; or ``sampled``, which adds one round in ``every``.
+        every: rounds of which one is sent whole.
+    """
+
+    kept: str = ALL
+    every: int = DEFAULT_EVERY
+
+    @property
+    def label(self) -> str:
+        """``warnings``, or ``sampled/100`` for one round in 100; empty where all are sent."""
+        return {ALL: "", WARNINGS: WARNINGS}.get(self.kept, f"{self.kept}/{self.every}")
+
+    def __str__(self) -> str:
+        """The choice in words, for people."""
+        if self.kept == ALL:
+            return "all log events are sent"
+        every = f" and of all events of round 1 and every {self.every}th round" if self.kept == SAMPLED else ""
+        return f"log events of warnings, of the run itself{every} are sent; the event log has the rest"
+
+
+ALL_LOGS: Final = LogOptions()
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Options of one relay.
 
@@ -62,6 +96,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         wait_s: how long another relay that works on the run may take to end.
         alerts: alerts that the relay raises itself; None for none.
         archive: address of the archive that the run goes into; empty for none.
+        logs: the log events that are sent by OTLP.
     """
 
     run: Path
@@ -80,6 +115,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: float = DEFAULT_WAIT_S
     alerts: AlertOptions | None = None
     archive: str = ""
+    logs: LogOptions = ALL_LOGS
 
 
 class Subject(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from esper_otel.relay.options import Options, resource_defaults, state_directory
 from esper_otel.relay.otlp import metrics_export
 from esper_otel.relay.otlp import pipeline as delivery
 from esper_otel.relay.otlp.exporters import Exporters, resource_from_env
+from esper_otel.relay.otlp.log_choice import resource_of_logs
 from esper_otel.relay.own_metrics import OwnMetrics
 from esper_otel.relay.pipeline import Context, Pipeline, Registration
 from esper_otel.relay.presence import Presence
@@ -75,7 +76,7 @@ class Parts:
         self.resource = resource_from_env(
             resource_defaults(self.subject.run_id, is_first=self.follows(0), directory=self.subject.directory)
         )
-        self.exporters = Exporters.from_env(self.resource)
+        self.exporters = Exporters.from_env(self.resource, resource_of_logs(options.logs))
         self.liveness = Liveness(
             self.subject.directory if self.subject.is_ours else None,
             stall_after_s=options.stall_after_s,
@@ -102,7 +103,7 @@ class Parts:
             follows=self.follows,
         )
         self.pipelines = self._make_pipelines()
-        self.presence = Presence(self.subject, self.resource, is_first=self.follows(0))
+        self.presence = Presence(self.subject, self.resource, is_first=self.follows(0), logs=options.logs)
         self.own = OwnMetrics(self.metrics, liveness=self.liveness, gpus=self.gpus, pipelines=self.pipelines)
 
     def start(self) -> None:
@@ -200,6 +201,7 @@ class Parts:
             run_directory=self.subject.directory if self.subject.is_ours else None,
             alerts=self._options.alerts,
             archive=self._options.archive,
+            logs=self._options.logs,
         )
 
     def _note(self, event: Event) -> None:

@@ -17,7 +17,7 @@ from opentelemetry.sdk.resources import Resource
 from esper_otel.events import Event
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.metrics.pipeline import MetricsPipeline
-from esper_otel.relay.options import AlertOptions
+from esper_otel.relay.options import ALL_LOGS, AlertOptions, LogOptions
 from esper_otel.relay.traces.conventions import Conventions
 from esper_otel.signals.own_signal import OwnSignal
 
@@ -167,6 +167,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         run_directory: directory of the run, where our writer made it; else None.
         alerts: alerts that the relay raises itself; None for none.
         archive: address of the archive that the run goes into; empty for none.
+        logs: the log events that are sent.
         now_ns: the present as the metrics see it, Unix time: the clock while following, the log's own while replaying.
     """
 
@@ -184,6 +185,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     run_directory: Path | None = None
     alerts: AlertOptions | None = None
     archive: str = ""
+    logs: LogOptions = ALL_LOGS
 
 
 class Registration(msgspec.Struct, frozen=True):

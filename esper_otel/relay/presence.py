@@ -14,7 +14,7 @@ from esper_otel.log import manifest
 from esper_otel.log.layout import relay_directory
 from esper_otel.log.locks.processes import process_start
 from esper_otel.relay.console import say, say_once
-from esper_otel.relay.options import Subject
+from esper_otel.relay.options import ALL_LOGS, LogOptions, Subject
 from esper_otel.relay.otlp.exporters import Exporters
 from esper_otel.relay.prometheus.endpoint import Endpoint
 from esper_otel.relay.prometheus.targets import Target, announce, keep, target_of, withdraw
@@ -26,8 +26,14 @@ KEEP_S: Final = 5.0
 class Presence:
     """The entries of one relay. Write errors are reported and ignored."""
 
-    def __init__(self, subject: Subject, resource: Resource, *, is_first: bool = True) -> None:
-        """Nothing is written yet. ``is_first``: whether it is the relay of rank 0, where every node has one."""
+    def __init__(
+        self, subject: Subject, resource: Resource, *, is_first: bool = True, logs: LogOptions = ALL_LOGS
+    ) -> None:
+        """Nothing is written yet.
+
+        ``is_first``: whether it is the relay of rank 0, where every node has one. ``logs``: what log events it sends.
+        """
+        self._logs = logs
         self._entry = relay_directory(of_node=not is_first)
         self._subject = subject
         self._job = str(resource.attributes["service.name"])
@@ -50,6 +56,7 @@ class Presence:
             "host": socket.gethostname(),
             "prometheus_url": endpoint.url if endpoint else None,
             "otlp_endpoint": next((exporter.endpoint for exporter in exporters.active), None),
+            **({"otlp_logs": self._logs.label} if self._logs.label else {}),
         }
         self._update_manifest(self._relay)
         directory = self._subject.targets_directory

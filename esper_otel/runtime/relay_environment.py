@@ -208,6 +208,8 @@ _RULES: Final = (
     _rule("ESPER_OTEL_WANDB", _one_of("off", "offline", "online"), "off applies."),
     _rule("ESPER_OTEL_SEMCONV_OPT_IN", _one_of("rl", "rl/dup"), "Names stay as they are."),
     _rule("ESPER_OTEL_ARCHIVE", _archive, "The run is not archived.", is_shown=False),
+    _rule("ESPER_OTEL_LOGS", _one_of("all", "warnings", "sampled"), "All log events are sent."),
+    _rule("ESPER_OTEL_LOGS_EVERY", _whole(1, 1_000_000_000), "100 applies."),
     _rule("ESPER_OTEL_ALERTS", _one_of("true", "false", "1", "0", "yes", "no", "on", "off"), "0 applies."),
     _rule("ESPER_OTEL_ALERT_WEBHOOK", _endpoint, "Findings are not sent.", is_shown=False),
     _rule("ESPER_OTEL_GPUS", _one_of("all", "none"), "The GPUs of the run are sampled."),

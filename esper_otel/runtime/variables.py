@@ -147,6 +147,22 @@ VARIABLES: Final = (
     Variable(
         "ESPER_OTEL_ALERT_COMMAND", "", "Program that is run for each finding, as `--alert-command`; no shell.", RELAY
     ),
+    Variable(
+        "ESPER_OTEL_LOGS",
+        "`all`",
+        "Log events that are sent by OTLP, as `--logs`. `warnings`: warnings and worse, and events of the run itself"
+        " (its start, checkpoints, end). `sampled`: these, and every event of round 1 and of one round in"
+        " `ESPER_OTEL_LOGS_EVERY` ([by number of ranks](../guides/scale.md#fewer-log-events)). The event log keeps"
+        " everything.",
+        OTLP,
+    ),
+    Variable(
+        "ESPER_OTEL_LOGS_EVERY",
+        "`100`",
+        "With `ESPER_OTEL_LOGS=sampled`: rounds of which one is sent whole, as `--logs-every`; updates where a program"
+        " has no rounds.",
+        OTLP,
+    ),
     Variable("OTEL_EXPORTER_OTLP_ENDPOINT", "", "Receiver of all three signals. Without it nothing is exported.", OTLP),
     Variable("OTEL_EXPORTER_OTLP_{SIGNAL}_ENDPOINT", "", "Receiver of one signal, with its path.", OTLP),
     Variable("OTEL_EXPORTER_OTLP_PROTOCOL", "`http/protobuf`", "`http/protobuf` or `grpc`.", OTLP),

@@ -84,6 +84,13 @@ UNDELIVERED: Final = _own(
     "Bytes of the event log whose spans or log events are not yet delivered, or not yet archived, by signal.",
     "signal",
 )
+LEFT_OUT: Final = _own(
+    "esper.relay.left_out",
+    "counter",
+    "{item}",
+    "Log events that ESPER_OTEL_LOGS left out; their events are in the log. Absent where all are sent.",
+    "signal",
+)
 CUT_SPANS: Final = _own(
     "esper.relay.cut_spans", "counter", "{span}", "Spans dropped because their trace was full (1,000 spans)."
 )
@@ -106,6 +113,7 @@ OWN_SIGNALS: Final = (
     EXPORT_FAILURES,
     REFUSED,
     UNDELIVERED,
+    LEFT_OUT,
     CUT_SPANS,
     *HARDWARE_SIGNALS,
 )

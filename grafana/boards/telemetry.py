@@ -143,8 +143,9 @@ _DELIVERED = Row(
         timeseries_panel(
             "exported",
             "Delivered by OTLP",
-            "As many as are produced.",
-            rate("esper.relay.exported", "signal"),
+            "As many as are produced. ESPER_OTEL_LOGS leaves out log events on purpose; SQL shows them.",
+            ("{{signal}}", rate("esper.relay.exported", "signal")),
+            ("{{signal}} left out", rate("esper.relay.left_out", "signal")),
             empty="the relay sends nothing by OTLP, because OTEL_EXPORTER_OTLP_ENDPOINT is not set",
         ),
         timeseries_panel(

@@ -23,7 +23,7 @@ NAMES = {
         EpisodeOutcome EpochCompleted Event EventDeclared FindingReported GradientAnomaly GradientPathology
         GradientStats GraphBreak
         Heartbeat HeuristicConfig HeuristicEpisode HeuristicWarning ImprovementDetected InfrastructureSnapshot
-        LoaderPass MaskHitRates
+        LoaderPass LogEventsReduced MaskHitRates
         MemoryWarning MorphologyCausalLog NumericalInstability ObservationStats PerformanceDegradation PhaseDurations
         PhaseProfile PhaseTiming PlateauDetected PolicyUpdate RankStopped RatioCollapse RatioExplosion Recompilation
         RewardComputed RewardHackingSuspected RewardSummary Rollback RoundStarted RunEnded Scalar

@@ -94,7 +94,7 @@ class Delivery(Following):
         stored = directory.load(self.CHECKPOINT) if directory else None
         if stored is not None:
             try:
-                self._traces.restore(stored["traces"])
+                self._restore(stored)
                 self.feed = feed(stored=stored)
             except Exception as error:  # whatever is wrong with it, the log can give it again
                 say(f"the stored delivery of {exporter.signal} is unusable ({error}); delivering the log anew")
@@ -227,8 +227,12 @@ class Delivery(Following):
         self._stored_at, self._unstored_since = time.monotonic(), None
         if self._directory is None:
             return
-        content = {
-            **self.feed.state,
-            "traces": self._traces.snapshot(),
-        }
-        self._directory.save(self.CHECKPOINT, content)
+        self._directory.save(self.CHECKPOINT, {**self.feed.state, **self._snapshot()})
+
+    def _snapshot(self) -> dict[str, Any]:
+        """The state beside the position, of JSON types only."""
+        return {"traces": self._traces.snapshot()}
+
+    def _restore(self, stored: dict[str, Any]) -> None:
+        """Go on from what was stored; raises on what is none."""
+        self._traces.restore(stored["traces"])

@@ -100,15 +100,19 @@ class Exporters(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def from_env(cls, resource: Resource) -> Exporters:
-        """Build the exporters of the present environment; never raises, see ``problems``."""
+    def from_env(cls, resource: Resource, of_logs: Mapping[str, str] | None = None) -> Exporters:
+        """Build the exporters of the present environment; never raises, see ``problems``.
+
+        ``of_logs``: attributes that the resource of log events has besides.
+        """
         # Every failure is told by SignalExporter.last_error; the exporters would repeat it on stderr at each attempt.
         exporters_log = logging.getLogger("opentelemetry.exporter.otlp")
         exporters_log.addHandler(logging.NullHandler())
         exporters_log.propagate = False
         problems: list[str] = []
         headers = BadHeaders()
-        built = {signal: _build(signal, os.environ, problems, resource) for signal in SIGNALS}
+        resources = {"logs": resource.merge(Resource(of_logs))} if of_logs else {}
+        built = {name: _build(name, os.environ, problems, resources.get(name, resource)) for name in SIGNALS}
         problems += headers.problems()
         is_delta, share = False, 1.0
         if any(built.values()):

@@ -8,14 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from esper_otel.archive.address import address_of
 from esper_otel.events import Event
 from esper_otel.log.envelope import Record
 from esper_otel.relay.checkpoint import StateDirectory
 from esper_otel.relay.ingest import Ingested
 from esper_otel.relay.otlp.delivery import Delivery
 from esper_otel.relay.otlp.environment import is_sampled
+from esper_otel.relay.otlp.log_choice import LogChoice
 from esper_otel.relay.otlp.log_records import LogEventProjector
 from esper_otel.relay.pipeline import Context, Exporter, Points
+from esper_otel.relay.traces.projector import NO_CONTEXT
+from esper_otel.relay.traces.state import SpanRef
 from esper_otel.signals import own
 from esper_otel.signals.own_signal import OwnSignal
 
@@ -67,8 +71,11 @@ class LogDelivery(Delivery):
 
     CHECKPOINT = "logs"
 
-    def __init__(self, path: Path, *, run_id: str, share: float = 1.0, **arguments: Any) -> None:
-        """As :class:`Delivery`; ``share`` of the traces is sent."""
+    def __init__(
+        self, path: Path, *, run_id: str, share: float = 1.0, choice: LogChoice | None = None, **arguments: Any
+    ) -> None:
+        """As :class:`Delivery`; ``share`` of the traces is sent, and the log events of ``choice``, all without one."""
+        self._choice = choice or LogChoice()
         super().__init__(path, run_id=run_id, **arguments)
         self._run_id = run_id
         self._logs = LogEventProjector(run_id, share)
@@ -80,6 +87,17 @@ class LogDelivery(Delivery):
         """Send an event that the relay itself noticed as a log event; it is in no log. Safe from any thread."""
         self._notes.append((event, time.time_ns()))
 
+    def points(self) -> Mapping[OwnSignal, Points]:
+        """Bytes that wait for delivery; log events left out, where some are."""
+        points = dict(super().points())
+        if not self._choice.is_all:
+            points[own.LEFT_OUT] = {("logs",): float(self._choice.left_out)}
+        return points
+
+    def describe(self) -> str:
+        """One line about what is left out."""
+        return "" if self._choice.is_all else str(self._choice)
+
     def read(self) -> Sequence[Ingested] | None:
         """Return the next lines; notes of the relay's own go out first."""
         self._deliver_notes()
@@ -90,9 +108,20 @@ class LogDelivery(Delivery):
 
     def _made_of_line(self, line: Ingested, record: Record) -> list[Any]:
         self._traces.feed(record, line.events)
-        made = self._logs.project(record, line.events, self._traces.trace_context(record), line.reason)
+        made: list[Any] = []
+        if (reduced := self._choice.announcement()) is not None:
+            made += self._made_of_own(reduced, "logs", record.timestamp_ns, NO_CONTEXT)
+        if self._choice.keeps(record, line.events, self._traces.lane(record)):
+            made += self._logs.project(record, line.events, self._traces.trace_context(record), line.reason)
         self._waiting_bytes += sum(map(len, made))
         return made
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {**super()._snapshot(), "choice": self._choice.snapshot()}
+
+    def _restore(self, stored: dict[str, Any]) -> None:
+        super()._restore(stored)
+        self._choice.restore(stored.get("choice"))
 
     def _is_request(self) -> bool:
         return self._waiting_bytes >= ENOUGH_LOG_BYTES
@@ -106,18 +135,22 @@ class LogDelivery(Delivery):
         while self._notes:
             event, at_ns = self._notes.popleft()
             self._noted += 1
-            record = Record(
-                event_id=f"{self._run_id}-relay-{self._noted}",
-                event_type=event.event_type,
-                timestamp_ns=at_ns,
-                run_id=self._run_id,
-                severity=event.severity.value,
-            )
-            logs += self._logs.project(record, (event,), self._traces.trace_context(record), None)
+            logs += self._made_of_own(event, str(self._noted), at_ns, None)
         if logs:
             waiting_bytes = self._waiting_bytes
             self._send(logs)
             self._waiting_bytes = waiting_bytes
+
+    def _made_of_own(self, event: Event, name: str, at_ns: int, context: SpanRef | None) -> list[bytes]:
+        """The log event of an event of the relay itself; ``context`` is its place, None for the present round."""
+        record = Record(
+            event_id=f"{self._run_id}-relay-{name}",
+            event_type=event.event_type,
+            timestamp_ns=at_ns,
+            run_id=self._run_id,
+            severity=event.severity.value,
+        )
+        return self._logs.project(record, (event,), context or self._traces.trace_context(record), None)
 
 
 def parts_of(records: list[bytes], most_bytes: int) -> Iterator[list[bytes]]:
@@ -147,13 +180,14 @@ def make_logs(context: Context) -> LogDelivery | None:
     Raises:
         FileNotFoundError: there is nothing to read and the log does not grow.
     """
-    return _make(LogDelivery, context, context.exporters.logs)
+    run = str(address_of(context.archive).of(context.run_id)) if context.archive else str(context.path.absolute())
+    return _make(LogDelivery, context, context.exporters.logs, choice=LogChoice(context.logs, run))
 
 
 _D = TypeVar("_D", SpanDelivery, LogDelivery)
 
 
-def _make(kind: type[_D], context: Context, exporter: Exporter | None) -> _D | None:
+def _make(kind: type[_D], context: Context, exporter: Exporter | None, **more: Any) -> _D | None:
     if context.directory is not None:
         _take_over_former(context.directory)
     if exporter is None:
@@ -170,6 +204,7 @@ def _make(kind: type[_D], context: Context, exporter: Exporter | None) -> _D | N
         own_id=context.own_id,
         follows=context.follows,
         conventions=context.exporters.conventions,
+        **more,
     )
 
 

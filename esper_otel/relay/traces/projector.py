@@ -130,6 +130,10 @@ class TraceProjector:
         last, context = self._last
         return context if last is record else self._ambient(record)
 
+    def lane(self, record: Record) -> Lane | None:
+        """The rounds that ``record``, which was fed, belongs to."""
+        return self._lane(record, None)
+
     def snapshot(self) -> dict[str, Any]:
         """The state between two records, of JSON types only."""
         state: dict[str, Any] = msgspec.to_builtins(self._state)
