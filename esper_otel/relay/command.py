@@ -162,7 +162,7 @@ def _serve(options: Options) -> int:
 
 
 class _Signals:
-    """What signals told the relay, whichever of its services runs then.
+    """Signals to the relay, kept for the service that runs when they come.
 
     Attributes:
         told: one told it to end.

@@ -1,4 +1,4 @@
-"""The end of a relay that is told to end: at once, or in order, after the end of the run.
+"""End of a relay on a signal: at once, or in order, after the end of the run.
 
 A sidecar is told to end when its pod is deleted, while the trainer still writes its last checkpoint or has just written
 it. In order means: the run ends or its time for that is up, the last values are scraped, the rest is delivered.
@@ -19,7 +19,7 @@ HURRIED_S: Final = 5.0
 
 
 class Ending:
-    """What a relay was told about its end, and how far it is.
+    """Progress of the end of a relay that was told to end.
 
     Attributes:
         now: end now.
@@ -27,7 +27,7 @@ class Ending:
     """
 
     def __init__(self, options: Options, wake: Callable[[], object]) -> None:
-        """Nothing was told yet. ``wake`` ends a pause of the relay's loop."""
+        """Start without a signal. ``wake`` ends a pause of the relay's loop."""
         self.now = Flag()
         self._wake = wake
         self.is_given_up = False
@@ -70,7 +70,7 @@ class Ending:
         grace_s = self._options.grace_s
         if not self._is_said:
             self._is_said = True
-            say(f"told to end: that of the run is waited for up to {grace_s:g} s. Once more ends this relay at once")
+            say(f"SIGTERM: this relay ends after the run, within {grace_s:g} s; a second SIGTERM ends it at once")
         if not knows_end and not has_more:
             self.is_given_up = True
         elif time.monotonic() - self._told_at > grace_s:
@@ -98,7 +98,7 @@ class Ending:
         return time.monotonic() - asked_at >= self._options.last_scrape_s or is_scraped_since(self._drained_at)
 
     def in_words(self, reason: str, url: str) -> str:
-        """Why and how long metrics are served after the end; ``reason`` is the one of a relay that was told nothing."""
+        """Text on why and how long metrics are served after the end; ``reason`` is that of a relay without a signal."""
         linger_s = self._options.linger_s
         if self._told_at is None:
             return f"{reason}; {url} is served for another {linger_s:g} s"

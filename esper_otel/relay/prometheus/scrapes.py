@@ -1,4 +1,4 @@
-"""Who scrapes, and since when nobody has missed a value."""
+"""Scrapes by address, and since when nobody has missed a value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Scrapes:
     """The last complete scrape of each address. Thread-safe."""
 
     def __init__(self) -> None:
-        """Nobody has scraped."""
+        """Start without a scrape."""
         self._lock = threading.Lock()
         self._begun_at: dict[str, float] = {}
 
@@ -29,7 +29,7 @@ class Scrapes:
                 del self._begun_at[next(iter(self._begun_at))]
 
     def is_complete_since(self, moment: float) -> bool:
-        """Return True if somebody has scraped since ``moment``, and with him everybody who did shortly before."""
+        """Return True if somebody has scraped since ``moment``, as has everybody who did shortly before."""
         with self._lock:
             last = [begun_at for begun_at in self._begun_at.values() if begun_at > moment - RECENT_S]
         return bool(last) and min(last) >= moment
