@@ -130,7 +130,7 @@ class LogChoice:
         return state
 
     def restore(self, state: Any) -> None:
-        """Go on from a snapshot; None, from an older version, begins anew.
+        """Go on from a snapshot; None, of an older version, starts at zero.
 
         Raises:
             msgspec.ValidationError: ``state`` is no snapshot.
