@@ -18,9 +18,9 @@ ENVIRONMENT = re.compile(r"\b(?:env|environ|environment)\b")
 NAME = re.compile(r"(?<![A-Z_])(?:ESPER_)?OTEL_[A-Z0-9_]*[A-Z0-9]")
 NOT_SETTINGS = {
     *("COMPRESSION", "ENDPOINT", "HEADERS", "INSECURE", "PROTOCOL", "TIMEOUT"),
-    *("COLUMNS", "PYTHONPATH", "QUERY_STRING"),
+    *("COLUMNS", "PYTHONPATH", "QUERY_STRING", "REMOTE_ADDR", "REQUEST_METHOD"),
 }
-"""Ends of names, the width of the terminal, a variable set for children of a process, and one of WSGI; no settings."""
+"""Ends of names, the terminal's width, a variable set for children of a process, and those of WSGI; no settings."""
 
 TABLE = {variable.name: variable for variable in VARIABLES}
 SPELLED = {

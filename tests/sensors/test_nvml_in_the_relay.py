@@ -55,7 +55,7 @@ def test_gpu_figures_and_joules_per_update_are_on_the_relays_endpoint(
             )
         finally:
             esper_otel.shutdown()
-            relay.stop()
+            relay.ending.at_once()
             thread.join(PATIENCE_S)
 
     samples = processes.samples(text)
