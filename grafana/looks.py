@@ -50,9 +50,17 @@ def zeros_are_low(dashboard: Json) -> Iterator[str]:
     for panel in panels_of(dashboard):
         defaults = panel["fieldConfig"]["defaults"]
         custom = defaults.get("custom", {})
-        is_free = "max" not in defaults and custom.get("scaleDistribution", {}).get("type") != "log"
+        is_free = "max" not in defaults and "scaleDistribution" not in custom
         if panel["type"] == "timeseries" and defaults["unit"] in LEAST and is_free and "axisSoftMax" not in custom:
             yield f"zeros: {panel['title']} has no least end of its axis"
+
+
+def zeros_have_a_place(dashboard: Json) -> Iterator[str]:
+    """No axis is purely logarithmic: one value of 0, as of a policy that is stuck, and Grafana draws nothing."""
+    for panel in panels_of(dashboard):
+        scale = panel["fieldConfig"]["defaults"].get("custom", {}).get("scaleDistribution", {})
+        if scale.get("type") == "log":
+            yield f"logarithm: {panel['title']} has no place for 0; use log_above"
 
 
 def headers_are_whole(dashboard: Json) -> Iterator[str]:
@@ -75,6 +83,7 @@ LOOKS: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
     lines_are_full,
     arms_are_apart,
     zeros_are_low,
+    zeros_have_a_place,
     headers_are_whole,
     words_are_readable,
 )

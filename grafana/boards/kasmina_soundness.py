@@ -27,7 +27,7 @@ SOUNDNESS: Final = Row(
             "Gradient norm by slot",
             "Within a factor of ten of each other.",
             (_LEGEND, last("kasmina.seed_grad_norm", *OF_SLOT)),
-            log=True,
+            log_above=1e-6,
             empty=_NO_SEEDS,
         ),
         timeseries_panel(

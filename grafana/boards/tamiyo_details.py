@@ -35,7 +35,7 @@ UPDATE_DETAILS: Final = Row(
             "Change of the policy's weights",
             "Flat or slowly falling. A jump is an update that overwrote what was learnt; 0 means no change.",
             ("L2 norm", last("tamiyo.policy_update_magnitude")),
-            log=True,
+            log_above=1e-6,
             empty=_NOT_REPORTED,
         ),
         timeseries_panel(
@@ -77,7 +77,7 @@ UPDATE_DETAILS: Final = Row(
             ("divisor of returns", last("tamiyo.value_target_scale")),
             ("return variance", last("tamiyo.ev_return_variance")),
             limits=None,
-            log=True,
+            log_above=1e-3,
             empty=_NOT_REPORTED,
         ),
         timeseries_panel(
@@ -201,7 +201,7 @@ STATE_DETAILS: Final = Row(
             ("norm {{cell}}", last("tamiyo.lstm_l2", "cell")),
             ("norm in the rollout {{cell}}", last("tamiyo.rollout_lstm_l2", "cell")),
             ("largest entry in the rollout {{cell}}", last("tamiyo.rollout_lstm_max", "cell", agg="max")),
-            log=True,
+            log_above=1e-3,
             empty=_MEDIUM,
         ),
         stat_panel(

@@ -26,7 +26,7 @@ GRADIENTS: Final = Row(
             ("before, p50", at_most(quantile(0.5, "tamiyo.pre_clip_grad_norm"), _PEAK)),
             ("after", last("tamiyo.grad_norm")),
             limits="tamiyo.pre_clip_grad_norm",
-            log=True,
+            log_above=1e-3,
             width=12,
         ),
         timeseries_panel(
@@ -100,7 +100,7 @@ HEADS: Final = Row(
             last("tamiyo.head_grad_norm", *_BY_HEAD),
             width=12,
             height=8,
-            log=True,
+            log_above=1e-9,
         ),
         state_timeline_panel(
             "head_nonfinite",

@@ -21,7 +21,7 @@ TRUST_REGION: Final = Row(
             ("KL(new || old), k3", last("tamiyo.kl_reverse")),
             ("largest step, exact", last("tamiyo.approx_kl_max", agg="max")),
             limits="tamiyo.kl_divergence",
-            log=True,
+            log_above=1e-4,
         ),
         timeseries_panel(
             "clipping",
@@ -42,7 +42,7 @@ TRUST_REGION: Final = Row(
             ("spread", last("tamiyo.policy_ratio_std")),
             ("largest product", last("tamiyo.joint_ratio_max", agg="max")),
             limits="tamiyo.policy_ratio_max",
-            log=True,
+            log_above=1e-4,
         ),
         stat_panel(
             "violations",

@@ -185,7 +185,7 @@ _INSIDE = Row(
             "Far fewer bytes wait than were written.",
             ("written", last("esper.log.written_size", agg="sum")),
             ("waiting", last("esper.log.pending_size", agg="sum")),
-            log=True,
+            log_above=1,
             empty=_NO_HEARTBEATS,
         ),
         stat_panel(

@@ -38,7 +38,7 @@ _LEARNING = Row(
             "Falls within each episode; a jump or a gap is a host that diverged.",
             last("tolaria.val_loss", *OF_ENV),
             width=12,
-            log=True,
+            log_above=1e-3,
         ),
         timeseries_panel(
             "generalisation",

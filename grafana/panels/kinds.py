@@ -68,7 +68,7 @@ def timeseries_panel(
     limits: str | Threshold | None = "",
     unit: str = "",
     stacked: bool = False,
-    log: bool = False,
+    log_above: float | None = None,
     between: tuple[float, float] | None = None,
     empty: str | None = None,
     second: dict[str, str] | None = None,
@@ -80,7 +80,8 @@ def timeseries_panel(
         key: see :class:`Panel`, as ``title``, ``good``, ``width``, ``height`` and ``empty``.
         limits: signal whose limits are drawn, or limits; empty for those of the only signal; None for none.
         stacked: whether the lines are stacked areas.
-        log: whether the axis is logarithmic.
+        log_above: value above which the axis is logarithmic, and below which it is linear; None for a linear axis.
+            A purely logarithmic axis draws nothing at all where a value is 0, as the KL divergence of a stuck policy.
         between: ends of the axis, where single values would flatten the rest.
         beside: whether the legend is at the right, for more lines than one below has room for.
         second: unit by legend of the lines that have an axis of their own on the right.
@@ -97,11 +98,12 @@ def timeseries_panel(
         # Two arms are never added up: what has an arm in its name is a line of its own.
         arms = [setting("custom.stacking", {"mode": "none"}), setting("custom.fillOpacity", 5)]
         builder.override_by_regexp(OF_AN_ARM, arms)
-    if log:
-        builder.scale_distribution(common.ScaleDistributionConfig().type(shown.ScaleDistribution.LOG).log(10))
+    if log_above is not None:
+        scale = common.ScaleDistributionConfig().type(shown.ScaleDistribution.SYMLOG).log(10)
+        builder.scale_distribution(scale.linear_threshold(log_above))
     if between is not None:
         builder.min(between[0]).max(between[1])
-    elif not log and (top := least_top(unit, signals_of(queries))) is not None:
+    elif log_above is None and (top := least_top(unit, signals_of(queries))) is not None:
         builder.axis_soft_min(0).axis_soft_max(top)
     if drawn is not None:
         dashed = common.GraphThresholdsStyleConfig().mode(shown.GraphThresholdsStyleMode.DASHED)
@@ -232,7 +234,7 @@ def _columns_panel(
 
 def quantiles_panel(key: str, title: str, good: str, *expressions: Shown, **options: Any) -> Panel:
     """Quantiles of a histogram on a logarithmic axis."""
-    return timeseries_panel(key, title, good, *expressions, log=True, **options)
+    return timeseries_panel(key, title, good, *expressions, log_above=1e-6, **options)
 
 
 def ranged(item: Shown) -> Query:

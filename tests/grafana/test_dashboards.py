@@ -117,6 +117,10 @@ def _arms_in_a_strip(dashboard: dict[str, Any]) -> None:
     _number(dashboard)["targets"][0] |= {"expr": lines, "legendFormat": "{{line}} · {{group_id}}"}
 
 
+def _no_place_for_zero(dashboard: dict[str, Any]) -> None:
+    _chart(dashboard)["fieldConfig"]["defaults"]["custom"]["scaleDistribution"] = {"type": "log", "log": 10}
+
+
 def _zeros_up_to_100(dashboard: dict[str, Any]) -> None:
     _chart(dashboard)["fieldConfig"]["defaults"] |= {"unit": "s"}
 
@@ -156,6 +160,7 @@ def _editable(dashboard: dict[str, Any]) -> None:
         (_hole, "lines: "),
         (_arms_in_a_strip, "arms: "),
         (_zeros_up_to_100, "zeros: "),
+        (_no_place_for_zero, "logarithm: "),
         (_cut_header, "headers: "),
         (_healthy_emptiness, "asserts something of data that it does not have"),
     ],
