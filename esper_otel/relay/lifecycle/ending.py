@@ -70,7 +70,7 @@ class Ending:
         grace_s = self._options.grace_s
         if not self._is_said:
             self._is_said = True
-            say(f"SIGTERM: this relay ends after the run, within {grace_s:g} s; a second SIGTERM ends it at once")
+            say(f"told to end: after the run, within {grace_s:g} s; a second SIGTERM ends this relay at once")
         if not knows_end and not has_more:
             self.is_given_up = True
         elif time.monotonic() - self._told_at > grace_s:
