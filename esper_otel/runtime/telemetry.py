@@ -165,7 +165,8 @@ def shutdown(
     Args:
         outcome: how it ended.
         detail: cause of the end, as text.
-        timeout_s: longest wait for the disk, s; usually a few ms pass.
+        timeout_s: longest wait for the disk, s; usually a few ms pass. Where events cannot be written in it, a second
+            more for the lines that report them.
         rounds: rounds that were completed, if the training counts any.
         wait_s: longest wait for the relay to deliver everything by OTLP, s; for processes whose end is the end of
             their relay. Default ``ESPER_OTEL_SHUTDOWN_WAIT``, else 0, and 10 in the first process of a container.

@@ -17,7 +17,7 @@ KUBECTL = '#!/bin/sh\nprintf "%s\\n" "$*" >> kubectl.log\n'
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the commands of the README leave, run with openssl; kubectl only writes down its arguments."""
+    """Files that the README's commands make with openssl; kubectl only logs its arguments."""
     directory = tmp_path_factory.mktemp("certificates")
     (directory / "kubectl").write_text(KUBECTL)
     (directory / "kubectl").chmod(0o755)

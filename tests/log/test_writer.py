@@ -56,7 +56,7 @@ def test_closing_writes_the_whole_queue(tmp_path: Path) -> None:
 
 
 def test_a_busy_machine_does_not_cost_the_last_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where other processes compete, each pause of a thread lasts some 20 ms, however short it was meant."""
+    """Every pause lasts 50 ms here, as the shortest does on a machine whose cores are taken."""
     slept = time.sleep
     monkeypatch.setattr("esper_otel.log.writer.time.sleep", lambda seconds: slept(max(seconds, 0.05)))
     writer = quiet(tmp_path / "r")

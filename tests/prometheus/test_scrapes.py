@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import time
+from collections.abc import Iterator
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from esper_otel.relay.prometheus.endpoint import Endpoint
@@ -19,42 +21,37 @@ def ask(port: int, address: str, method: str = "GET") -> bytes:
     return connection.getresponse().read()
 
 
-def test_values_are_scraped_once_everybody_who_scrapes_has_done_so() -> None:
-    endpoint = Endpoint(CollectorRegistry(), "127.0.0.1", 0)
-    try:
-        for address in ("127.0.0.2", "127.0.0.3"):
-            ask(endpoint.port, address)
-        last_values_at = time.monotonic()
-        assert not endpoint.is_scraped_since(last_values_at)
-        ask(endpoint.port, "127.0.0.2")
-        assert not endpoint.is_scraped_since(last_values_at)
-        ask(endpoint.port, "127.0.0.3")
-        wait_for(lambda: endpoint.is_scraped_since(last_values_at), "the note of the last answer")
-    finally:
-        endpoint.close()
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    found = Endpoint(CollectorRegistry(), "127.0.0.1", 0)
+    yield found
+    found.close()
 
 
-def test_a_request_that_gets_no_values_is_no_scrape() -> None:
-    endpoint = Endpoint(CollectorRegistry(), "127.0.0.1", 0)
-    try:
-        ask(endpoint.port, "127.0.0.2", method="OPTIONS")
-        ask(endpoint.port, "127.0.0.3")
-        wait_for(lambda: endpoint.is_scraped_since(0.0), "the note of the scrape")
-        last_values_at = time.monotonic()
-        ask(endpoint.port, "127.0.0.3")
-        wait_for(lambda: endpoint.is_scraped_since(last_values_at), "the note of the scrape")
-    finally:
-        endpoint.close()
+def test_values_are_scraped_once_everybody_who_scrapes_has_done_so(endpoint: Endpoint) -> None:
+    for address in ("127.0.0.2", "127.0.0.3"):
+        ask(endpoint.port, address)
+    last_values_at = time.monotonic()
+    assert not endpoint.is_scraped_since(last_values_at)
+    ask(endpoint.port, "127.0.0.2")
+    assert not endpoint.is_scraped_since(last_values_at)
+    ask(endpoint.port, "127.0.0.3")
+    wait_for(lambda: endpoint.is_scraped_since(last_values_at), "the note of the last answer")
 
 
-def test_an_answer_says_how_long_it_is() -> None:
-    endpoint = Endpoint(CollectorRegistry(), "127.0.0.1", 0)
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", endpoint.port)
-        connection.request("GET", "/metrics")
-        assert connection.getresponse().getheader("Content-Length") is not None
-    finally:
-        endpoint.close()
+def test_a_request_that_gets_no_values_is_no_scrape(endpoint: Endpoint) -> None:
+    ask(endpoint.port, "127.0.0.2", method="OPTIONS")
+    ask(endpoint.port, "127.0.0.3")
+    wait_for(lambda: endpoint.is_scraped_since(0.0), "the note of the scrape")
+    last_values_at = time.monotonic()
+    ask(endpoint.port, "127.0.0.3")
+    wait_for(lambda: endpoint.is_scraped_since(last_values_at), "the note of the scrape")
+
+
+def test_an_answer_says_how_long_it_is(endpoint: Endpoint) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port)
+    connection.request("GET", "/metrics")
+    assert connection.getresponse().getheader("Content-Length") is not None
 
 
 def test_somebody_who_stopped_scraping_is_not_waited_for() -> None:

@@ -90,7 +90,7 @@ def environment(receiver: OtlpReceiver, logs: str, every: int = 10) -> dict[str,
 
 
 def delivered(run: Path, receiver: OtlpReceiver, *options: str, **env: str) -> str:
-    """What a relay says that delivers all of a run."""
+    """Console output of a relay that delivers a whole run."""
     with relay(run, "--linger", "0", *options, **env) as process:
         _, said = process.communicate(timeout=PATIENCE_S)
     assert 0 == process.returncode, said

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -167,35 +169,35 @@ def test_a_second_signal_ends_the_wait_for_the_scrape(tmp_path: Path) -> None:
         assert 0 == follower.wait(timeout=PATIENCE_S)
 
 
-def test_a_second_signal_ends_the_delivery(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with OtlpReceiver() as receiver, training(tmp_path, "--pause", "0.02", "--goes-on-s", "0") as trainer:
+@contextmanager
+def told_while_the_endpoint_is_away(directory: Path) -> Iterator[tuple[Path, OtlpReceiver, subprocess.Popen[str]]]:
+    """A run and its relay, both just told to end, and a receiver that is unavailable."""
+    run = directory / "run"
+    with OtlpReceiver() as receiver, training(directory, "--pause", "0.02", "--goes-on-s", "0") as trainer:
         receiver.mode = "unavailable"
         endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint}
         with relay(run, *IN_ORDER, "--last-scrape", "0", "--drain", LONG, **endpoint) as follower:
             begun(run, follower)
             for process in (trainer, follower):
                 process.send_signal(signal.SIGTERM)
-            wait_for(lambda: manifest(run)["status"] == "interrupted", "the end of the run")
-            read_until(follower, "told to end")
-            follower.send_signal(signal.SIGTERM)
+            yield run, receiver, follower
 
-            assert 3 == follower.wait(timeout=PATIENCE_S)
+
+def test_a_second_signal_ends_the_delivery(tmp_path: Path) -> None:
+    with told_while_the_endpoint_is_away(tmp_path) as (run, _, follower):
+        wait_for(lambda: manifest(run)["status"] == "interrupted", "the end of the run")
+        read_until(follower, "told to end")
+        follower.send_signal(signal.SIGTERM)
+
+        assert 3 == follower.wait(timeout=PATIENCE_S)
 
 
 def test_what_is_left_has_the_time_of_the_delivery_and_not_that_of_a_hurried_end(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with OtlpReceiver() as receiver, training(tmp_path, "--pause", "0.02", "--goes-on-s", "0") as trainer:
-        receiver.mode = "unavailable"
-        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint}
-        with relay(run, *IN_ORDER, "--last-scrape", "0", "--drain", LONG, **endpoint) as follower:
-            begun(run, follower)
-            for process in (trainer, follower):
-                process.send_signal(signal.SIGTERM)
-            with pytest.raises(subprocess.TimeoutExpired):
-                follower.wait(timeout=8)  # longer than the 5 s of a hurried end
-            receiver.mode = "ok"
-            code = follower.wait(timeout=PATIENCE_S)
+    with told_while_the_endpoint_is_away(tmp_path) as (run, receiver, follower):
+        with pytest.raises(subprocess.TimeoutExpired):
+            follower.wait(timeout=8)  # longer than the 5 s of a hurried end
+        receiver.mode = "ok"
+        code = follower.wait(timeout=PATIENCE_S)
         delivered = len(receiver.logs)
 
     assert 0 == code
