@@ -31,6 +31,15 @@ means of an hour."""
 BEHIND: Final = 0.02
 """Share of the updates by which ranks may differ when a run is read: the last ones are being written."""
 
+_BY_STEP: Final = (
+    "SELECT rank, p AS phase, median(list_avg(durations_s[p])) AS seconds FROM (SELECT rank, durations_s,"
+    " unnest(map_keys(durations_s)) AS p FROM tolaria_phase_durations) GROUP BY ALL ORDER BY ALL"
+)
+_BY_ROUND: Final = (
+    "SELECT rank, phase, median(ms) / 1000 AS seconds FROM (SELECT rank, unnest(map_keys(phases)) AS phase,"
+    " unnest(map_values(phases)).wall_ms AS ms FROM phase_profiles) GROUP BY ALL ORDER BY ALL"
+)
+
 _WAITS: Final = "backward"
 _UPDATE: Final = "ppo_update"
 
@@ -57,7 +66,7 @@ def straggler(run: Subject) -> Iterator[Finding]:
     elif (found := _slowest(_of_loops(run))) is not None:
         yield found
     if (found := _slowest(_of_rounds(run))) is not None:
-        yield found
+        yield msgspec.structs.replace(found, query=_BY_ROUND)
 
 
 def _of_loops(run: Subject, where: str = "true") -> list[Work]:
@@ -118,8 +127,7 @@ def _slowest(works: list[Work]) -> Finding | None:
         ],
         who={"rank": str(slow.rank), "phase": phase},
         cause=_CAUSES.get(phase, ""),
-        query="SELECT rank, p AS phase, median(list_avg(durations_s[p])) AS seconds FROM (SELECT rank, durations_s,"
-        " unnest(map_keys(durations_s)) AS p FROM tolaria_phase_durations) GROUP BY ALL ORDER BY ALL",
+        query=_BY_STEP,
     )
 
 

@@ -19,7 +19,6 @@ from grafana.queries.promql import (
     divided,
     last,
     minus,
-    now,
     only_where,
     over_arms,
     plus,
@@ -35,7 +34,10 @@ COLOURS: Final = (
     "#808080", "light-blue", "blue", "yellow", "purple", "green", "red", "dark-orange", "semi-dark-orange",
 )  # fmt: skip
 STAGE_WORDS: Final = dict(enumerate(zip((stage.lower() for stage in STAGES), COLOURS, strict=True)))
-_OVER: Final = "a run that is over has no seeds: choose a time within the run"
+_NO_SEEDS: Final = "no slot has a seed, or the log does not tell the stages of its slots"
+_MEASURED: Final = "~BLENDING|HOLDING|FOSSILIZED"
+"""Stages in which the contribution of a seed is measured."""
+
 _TOO_FEW: Final = "no seed has reached that stage yet"
 
 
@@ -48,6 +50,25 @@ def stage_numbers() -> Prom:
         if number
     ]
     return raw(" + ".join(parts), labels=("env_id", "slot", "group_id"), signals=("kasmina.seed_state",))
+
+
+def _of_seeds(name: str, *by: str, agg: str = "avg", stage: str = "!DORMANT") -> Prom:
+    """A number of the slots that have a seed in such a stage; of a run that is over, in the last one."""
+    own = last(name, *OF_SLOT, *by, agg=agg)
+    chosen = last("kasmina.seed_state", *OF_SLOT, agg="max", stage=stage)
+    text = f"({own.text} and on (env_id, slot, group_id) ({chosen.text} == 1))"
+    return msgspec.structs.replace(own, text=text, signals=(*own.signals, *chosen.signals))
+
+
+def _blueprints() -> Prom:
+    """1, labelled with the blueprint of each seed.
+
+    The relay reports the present blueprint of a slot and no others: of a run that is over all of them are found.
+    """
+    all_of_them = only_where(_of_seeds("kasmina.seed_blueprint", "blueprint", agg="max"), "== 1")
+    slot, found = "env_id, slot, group_id", all_of_them.text
+    text = f"({found}) and on ({slot}) count by ({slot}) ({found}) == 1"
+    return msgspec.structs.replace(all_of_them, text=text)
 
 
 def _changes(from_stage: str, to_stage: str) -> Prom:
@@ -101,25 +122,27 @@ _GROWTH = Row(
         table_panel(
             "seeds",
             "Seeds now",
-            "A positive contribution, no vanishing and no exploding gradients; interaction not below 0.",
-            ("_", only_where(now("kasmina.seed_state", *OF_SLOT, "stage", agg="max", stage="!DORMANT"), "== 1")),
-            ("__", only_where(now("kasmina.seed_blueprint", *OF_SLOT, "blueprint", agg="max"), "== 1")),
-            ("alpha", now("kasmina.seed_alpha", *OF_SLOT)),
-            ("epochs in stage", now("kasmina.seed_epochs_in_stage", *OF_SLOT)),
-            ("contribution", now("kasmina.seed_contribution", *OF_SLOT)),
-            ("velocity", now("kasmina.seed_contribution_velocity", *OF_SLOT)),
-            ("interaction", now("kasmina.seed_interaction", *OF_SLOT)),
-            ("boost", now("kasmina.seed_boost", *OF_SLOT)),
-            ("accuracy since birth", now("kasmina.seed_accuracy_delta", *OF_SLOT)),
-            ("gradient norm", now("kasmina.seed_grad_norm", *OF_SLOT)),
-            ("vanishing", now("kasmina.seed_vanishing", *OF_SLOT, agg="max")),
-            ("exploding", now("kasmina.seed_exploding", *OF_SLOT, agg="max")),
-            ("parameters", now("kasmina.seed_params", *OF_SLOT)),
+            "A positive contribution, no vanishing and no exploding gradients; interaction not below 0. Of a run that"
+            " is over, the seeds at its end; a slot that had seeds of several blueprints does not tell then which one"
+            " was its last.",
+            ("_", only_where(last("kasmina.seed_state", *OF_SLOT, "stage", agg="max", stage="!DORMANT"), "== 1")),
+            ("__", _blueprints()),
+            ("alpha", _of_seeds("kasmina.seed_alpha")),
+            ("epochs in stage", _of_seeds("kasmina.seed_epochs_in_stage")),
+            ("contribution", _of_seeds("kasmina.seed_contribution", stage=_MEASURED)),
+            ("velocity", _of_seeds("kasmina.seed_contribution_velocity", stage=_MEASURED)),
+            ("interaction", _of_seeds("kasmina.seed_interaction", stage=_MEASURED)),
+            ("boost", _of_seeds("kasmina.seed_boost", stage=_MEASURED)),
+            ("accuracy since birth", _of_seeds("kasmina.seed_accuracy_delta")),
+            ("gradient norm", _of_seeds("kasmina.seed_grad_norm")),
+            ("vanishing", _of_seeds("kasmina.seed_vanishing", agg="max")),
+            ("exploding", _of_seeds("kasmina.seed_exploding", agg="max")),
+            ("parameters", _of_seeds("kasmina.seed_params")),
             units={"epochs in stage": "none", "vanishing": "none", "exploding": "none"},
             names={"env_id": "env"},
             sort="contribution",
             height=7,
-            empty=_OVER,
+            empty=_NO_SEEDS,
         ),
         timeseries_panel(
             "alpha",

@@ -33,7 +33,7 @@ _ALIVE = Row(
 _TIME = Row(
     "Where does the time go?",
     (
-        WAITING,
+        *WAITING,
         timeseries_panel(
             "passes",
             "Time of an update's parts, mean",

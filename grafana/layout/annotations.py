@@ -1,5 +1,7 @@
 """Marks on every time axis: starts and ends of runs, rollbacks, checkpoints, violations, alerts.
 
+A mark has its meaning in its tooltip; its switch in the menu above the panels names its colour as well.
+
 All come from Prometheus, so that they work without Loki. A mark costs one query for each dashboard.
 """
 
@@ -116,7 +118,7 @@ def annotation_queries() -> list[Any]:
 def _built(mark: Mark) -> Any:
     return (
         sdk.AnnotationQuery()
-        .name(mark.name)
+        .name(f"{mark.name} ({mark.colour})")
         .datasource(PROMETHEUS)
         .enable(mark.enabled)
         .hide(False)

@@ -51,7 +51,7 @@ def table_panel(
     names: dict[str, str] | None = None,
     width: int = 24,
     height: int = 8,
-    sort: str = "",
+    sort: str | tuple[str, ...] = "",
     descending: bool = True,
     empty: str | None = None,
     links: dict[str, str] | None = None,
@@ -68,7 +68,7 @@ def table_panel(
         key: see :class:`Panel`.
         columns: instant expressions over the same labels, or ``(name, expression)``; ``_`` names one that is not shown.
         names: what label columns are called.
-        sort: column to sort by.
+        sort: column to sort by, or several, the first one first.
         links: address by column.
         limits: limits by column, where no signal's own are right.
         units: unit by column, where the registry cannot know it.
@@ -78,6 +78,7 @@ def table_panel(
         exact: columns of values of many sizes, whose decimals Grafana chooses.
     """
     queries = tuple(_column(item) for item in columns)
+    sorted_by = sort if isinstance(sort, tuple) else (sort,) if sort else ()
     builder = table.Panel().cell_height(shown.TableCellHeight.SM).min_width(NARROW).unit("short")
     lines = tuple((query.legend, query.what) for query in queries if isinstance(query.what, Prom))
     builder.with_target(target(Query(what=joined(lines), instant=True), "A"))
@@ -104,10 +105,9 @@ def table_panel(
     builder.mappings([missing("–")])
     named = {column: (units or {}).get(column, what.unit) for column, what in lines if column.strip("_")}
     for name, unit in {**dict.fromkeys((called.get(one, one) for one in labels), "string"), **named}.items():
-        if (pixels := least_width(name, unit, is_sorted=name == sort)) > NARROW:
+        if (pixels := least_width(name, unit, is_sorted=name in sorted_by)) > NARROW:
             builder.override_by_name(name, [setting("custom.minWidth", pixels)])
-    if sort:
-        builder.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
+    builder.sort_by([common.TableSortByFieldState().display_name(name).desc(descending) for name in sorted_by])
     builder.no_value(empty_text(empty, queries))
     return Panel(
         key=key, title=title, good=good, queries=queries, builder=builder, width=width, height=height, empty=empty

@@ -51,10 +51,12 @@ def of_pages(out: Path, shown: dict[str, Shown]) -> Iterator[Sight]:
 
 def of_every_board(out: Path, shown: dict[str, Shown]) -> Iterator[Sight]:
     """Every board of every run in both widths and themes, with Grafana's menu, as on a screen."""
+    whole = min(since for since, _ in shown.values()), max(until for _, until in shown.values())
     for theme in (DARK, LIGHT):
         for run in ALL:
             for board in BOARDS:
                 if board is RUNS and run != DEMO:  # it shows all of them
                     continue
                 names = {width: out / f"{board.domain}-{run}-{width}-{theme}.png" for width in (SMALL, LARGE)}
-                yield Sight(board.uid, run, shown[run], theme, names, bare=False)
+                # The table of runs has the states at the end of the time shown: by then all of them are over.
+                yield Sight(board.uid, run, whole if board is RUNS else shown[run], theme, names, bare=False)

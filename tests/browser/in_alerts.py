@@ -31,7 +31,7 @@ def test_grafana_offers_every_rule(stack: Stack) -> None:
 
 
 def test_an_alert_that_fires_is_drawn_in_the_colour_of_its_severity_with_its_age(stack: Stack) -> None:
-    page = stack.grafana.solo("esper-run", "Alerts that fire", KILLED, size=(1600, 400))
+    page = stack.grafana.solo("esper-run", "Alerts of the run", KILLED, size=(1600, 400))
     page.wait_for_selector(f"a:text-is('{FIRING}')")
 
     row = page.locator("[role=row]", has=page.locator(f"a:text-is('{FIRING}')"))
@@ -42,7 +42,7 @@ def test_an_alert_that_fires_is_drawn_in_the_colour_of_its_severity_with_its_age
 
 
 def test_a_click_on_an_alert_opens_its_panel_at_its_time(stack: Stack) -> None:
-    page = stack.grafana.solo("esper-run", "Alerts that fire", KILLED, size=(1600, 400))
+    page = stack.grafana.solo("esper-run", "Alerts of the run", KILLED, size=(1600, 400))
     page.wait_for_selector(f"a:text-is('{FIRING}')")
     link = urlsplit(page.get_attribute(f"a:text-is('{FIRING}')", "href") or "")
 

@@ -86,6 +86,7 @@ def lines() -> list[Target]:
             ref=chr(ord("A") + index),
             kind="prometheus",
             text=(at_the_end if query.instant else at_every_step)(query.what.text),
+            legend=query.legend,
             instant=query.instant,
         )
         for board in BOARDS

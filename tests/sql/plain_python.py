@@ -155,6 +155,9 @@ def _slot(seed: Row) -> Row:
     flags = ("grad_ratio", "has_vanishing", "has_exploding")
     if not any(kept.get(name) for name in flags):  # zero without a flag: the gradients were not looked at
         kept = {name: value for name, value in kept.items() if name not in flags}
+    if not kept.get("alpha"):  # without weight the contribution of a seed is not measured
+        unmeasured = ("contribution_velocity", "interaction_sum", "boost_received")
+        kept = {name: value for name, value in kept.items() if name not in unmeasured or value != 0.0}
     if "grad_ratio" in kept:
         kept["gradient_health"] = kept.pop("grad_ratio")
     return kept

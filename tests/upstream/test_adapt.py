@@ -203,6 +203,23 @@ def test_a_seed_without_measured_gradients_has_no_gradient_health() -> None:
     )
 
 
+def test_a_seed_without_weight_has_no_interaction_and_one_with_weight_has_it_even_if_0() -> None:
+    zeros = {"interaction_sum": 0.0, "boost_received": 0.0, "contribution_velocity": 0.0}
+    seeds = {
+        "r0c0": {"alpha": 0.0, **zeros},
+        "r0c1": {"alpha": 0.5, **zeros},
+        "r0c2": {"alpha": 0.0, "boost_received": 1.0},
+    }
+
+    (event,) = adapt(foreign("EPOCH_COMPLETED", {"seeds": seeds})).events
+
+    assert {
+        "r0c0": SeedSnapshot(alpha=0.0),
+        "r0c1": SeedSnapshot(alpha=0.5, **zeros),
+        "r0c2": SeedSnapshot(alpha=0.0, boost_received=1.0),
+    } == event.seeds
+
+
 def test_the_gradient_ratio_of_a_stage_change_is_not_gradient_health() -> None:
     (event,) = adapt(foreign("SEED_STAGE_CHANGED", {"grad_ratio": 0.25})).events
 

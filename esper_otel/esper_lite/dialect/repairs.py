@@ -18,6 +18,8 @@ Repair = Callable[[Payload], None]
 
 _SEED_GRADIENTS: Final = ("grad_ratio", "has_vanishing", "has_exploding")
 
+_SEED_INTERACTION: Final = ("contribution_velocity", "interaction_sum", "boost_received")
+
 _ANOMALIES: Final = (
     "GRADIENT_ANOMALY",
     "GRADIENT_PATHOLOGY_DETECTED",
@@ -120,6 +122,15 @@ def _unmeasured_seed_gradients(payload: Payload) -> None:
             _gradients_at_birth(seed)
 
 
+def _interaction_before_blending(payload: Payload) -> None:
+    """Remove zeros of a seed that has no weight yet: its contribution is not measured."""
+    seeds = payload.get("seeds")
+    for seed in seeds.values() if isinstance(seeds, dict) else ():
+        if isinstance(seed, dict) and not seed.get("alpha"):
+            for name in _SEED_INTERACTION:
+                _never_set(name, 0.0)(seed)
+
+
 def _outside_any_batch(payload: Payload) -> None:
     if payload.get("batch") == 0:
         del payload["batch"]
@@ -129,7 +140,7 @@ def _outside_any_batch(payload: Payload) -> None:
 _REPAIRS: Final[Mapping[str, tuple[Repair, ...]]] = {
     "BATCH_EPOCH_COMPLETED": (_resume_figures,),
     "COUNTERFACTUAL_MATRIX_COMPUTED": (_never_set("compute_time_ms", 0.0),),
-    "EPOCH_COMPLETED": (_unmeasured_seed_gradients,),
+    "EPOCH_COMPLETED": (_unmeasured_seed_gradients, _interaction_before_blending),
     "PERFORMANCE_DEGRADATION": (_drop("env_id"),),
     "PPO_UPDATE_COMPLETED": (
         _norm_before_clipping_twice,

@@ -10,21 +10,33 @@ from grafana.queries.promql import last, mean, quantile, rate
 
 _NO_TIMES: Final = "the log has no such times, or the phases are not timed, as without diagnostics"
 
-WAITING: Final = timeseries_panel(
-    "waiting",
-    "A step, and its wait for data",
-    "Next to nothing: an accelerator that waits for its input is idle.",
-    ("share of the update", last("tamiyo.dataloader_wait_fraction")),
-    ("wait in a step", last("tolaria.dataloader_wait.mean_duration")),
-    ("step", last("tolaria.step.mean_duration")),
-    second={"share of the update": "percentunit"},
-    unit="s",
-    width=12,
-    limits=None,
-    empty="the trainer reports no waiting",
+WAITING: Final = (
+    timeseries_panel(
+        "step",
+        "Time of a step",
+        "Steady; a slow rise is a leak, a sudden one a stall.",
+        ("step", last("tolaria.step.mean_duration")),
+        width=6,
+        limits=None,
+        empty="the trainer reports no time of a step",
+    ),
+    timeseries_panel(
+        "waiting",
+        "Wait for data",
+        "Next to nothing: an accelerator that waits for its input is idle.",
+        ("share of the update", last("tamiyo.dataloader_wait_fraction")),
+        ("wait in a step", last("tolaria.dataloader_wait.mean_duration")),
+        second={"share of the update": "percentunit"},
+        unit="s",
+        width=6,
+        limits=None,
+        empty="no data loader was seen in this loop, so its wait was not measured",
+    ),
 )
 
-_NO_STEPS: Final = "the time of a step by phase is that of a loop with sensors or autolog()"
+_NO_STEPS: Final = "the loop names no phases, or they are not timed, as without diagnostics"
+_OUTER: Final = "~train|val|rollout|action|counterfactual"
+"""Phases of an epoch of the environments: a rank's own work. Others lie within them, or wait for the ranks."""
 
 TIME: Final = Row(
     "Where does the time go?",
@@ -81,20 +93,23 @@ TIME: Final = Row(
             ("round p50", quantile(0.5, "tolaria.batch.duration")),
             empty=_NO_TIMES,
         ),
-        WAITING,
+        *WAITING,
         timeseries_panel(
             "rank_work",
             "Own time of each rank",
-            "All ranks alike in each phase; the backward pass, in which they wait for each other, is left out. A higher"
-            " one is the rank, and the phase, that the others wait for.",
+            "All ranks alike in each phase; the phase in which they wait for each other is left out. A higher"
+            " one is the rank, and the phase, that the others wait for. An epoch is that of one environment or more.",
             ("rank {{rank}} {{phase}}", mean("tolaria.step_phase.duration", "rank", "phase", phase="!backward")),
+            ("rank {{rank}} {{phase}}, epoch", mean("tolaria.phase.duration", "rank", "phase", phase=_OUTER)),
             empty=_NO_STEPS,
         ),
         timeseries_panel(
             "rank_wait",
-            "Backward pass of each rank",
-            "All ranks alike. The slowest rank has the shortest: it is the last, and waits for nobody.",
-            ("rank {{rank}}", mean("tolaria.step_phase.duration", "rank", phase="backward")),
+            "Time in which ranks wait for each other",
+            "All ranks alike, in the backward pass or the policy's update. The slowest rank has the shortest: it is the"
+            " last, and waits for nobody.",
+            ("rank {{rank}} backward", mean("tolaria.step_phase.duration", "rank", phase="backward")),
+            ("rank {{rank}} update", mean("tolaria.phase.duration", "rank", phase="ppo_update")),
             empty=_NO_STEPS,
         ),
     ),
