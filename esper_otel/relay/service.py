@@ -18,7 +18,7 @@ from esper_otel.relay.pacing import Pacing
 from esper_otel.relay.parts import Parts
 from esper_otel.relay.pipeline import Account
 from esper_otel.relay.prometheus.endpoint import Endpoint, address_from_env
-from esper_otel.relay.prometheus.exposition import FamilyCollector, registry_of
+from esper_otel.relay.prometheus.exposition import FamilyCollector
 from esper_otel.relay.telemetry_directory import Silence
 
 TICK_S: Final = 0.5
@@ -99,7 +99,7 @@ class Relay:
         if "prometheus" not in names:
             return
         collector = FamilyCollector(self._collect_now, self._parts.resource.attributes)
-        self._endpoint = Endpoint(registry_of(collector), *address_from_env(), self._parts.subject.run_id)
+        self._endpoint = Endpoint(collector, *address_from_env(), self._parts.subject.run_id)
 
     def _collect_now(self) -> list[Family]:
         self._pacing.wait_for_step()

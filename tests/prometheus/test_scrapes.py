@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from esper_otel.relay.prometheus.endpoint import Endpoint
+from esper_otel.relay.prometheus.exposition import FamilyCollector
 from esper_otel.relay.prometheus.scrapes import MOST_SCRAPERS, RECENT_S, Scrapes
 from tests.waiting import wait_for
 
@@ -23,7 +23,7 @@ def ask(port: int, address: str, method: str = "GET") -> bytes:
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    found = Endpoint(CollectorRegistry(), "127.0.0.1", 0)
+    found = Endpoint(FamilyCollector(list, {}), "127.0.0.1", 0)
     yield found
     found.close()
 

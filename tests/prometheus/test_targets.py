@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from esper_otel.relay.prometheus.endpoint import Endpoint
-from esper_otel.relay.prometheus.exposition import FamilyCollector, registry_of
+from esper_otel.relay.prometheus.exposition import FamilyCollector
 from esper_otel.relay.prometheus.targets import HOST_LABEL, Target, announce, keep, target_of, withdraw
 from tests.prometheus.real_prometheus import prometheus_on
 from tests.recorded import recording
@@ -147,7 +147,7 @@ def test_an_entry_that_was_lost_is_listed_again_unless_a_living_relay_took_its_p
 
 def test_a_relay_that_listens_on_a_name_is_listed_where_it_listens(tmp_path: Path) -> None:
     """The address of a host's name need not be one of the loopback interface's: nobody would answer there."""
-    endpoint = Endpoint(registry_of(FamilyCollector(list, {})), "localhost", 0, "run")
+    endpoint = Endpoint(FamilyCollector(list, {}), "localhost", 0, "run")
     announce(tmp_path, entry(endpoint.port, "run", host=endpoint.host))
     announce(tmp_path, entry(1, "next"))
     endpoint.close()
@@ -207,7 +207,7 @@ l = FileLock(Path({str(path)!r})); l.acquire(); print('held', flush=True); sys.s
     ("query", "is_served"), [("", True), ("?run=lr%3D0.5", True), ("?run=b", False), ("?run=", False)]
 )
 def test_an_endpoint_answers_for_its_own_run_alone(query: str, is_served: bool) -> None:
-    endpoint = Endpoint(registry_of(FamilyCollector(list, {"k": "v"})), "127.0.0.1", 0, "lr=0.5")
+    endpoint = Endpoint(FamilyCollector(list, {"k": "v"}), "127.0.0.1", 0, "lr=0.5")
     answer = requests.get(endpoint.url + query, timeout=PATIENCE_S)
     endpoint.close()
 

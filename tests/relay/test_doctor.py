@@ -19,7 +19,7 @@ import pytest
 from esper_otel.log.layout import Series
 from esper_otel.log.locks.lock import WriterLock
 from esper_otel.relay.prometheus.endpoint import Endpoint
-from esper_otel.relay.prometheus.exposition import FamilyCollector, registry_of
+from esper_otel.relay.prometheus.exposition import FamilyCollector
 from tests.otlp_receiver import OtlpReceiver
 from tests.tools import python_environment
 from tests.waiting import PATIENCE_S
@@ -87,7 +87,7 @@ def doctor_of(directory: Path, url: object, **variables: str) -> tuple[int, dict
 @contextmanager
 def endpoint(run: str = "a-run") -> Iterator[str]:
     """A relay's endpoint."""
-    server = Endpoint(registry_of(FamilyCollector(list, {"k": "v"})), "127.0.0.1", 0, run)
+    server = Endpoint(FamilyCollector(list, {"k": "v"}), "127.0.0.1", 0, run)
     try:
         yield server.url
     finally:
@@ -227,7 +227,7 @@ def test_a_port_that_is_no_number_is_found(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_names_the_relay_that_uses_it_or_another_process(tmp_path: Path) -> None:
-    endpoint = Endpoint(registry_of(FamilyCollector(list, {"k": "v"})), "127.0.0.1", 0, "a-run")
+    endpoint = Endpoint(FamilyCollector(list, {"k": "v"}), "127.0.0.1", 0, "a-run")
     taken = {"OTEL_EXPORTER_PROMETHEUS_PORT": str(endpoint.port)}
     with socket.create_server(("127.0.0.1", 0)) as other:
         _, foreign = doctor(tmp_path, OTEL_EXPORTER_PROMETHEUS_PORT=str(other.getsockname()[1]))

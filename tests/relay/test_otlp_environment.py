@@ -12,13 +12,13 @@ import pytest
 import requests
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
-from prometheus_client import CollectorRegistry
 
 from esper_otel.relay.otlp.environment import is_sampled, not_honoured, share_of_traces, timeout_of, url_of
 from esper_otel.relay.otlp.exporters import Exporters
 from esper_otel.relay.otlp.http import OtlpSession, proxies_of
 from esper_otel.relay.otlp.metrics_export import interval_from_env
 from esper_otel.relay.prometheus.endpoint import Endpoint, address_from_env
+from esper_otel.relay.prometheus.exposition import FamilyCollector
 from esper_otel.runtime.relay_environment import checked_environment
 from tests.otlp_receiver import OtlpReceiver
 from tests.relay.processes import announced_url, relay, scrape, training
@@ -496,7 +496,7 @@ def test_spaces_around_a_port_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("host", ["nohost.invalid", "192.0.2.1"])
 def test_a_host_that_is_not_this_one_is_named_by_its_variable(host: str) -> None:
     with pytest.raises(OSError, match=f"OTEL_EXPORTER_PROMETHEUS_HOST={host}: no address of this machine"):
-        Endpoint(CollectorRegistry(), host, 0)
+        Endpoint(FamilyCollector(list, {}), host, 0)
 
 
 @pytest.mark.parametrize("text", ["inf", "nan", "0", "-5", "soon"])

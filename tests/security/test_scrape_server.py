@@ -10,9 +10,10 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry, Gauge
 
+from esper_otel.relay.metrics.families import Family
 from esper_otel.relay.prometheus import server as scrape_server
+from esper_otel.relay.prometheus.exposition import FamilyCollector
 from esper_otel.relay.prometheus.server import MAX_CONNECTIONS, ScrapeServer
 from tests.waiting import PATIENCE_S, wait_for
 
@@ -21,9 +22,16 @@ from tests.waiting import PATIENCE_S, wait_for
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScrapeServer]:
     """A server that is less patient than usual, so that a test is quick."""
     monkeypatch.setattr(scrape_server, "LONGEST_S", 1.0)
-    registry = CollectorRegistry()
-    Gauge("answer", "What is asked for.", registry=registry).set(42)
-    serving = ScrapeServer(registry, "127.0.0.1", 0)
+    answer = Family(
+        name="answer",
+        prometheus_name="answer",
+        instrument="gauge",
+        unit="",
+        description="What is asked for.",
+        attributes=(),
+        points={(): 42.0},
+    )
+    serving = ScrapeServer(FamilyCollector(lambda: [answer], {}), "127.0.0.1", 0)
     yield serving
     serving.stop()
 

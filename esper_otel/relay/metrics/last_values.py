@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -55,10 +56,13 @@ class LastValues:
         for (event_class, fields), latest in self._latest.items():
             for projected in self._plans[event_class].latest[fields]:
                 points = gauges.setdefault(projected.signal.name, {})
-                for values, (event, timestamp_ns) in latest.items():
-                    if projected.signal.instrument is Instrument.TIMESTAMP:
-                        points[values] = timestamp_ns / 1e9
-                    else:
+                signal, path = projected.signal, projected.signal.path
+                if signal.instrument is Instrument.TIMESTAMP:
+                    points.update({values: timestamp_ns / 1e9 for values, (_, timestamp_ns) in latest.items()})
+                elif signal.instrument is Instrument.GAUGE and len(path) == 1:
+                    _read_field(path[0], signal.scale, latest, points)
+                else:
+                    for values, (event, _) in latest.items():
                         self._read(projected, values, event, points)
         return gauges
 
@@ -107,6 +111,15 @@ class LastValues:
             if tuple(fields) not in self._plans[cls].latest:
                 continue  # held by now, since another version stored it
             self.latest(type(event), tuple(fields))[tuple(values)] = (event, timestamp_ns)
+
+
+def _read_field(name: str, scale: float, latest: Latest, points: dict[AttributeValues, float]) -> None:
+    """Read the most common kind of signal: one number of an event. A run with many environments has thousands."""
+    read = attrgetter(name)
+    for values, (event, _) in latest.items():
+        value = read(event)
+        if value is not None and (number := finite(value, scale)) is not None:
+            points[values] = number
 
 
 _LEFT_OUT: Final = object()

@@ -7,8 +7,7 @@ import os
 import socket
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-
+from esper_otel.relay.prometheus.exposition import FamilyCollector
 from esper_otel.relay.prometheus.scrapes import Scrapes
 from esper_otel.relay.prometheus.server import ScrapeServer
 from esper_otel.relay.prometheus.targets import WILDCARDS, address_of
@@ -34,8 +33,8 @@ def address_from_env() -> tuple[str, int]:
 class Endpoint:
     """The HTTP server of one relay."""
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int, run: str = "") -> None:
-        """Serve ``registry`` on ``port``, or on the next free port above it; port 0 takes any.
+    def __init__(self, collector: FamilyCollector, host: str, port: int, run: str = "") -> None:
+        """Serve ``collector`` on ``port``, or on the next free port above it; port 0 takes any.
 
         A request that names another run than ``run`` (``?run=…``) is refused.
 
@@ -43,7 +42,7 @@ class Endpoint:
             OSError: no port of those tried is free, or the host is not an address of this machine.
         """
         self._scrapes = Scrapes()
-        self._server = _serve(registry, host, port, run, self._scrapes)
+        self._server = _serve(collector, host, port, run, self._scrapes)
         self.host = host if host in WILDCARDS else self._server.host  # of a name, what is listened on
         self.port = int(self._server.server_port)
 
@@ -62,11 +61,11 @@ class Endpoint:
         self._server.stop()
 
 
-def _serve(registry: CollectorRegistry, host: str, port: int, run: str, scrapes: Scrapes) -> ScrapeServer:
+def _serve(collector: FamilyCollector, host: str, port: int, run: str, scrapes: Scrapes) -> ScrapeServer:
     last_error: OSError | None = None
     for candidate in range(port, min(port + PORTS_TRIED, 65_536)) if port else (0,):
         try:
-            return ScrapeServer(registry, host, candidate, run, scrapes)
+            return ScrapeServer(collector, host, candidate, run, scrapes)
         except OSError as error:
             if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                 expected = (

@@ -31,11 +31,16 @@ class FamilyCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """One Prometheus family for each of ours."""
-        yield self._target_info()
-        for family in self._collect():
+        yield self.target_info()
+        for family in self.families():
             yield to_prometheus(family)
 
-    def _target_info(self) -> Metric:
+    def families(self) -> list[Family]:
+        """The families as they are now."""
+        return self._collect()
+
+    def target_info(self) -> Metric:
+        """The family ``target_info``."""
         # A plain gauge and not the client's Info: the text format of Prometheus has no info type.
         info = GaugeMetricFamily("target_info", "Resource attributes of the run.", labels=list(self._resource))
         info.add_metric(list(self._resource.values()), 1.0)

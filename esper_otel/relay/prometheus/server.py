@@ -1,4 +1,4 @@
-"""The HTTP server for scrapes: the client library's application, with limits on connections and their duration.
+"""The HTTP server for scrapes, with limits on connections and their duration.
 
 Every connection costs a thread and a descriptor, and a relay without descriptors cannot open its log.
 """
@@ -14,8 +14,8 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
-
+from esper_otel.relay.prometheus.application import Application
+from esper_otel.relay.prometheus.exposition import FamilyCollector
 from esper_otel.relay.prometheus.scrapes import Scrapes
 
 MAX_CONNECTIONS: Final = 32
@@ -84,10 +84,10 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class ScrapeServer:
-    """Serves a registry from construction until :meth:`stop`."""
+    """Serves the families of a collector from construction until :meth:`stop`."""
 
     def __init__(
-        self, registry: CollectorRegistry, host: str, port: int, run: str = "", scrapes: Scrapes | None = None
+        self, collector: FamilyCollector, host: str, port: int, run: str = "", scrapes: Scrapes | None = None
     ) -> None:
         """Listen on ``port`` of ``host``; port 0 takes any. A request for another run than ``run`` is refused.
 
@@ -97,7 +97,7 @@ class ScrapeServer:
             OSError: the port is taken, or the host is not an address of this machine.
         """
         self._server = _Server(host, port)
-        self._server.set_app(_of_run(_noted(make_wsgi_app(registry), scrapes or Scrapes()), run))
+        self._server.set_app(_of_run(_noted(Application(collector), scrapes or Scrapes()), run))
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(STOPS_WITHIN_S,), name="esper-scrape", daemon=True
         )
