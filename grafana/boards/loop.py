@@ -53,7 +53,7 @@ _LAYERS = Row(
             "layers",
             "Gradient norm by layer",
             "Flat, within a factor of ten.",
-            ("p50", quantile(0.5, "tolaria.gradient.norm")),
+            ("mean", mean("tolaria.gradient.norm")),
             ("p99", quantile(0.99, "tolaria.gradient.norm")),
             width=12,
             empty="no sensor looks at the layers",

@@ -8,7 +8,7 @@ from grafana.layout.board import Row
 from grafana.panels.kinds import bar_gauge_panel, quantiles_panel
 from grafana.panels.tables import events_table_panel, table_panel
 from grafana.queries.logql import events
-from grafana.queries.promql import Prom, last, quantile, raw
+from grafana.queries.promql import Prom, last, mean, quantile, raw
 
 OF_SLOT: Final = ("env_id", "slot")
 NAMES: Final = {"env_id": "env"}
@@ -27,11 +27,11 @@ _NOT_COMPUTED: Final = "counterfactuals are computed at the end of an episode th
 
 def _beyond_error() -> Prom:
     """1 where a Shapley value differs from 0 by more than the error of its estimate, which is 0 when it is exact."""
-    mean, error = last("simic.shapley_value", *OF_SLOT), last("simic.shapley_std", *OF_SLOT)
+    value, error = last("simic.shapley_value", *OF_SLOT), last("simic.shapley_std", *OF_SLOT)
     return raw(
-        f"abs({mean.text}) > bool {SURE} * {error.text}",
-        labels=mean.labels,
-        signals=(*mean.signals, *error.signals),
+        f"abs({value.text}) > bool {SURE} * {error.text}",
+        labels=value.labels,
+        signals=(*value.signals, *error.signals),
     )
 
 
@@ -69,7 +69,7 @@ ATTRIBUTION: Final = Row(
             "counterfactual_time",
             "Time of a matrix",
             "Well under the time of an epoch.",
-            ("p50", quantile(0.5, "simic.counterfactual.duration")),
+            ("mean", mean("simic.counterfactual.duration")),
             ("p99", quantile(0.99, "simic.counterfactual.duration")),
             width=24,
             height=6,

@@ -23,7 +23,7 @@ GRADIENTS: Final = Row(
             "also between two scrapes.",
             ("before, peak", _PEAK),
             ("before, p99", at_most(quantile(0.99, "tamiyo.pre_clip_grad_norm"), _PEAK)),
-            ("before, p50", at_most(quantile(0.5, "tamiyo.pre_clip_grad_norm"), _PEAK)),
+            ("before, mean", mean("tamiyo.pre_clip_grad_norm")),
             ("after", last("tamiyo.grad_norm")),
             limits="tamiyo.pre_clip_grad_norm",
             log_above=1e-3,

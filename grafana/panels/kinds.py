@@ -233,8 +233,9 @@ def _columns_panel(
 
 
 def quantiles_panel(key: str, title: str, good: str, *expressions: Shown, **options: Any) -> Panel:
-    """Quantiles of a histogram on a logarithmic axis."""
-    return timeseries_panel(key, title, good, *expressions, log_above=1e-6, **options)
+    """Quantiles of a histogram on a logarithmic axis. They are estimates: for the middle, ask for the mean."""
+    estimated = f"{good} A quantile is an estimate within its bucket, whose end is about three times its beginning."
+    return timeseries_panel(key, title, estimated, *expressions, log_above=1e-6, **options)
 
 
 def ranged(item: Shown) -> Query:

@@ -35,8 +35,8 @@ WAITING: Final = (
 )
 
 _NO_STEPS: Final = "the loop names no phases, or they are not timed, as without diagnostics"
-_OUTER: Final = "~train|val|rollout|action|counterfactual"
-"""Phases of an epoch of the environments: a rank's own work. Others lie within them, or wait for the ranks."""
+_OUTER: Final = "~train|val"
+"""Phases of an epoch of the environments in which a rank works. Others are short, lie within them, or wait."""
 
 TIME: Final = Row(
     "Where does the time go?",
@@ -87,10 +87,10 @@ TIME: Final = Row(
         quantiles_panel(
             "durations",
             "Epochs and rounds",
-            "Flat; the slowest epochs take little longer than the median.",
-            ("epoch p50", quantile(0.5, "tolaria.epoch.duration")),
+            "Flat; the slowest epochs take little longer than the mean.",
+            ("epoch mean", mean("tolaria.epoch.duration")),
             ("epoch p99", quantile(0.99, "tolaria.epoch.duration")),
-            ("round p50", quantile(0.5, "tolaria.batch.duration")),
+            ("round mean", mean("tolaria.batch.duration")),
             empty=_NO_TIMES,
         ),
         *WAITING,
@@ -100,7 +100,7 @@ TIME: Final = Row(
             "All ranks alike in each phase; the phase in which they wait for each other is left out. A higher"
             " one is the rank, and the phase, that the others wait for. An epoch is that of one environment or more.",
             ("rank {{rank}} {{phase}}", mean("tolaria.step_phase.duration", "rank", "phase", phase="!backward")),
-            ("rank {{rank}} {{phase}}, epoch", mean("tolaria.phase.duration", "rank", "phase", phase=_OUTER)),
+            ("rank {{rank}} {{phase}}", mean("tolaria.phase.duration", "rank", "phase", phase=_OUTER)),
             empty=_NO_STEPS,
         ),
         timeseries_panel(

@@ -8,7 +8,7 @@ from grafana.layout.board import Row
 from grafana.panels.kinds import ANY_IS_BAD, quantiles_panel, stat_panel, timeseries_panel
 from grafana.panels.tables import events_table_panel
 from grafana.queries.logql import events
-from grafana.queries.promql import counted, last, over_arms, quantile, total
+from grafana.queries.promql import counted, last, mean, over_arms, quantile, total
 
 _NO_GRADIENTS: Final = "layers are examined only with medium diagnostics"
 _HOST_LOSSES: Final = {"event_type": "TOLARIA_EPOCH_COMPLETED", "field": "~val_loss|host_train_loss"}
@@ -51,7 +51,7 @@ SOUNDNESS: Final = Row(
             "grad_norm",
             "Gradient norm of the hosts",
             "Flat, within a factor of ten.",
-            ("p50", quantile(0.5, "tolaria.host_grad_norm")),
+            ("mean", mean("tolaria.host_grad_norm")),
             ("p99", quantile(0.99, "tolaria.host_grad_norm")),
             ("by layer, p99", quantile(0.99, "tolaria.gradient.norm")),
             limits="tolaria.host_grad_norm",

@@ -6,7 +6,7 @@ from typing import Final
 
 from grafana.layout.board import Row
 from grafana.panels.kinds import ANY_IS_BAD, quantiles_panel, stat_panel, timeseries_panel
-from grafana.queries.promql import at_most, counted, highest, last, quantile, total
+from grafana.queries.promql import at_most, counted, highest, last, mean, quantile, total
 
 _NO_UPDATES: Final = "no loop is watched by esper_otel.autolog() or a TrainingMonitor in this run"
 _OF_MODEL: Final = ("model",)
@@ -44,7 +44,7 @@ UPDATES: Final = Row(
             "Flat, within a factor of ten; after clipping never above the limit of the loop.",
             ("before, peak", _PEAK),
             ("before, p99", at_most(quantile(0.99, "tolaria.update.pre_clip_grad_norm"), _PEAK)),
-            ("before, p50", at_most(quantile(0.5, "tolaria.update.pre_clip_grad_norm"), _PEAK)),
+            ("before, mean", mean("tolaria.update.pre_clip_grad_norm")),
             ("after", last("tolaria.update.grad_norm", agg="max")),
             limits=None,
             empty=_NO_UPDATES,
