@@ -1,8 +1,8 @@
 """Processor time of a scrape, beside that of the client library: ``python -m benchmarks.relaying.scrapes [SERIES]``.
 
-Decisions of many environments and groups, as :mod:`benchmarks.relaying.growth` has them. Each number changes between two
-scrapes; the least of some scrapes is shown, in turns with the library. "Collected" is the part that both need: families
-from the state of the metrics.
+Decisions of many environments and groups, as :mod:`benchmarks.relaying.growth` has them. Each number changes between
+two scrapes; the least of some scrapes is shown, in turns with the library. "Collected" is the part that both need:
+families from the state of the metrics.
 """
 
 from __future__ import annotations
