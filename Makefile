@@ -86,7 +86,7 @@ frameworks: $(STAMP) ## programs of every kind, recorded unchanged, and the page
 # The drawn dashboards in Grafana's own front end; needs Grafana, Tempo and Loki, which no package of Debian has.
 .PHONY: browser
 browser: $(STAMP) ## dashboards in the real Grafana; needs it, Tempo and Loki on the PATH or in .tools/bin
-	CI=true $(BIN)/python -m pytest tests/grafana/in_browser.py tests/browser/in_*.py
+	CI=true $(BIN)/python -m pytest tests/grafana/in_*.py tests/browser/in_*.py
 
 # A labelled set of real runs, healthy and broken, and how the diagnosis judges them. Stable-Baselines3 as 'make frameworks'.
 .PHONY: diagnoses

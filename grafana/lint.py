@@ -77,6 +77,13 @@ def uneditable_dashboard(dashboard: Json) -> Iterator[str]:
         yield "uneditable-dashboard: it is editable"
 
 
+def is_refreshed(dashboard: Json) -> Iterator[str]:
+    """The time between two refreshes is one that is offered: at any other Grafana refreshes nothing."""
+    offered = dashboard.get("timepicker", {}).get("refresh_intervals", ())
+    if dashboard.get("refresh") not in offered:
+        yield f"refresh: {dashboard.get('refresh')!r} is none of the times that are offered, {list(offered)}"
+
+
 def panel_rules(dashboard: Json) -> Iterator[str]:
     """Title, description, unit, data source and queries of each panel."""
     for panel in panels_of(dashboard):
@@ -228,6 +235,7 @@ RULES: Final[tuple[Callable[[Json], Iterator[str]], ...]] = (
     template_instance_rule,
     template_on_time_change_reload_rule,
     uneditable_dashboard,
+    is_refreshed,
     panel_rules,
     unique_ids,
     no_overlap,

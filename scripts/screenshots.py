@@ -25,7 +25,7 @@ from deploy.stack.programs import programs
 from deploy.stack.running import running
 from deploy.stack.stores import DASHBOARDS, PASSWORD_FILE
 from grafana.boards import BOARDS
-from scripts.pictures.browser import executable_of, viewer
+from scripts.pictures.browser import Sight, Viewer, executable_of, viewer
 from scripts.pictures.runs import ALL, ROOT, SCRAPE_S, Run, runs_named, trained
 from scripts.pictures.shots import SHOTS, of_every_board, of_pages
 
@@ -100,7 +100,19 @@ def _make(at: Layout, chromium: str, runs: tuple[Run, ...], out: Path, *, is_eve
         password = at.data(PASSWORD_FILE).read_text(encoding="utf-8").strip()
         with viewer(chromium, at.url("grafana"), password) as person:
             sights = of_every_board(out, shown) if is_every else of_pages(out, shown)
-            return [failed for sight in sights for failed in person.take(sight)]
+            return [failed for sight in sights for failed in _taken(person, sight)]
+
+
+def _taken(person: Viewer, sight: Sight) -> list[str]:
+    """Take a sight, and once more if the page is not drawn in time: one of two hundred must not end the others."""
+    try:
+        return person.take(sight)
+    except StackError as error:
+        print(f"{error}; trying it once more", flush=True)
+    try:
+        return person.take(sight)
+    except StackError as error:
+        return [str(error)]
 
 
 if __name__ == "__main__":

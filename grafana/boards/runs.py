@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from esper_otel.alerts.promql import GROUP
-from grafana.layout.board import Board, Row
+from grafana.layout.board import NEVER, REFRESH, Board, Row
 from grafana.panels.kinds import timeseries_panel
 from grafana.panels.limits import HEAD_ENTROPY
 from grafana.panels.rounds import CONFIGURATION, by_round_panel, spread_panel
@@ -88,7 +88,7 @@ _ALL = Row(
                 "group": {runs.DEFAULT_ARM: ("–", "text")},
                 "state": truth.STATES,
                 "until": {0: ("now", "text")},
-                "refresh": {0: ("", "text"), 1: ("15s", "text")},
+                "refresh": {0: (NEVER, "text"), 1: (REFRESH, "text")},
             },
             hidden=("job", "until", "refresh"),
             limits={"lowest head entropy": HEAD_ENTROPY},

@@ -24,6 +24,12 @@ SCHEMA: Final = 42
 COLUMNS: Final = 24
 TAG: Final = "esper"
 REFRESH: Final = "15s"
+NEVER: Final = "1d"
+"""Time between two refreshes of what does not change; Grafana has no word in an address for none."""
+
+INTERVALS: Final = ("5s", REFRESH, "30s", "1m", "5m", "15m", "1h", NEVER)
+"""Times between two refreshes that are offered. At any other Grafana refreshes nothing; its own list has no 15 s."""
+
 VERSION: Final = "12.3.0"
 """Grafana whose options these are."""
 
@@ -120,6 +126,7 @@ def build(board: Board, runbook_url: str) -> dict[str, Any]:
         .readonly()
         .time("now-1h", "now")
         .refresh(REFRESH)
+        .timepicker(sdk.TimePicker().refresh_intervals(list(INTERVALS)))
         .timezone("browser")
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .variables(_variables(board))

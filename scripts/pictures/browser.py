@@ -14,6 +14,7 @@ import msgspec
 from playwright.sync_api import BrowserContext, Page, Request, sync_playwright
 
 from deploy.stack.program import StackError
+from grafana.layout.board import NEVER
 
 HEIGHT: Final = 8000
 """Height of the window in pixels while a page is loaded; a picture ends below the last row."""
@@ -117,7 +118,7 @@ class Viewer:
         traffic = Traffic(page)
         since_ms, until_ms = (f"{seconds * 1000:.0f}" for seconds in sight.shown)
         query = {"from": since_ms, "to": until_ms, "var-job": "esper", "var-instance": sight.run}
-        query |= {"theme": sight.theme, "timezone": "utc", "refresh": ""}
+        query |= {"theme": sight.theme, "timezone": "utc", "refresh": NEVER}
         address = f"{self._url}/d/{sight.uid}?{urlencode(query)}{'&kiosk' if sight.bare else ''}"
         failed: list[str] = []
         for number, (width, path) in enumerate(sight.pictures.items()):

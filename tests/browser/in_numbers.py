@@ -49,7 +49,7 @@ def numbers(grafana: Grafana, uid: str, run: str, since: str = "now-1h") -> dict
 
 
 def _look(grafana: Grafana, uid: str, run: str, since: str) -> dict[str, list[Number]]:
-    shown = {**ALL, "var-instance": run, "from": since, "to": "now", "refresh": "", "theme": "dark"}
+    shown = {**ALL, "var-instance": run, "from": since, "to": "now", "refresh": "1d", "theme": "dark"}
     page = grafana.context.new_page()
     page.set_viewport_size({"width": 1600, "height": 6000})
     page.goto(f"{grafana.url}/d/{uid}?{urlencode(shown)}&kiosk")

@@ -152,7 +152,12 @@ def test_a_run_is_opened_in_its_own_time(grafana: Grafana, now: float) -> None:
         name: dict(parse_qsl(urlsplit(page.get_attribute(f"a:text-is('{name}')", "href") or "").query, True))
         for name in ("killed", "running")
     }
-    over = {"var-instance": "killed", "from": f"{now - 1500:.0f}000", "to": f"{now - 480 + 120:.0f}000", "refresh": ""}
+    over = {
+        "var-instance": "killed",
+        "from": f"{now - 1500:.0f}000",
+        "to": f"{now - 480 + 120:.0f}000",
+        "refresh": "1d",
+    }
     assert over == asked["killed"]
     living = {"var-instance": "running", "from": f"{now - 600:.0f}000", "to": "now", "refresh": "15s"}
     assert living == asked["running"]

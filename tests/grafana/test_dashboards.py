@@ -137,9 +137,14 @@ def _editable(dashboard: dict[str, Any]) -> None:
     dashboard["editable"] = True
 
 
+def _never_refreshed(dashboard: dict[str, Any]) -> None:
+    del dashboard["timepicker"]
+
+
 @pytest.mark.parametrize(
     ("damage", "rule"),
     [
+        (_never_refreshed, "refresh: '15s' is none of"),
         (_without_description, "panel-title-description-rule"),
         (_fixed_source, "panel-datasource-rule"),
         (_moved, "no-overlap"),
