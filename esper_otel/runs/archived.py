@@ -16,7 +16,7 @@ from esper_otel.archive.store import Store
 from esper_otel.log import manifest
 from esper_otel.log.layout import Series, resolve
 from esper_otel.log.reading.standing import RUNNING
-from esper_otel.runs.index import Entry, Known, Listed, Place
+from esper_otel.runs.entry import Entry, Known, Listed, Place
 from esper_otel.runs.reading import told_by
 from esper_otel.runs.summary import Progress
 

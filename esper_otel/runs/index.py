@@ -22,124 +22,17 @@ import msgspec
 
 from esper_otel.log.listing import names_in
 from esper_otel.log.opening import read_whole, written_whole
+from esper_otel.runs.entry import NO_TYPES, Entry, Known, Listed
 from esper_otel.runs.facts import Facts
-from esper_otel.runs.summary import Summary
 
 NAME: Final = ".runs_index.msgpack"
-VERSION: Final = 3
+VERSION: Final = 4
 MAX_BYTES: Final = 512 * 1024 * 1024
 
 MIN_RUNS: Final = 20
 """Runs of one directory that are asked together before an index of them is kept: few are read as quickly."""
 
-NO_TYPES: Final = -1
 _SEAL_BYTES: Final = 4
-
-
-class Place(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """The directory of a run when its entry was made.
-
-    Attributes:
-        inode: its number, which a renamed directory takes along.
-        modified_ns: its time.
-        noted_ns: when it was looked at.
-    """
-
-    inode: int
-    modified_ns: int
-    noted_ns: int
-
-
-class Told(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """Content of ``run.json``.
-
-    Attributes:
-        status: its word for the state.
-        world_size: number of ranks of the newest session.
-        rest: tags, notes, host, commit, command, encoded.
-        problem: why it cannot be read, else empty.
-    """
-
-    status: str
-    world_size: int | None
-    rest: msgspec.Raw
-    problem: str = ""
-
-
-class Listed(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """The part of an entry that the list of runs needs.
-
-    Attributes:
-        place: the directory.
-        summary: what its log says.
-        told: what its ``run.json`` says.
-        locks: ranks with a lock's file.
-        progress: what reading on needs, encoded.
-    """
-
-    place: Place
-    summary: Summary
-    told: Told
-    locks: tuple[int, ...]
-    progress: msgspec.Raw
-
-
-class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """One run.
-
-    Attributes:
-        signature: of the logs when they were read.
-        run_ids: which runs its lines name.
-        types: number of its set of event types; :data:`NO_TYPES` where they are too many to keep.
-        first_us: earliest time of an event, Unix time in microseconds.
-        last_us: latest time of an event.
-        lost: stretches that gave no event, by reason.
-        is_whole: whether all of the logs was read, so that a query may conclude something from it.
-        listed: what the list needs; None while only queries have read it.
-    """
-
-    signature: str
-    run_ids: tuple[str, ...]
-    types: int
-    first_us: int | None
-    last_us: int | None
-    lost: dict[str, int]
-    is_whole: bool
-    listed: Listed | None
-
-
-class Known(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """One run as a list of very many needs it: enough to tell that its entry is true, which is decoded when asked for.
-
-    Attributes:
-        signature: of the logs when they were read.
-        inode: number of its directory; 0 while only queries have read it.
-        modified_ns: time of its directory.
-        noted_ns: when it was looked at; 0 if that has to be done again.
-        started_us: time of its first line, Unix time in microseconds.
-        rest: the entry, encoded.
-    """
-
-    signature: str
-    inode: int
-    modified_ns: int
-    noted_ns: int
-    started_us: int | None
-    rest: msgspec.Raw
-
-    def entry(self) -> Entry:
-        """The whole entry."""
-        return _ENTRY.decode(self.rest)
-
-    @classmethod
-    def of(cls, entry: Entry) -> Known:
-        """The run whose entry this is."""
-        listed, rest = entry.listed, msgspec.Raw(msgspec.msgpack.encode(entry))
-        if listed is None:
-            return cls(entry.signature, 0, 0, 0, None, rest)
-        place = listed.place
-        noted_ns = 0 if listed.told.problem else place.noted_ns
-        return cls(entry.signature, place.inode, place.modified_ns, noted_ns, listed.summary.first_us, rest)
 
 
 class _Content(msgspec.Struct, array_like=True):
@@ -149,7 +42,6 @@ class _Content(msgspec.Struct, array_like=True):
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Content)
-_ENTRY: Final = msgspec.msgpack.Decoder(Entry)
 
 
 class Index:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,10 @@ from esper_otel.archive.address import is_address
 from esper_otel.log.reading.standing import RUNNING
 from esper_otel.log.salvage import valid_text
 from esper_otel.runs.archived import archived_runs
-from esper_otel.runs.index import MIN_RUNS, Index, Known, Listed, without_collector
+from esper_otel.runs.entry import Known, Listed
+from esper_otel.runs.index import MIN_RUNS, Index, without_collector
 from esper_otel.runs.places import is_one_run
-from esper_otel.runs.reading import Entries
+from esper_otel.runs.reading import Entries, has_its_logs
 from esper_otel.runs.state import STALLED, state_of
 from esper_otel.runs.summary import OUTCOMES
 
@@ -45,21 +46,22 @@ class Row:
     Attributes:
         run: name of its directory or file.
         path: where it is.
+        known: its entry; None where it cannot be read.
         problem: why it cannot be read, else empty; a damaged ``run.json`` alone is a problem of ``listed.told``.
     """
 
-    __slots__ = ("__dict__", "_known", "path", "problem", "run")
+    __slots__ = ("__dict__", "known", "path", "problem", "run")
 
     def __init__(self, run: str, path: str, known: Known | None, problem: str = "") -> None:
         self.run = run
         self.path = path
-        self._known = known
+        self.known = known
         self.problem = problem
 
     @cached_property
     def listed(self) -> Listed | None:
         """The part of its entry that is shown; None where it cannot be read."""
-        return None if self._known is None else self._known.entry().listed
+        return None if self.known is None else self.known.entry().listed
 
     @cached_property
     def state(self) -> str:
@@ -87,7 +89,7 @@ class Row:
     def order(self, column: str) -> Any:
         """Sort key of a value; of a time its number, which costs less than its text."""
         if column == "started_at":
-            return None if self._known is None else self._known.started_us
+            return None if self.known is None else self.known.started_us
         if column in _TIMES and self.listed is not None:
             return getattr(self.listed.summary, _TIMES[column])
         return self.value(column)
@@ -133,7 +135,11 @@ _TIMES: Final = {"started_at": "first_us", "last_seen_at": "heard_us"}
 _OUTCOME_COLUMNS: Final = frozenset(f"{which}{name}" for name in OUTCOMES for which in ("", "best_"))
 
 
-def rows_in(directory: Path, tell: Callable[[str], object] = lambda _: None, *, keep: bool = True) -> list[Row]:
+Choose = Callable[[list["Row"]], Sequence["Row"]]
+"""The rows that are shown, of all."""
+
+
+def rows_in(directory: Path, tell: Callable[[str], object] = lambda _: None, *, keep: bool = True) -> Sequence[Row]:
     """The runs of ``directory``, in no order: a directory of runs, one run, one log file, or the address of an archive.
 
     Logs are only read.
@@ -146,23 +152,48 @@ def rows_in(directory: Path, tell: Callable[[str], object] = lambda _: None, *, 
     Raises:
         OSError: the directory does not exist or cannot be listed.
     """
+    return shown_in(directory, lambda rows: rows, tell, keep=keep)
+
+
+def shown_in(
+    directory: Path, choose: Choose, tell: Callable[[str], object] = lambda _: None, *, keep: bool = True
+) -> Sequence[Row]:
+    """The runs that ``choose`` returns of those of :func:`rows_in`.
+
+    Of a run that ended long ago and is not among them the directory alone is looked at, not each log.
+
+    Raises:
+        OSError: the directory does not exist or cannot be listed.
+    """
     if is_address(directory):
-        return [Row(name, address, known) for name, address, known in archived_runs(directory, tell)]
+        return choose([Row(name, address, known) for name, address, known in archived_runs(directory, tell)])
     if directory.is_file() or is_one_run(directory):
-        index = Index(directory.parent, is_loaded=keep)
-        entries = Entries(index, tell)
+        entries = Entries(Index(directory.parent, is_loaded=keep), tell)
         row = _row(entries, directory.name, str(directory))
-        return [] if row is None else [row]
+        return choose([] if row is None else [row])
     with without_collector():
         index = Index(directory, is_loaded=keep)
         entries = Entries(index, tell)
         names = _names(directory)
         base = os.path.join(directory, "")  # noqa: PTH118  # a Path costs more than what is asked of it
-        found = [row for name in names if (row := _row(entries, name, base + name)) is not None]
+        found = [row for name in names if (row := _row(entries, name, base + name, trusts_ends=True)) is not None]
+        shown = choose(found)
+        if not all(_has_its_logs(row) for row in shown):
+            found = [row for each in found if (row := _looked_at(entries, each)) is not None]
+            shown = choose(found)
         is_worth = len(found) >= MIN_RUNS or entries.read_bytes > WORTH_BYTES
         if keep and is_worth and (entries.changed or len(index.runs) > len(names)):
             index.save(names)
-    return found
+    return shown
+
+
+def _has_its_logs(row: Row) -> bool:
+    return row.known is None or not row.known.is_over or has_its_logs(row.known, row.path)
+
+
+def _looked_at(entries: Entries, row: Row) -> Row | None:
+    """``row``, once the logs were looked at as well."""
+    return _row(entries, row.run, row.path) if row.known is not None and row.known.is_over else row
 
 
 def _names(directory: Path) -> list[str]:
@@ -176,9 +207,9 @@ def _names(directory: Path) -> list[str]:
         ]
 
 
-def _row(entries: Entries, name: str, path: str) -> Row | None:
+def _row(entries: Entries, name: str, path: str, *, trusts_ends: bool = False) -> Row | None:
     try:
-        known = entries.of(name, path)
+        known = entries.of(name, path, trusts_ends=trusts_ends)
         return None if known is None else Row(name, path, known)
     except FileNotFoundError:  # removed a moment ago, or a directory of something else
         return None

@@ -14,11 +14,11 @@ from esper_otel.log import manifest
 from esper_otel.log.envelope import BadLine
 from esper_otel.log.layout import ranks_with_lock, resolve
 from esper_otel.log.listing import STEP_S
-from esper_otel.log.reader import LogReader
 from esper_otel.log.reading.marks import is_marked
 from esper_otel.log.salvage import valid_text
+from esper_otel.runs.entry import Entry, Known, Listed, Place, Told
 from esper_otel.runs.facts import Facts, Observed
-from esper_otel.runs.index import Entry, Index, Known, Listed, Place, Told
+from esper_otel.runs.index import Index
 from esper_otel.runs.places import is_one_run
 from esper_otel.runs.signature import signature_of
 from esper_otel.runs.summary import MAX_SETTING, Progress
@@ -29,19 +29,25 @@ _TOLD: Final = ("tags", "notes", "host", "commit", "argv", "started_at", "ended_
 _PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 
 
-def is_current(known: Known | None, path: str) -> bool:
-    """Return True if neither the directory at ``path`` nor a log in it changed since the entry was made.
+def is_in_place(known: Known, path: str) -> bool:
+    """Return True if the directory at ``path`` is the one that the entry was made of, with the files of then.
 
-    Whatever replaces or adds a file changes the directory, a new ``run.json`` as well; what grows is a log that the
-    entry names. A directory that changed a moment before it was looked at may have changed once more since. A
-    ``run.json`` that could not be read is tried again: rights and a mended file leave the directory as it is.
+    Whatever replaces or adds a file changes the directory, a new ``run.json`` as well. A directory that changed a moment
+    before it was looked at may have changed once more since. A ``run.json`` that could not be read is tried again:
+    rights and a mended file leave the directory as it is.
     """
-    if known is None or known.noted_ns - known.modified_ns < _STEP_NS:
+    if known.noted_ns - known.modified_ns < _STEP_NS:
         return False
     try:
         status = os.stat(path)  # noqa: PTH116  # a hundred thousand of them
-        if status.st_mtime_ns != known.modified_ns or status.st_ino != known.inode:
-            return False
+    except OSError:
+        return False
+    return status.st_mtime_ns == known.modified_ns and status.st_ino == known.inode
+
+
+def has_its_logs(known: Known, path: str) -> bool:
+    """Return True if no log in the directory at ``path`` grew or was changed since the entry was made."""
+    try:
         for part in known.signature.split(" "):
             name = part.partition(":")[0]
             status = os.stat(f"{path}/{name}")  # noqa: PTH116
@@ -64,20 +70,32 @@ class Entries:
         """``tell`` gets a sentence for people about a ``run.json`` that cannot be read."""
         self._index = index
         self._tell = tell
+        self._now_ns = time.time_ns()
         self.read_bytes = 0
         self.changed = False
 
-    def of(self, name: str, place: str) -> Known | None:
+    def of(self, name: str, place: str, *, trusts_ends: bool = False) -> Known | None:
         """The entry of the run at ``place``, as it is now; None if there is no run.
+
+        ``trusts_ends``: whether the logs of a run that is over are taken for what they were. Whoever continues a run
+        writes its ``run.json`` anew, which changes the directory.
 
         Raises:
             OSError: it cannot be read.
             ValueError: only Parquet files are left of it.
         """
         known = self._index.runs.get(name)
-        if is_current(known, place):
-            return known
-        return self._looked_at(name, Path(place), known.entry() if known is not None else None)
+        if known is None:
+            return self._looked_at(name, Path(place), None)
+        if is_in_place(known, place):
+            if trusts_ends and known.is_over:
+                return known
+            if has_its_logs(known, place) and not self._is_over_by_now(known):
+                return known
+        return self._looked_at(name, Path(place), known.entry())
+
+    def _is_over_by_now(self, known: Known) -> bool:
+        return known.noted_ns < known.settles_ns <= self._now_ns
 
     def _looked_at(self, name: str, path: Path, known: Entry | None) -> Known | None:
         status = path.stat()
@@ -123,7 +141,8 @@ class Entries:
         told: Told,
         locks: tuple[int, ...],
     ) -> Known:
-        from esper_otel.runs.summing import Summing  # takes as long to import as a list of known runs
+        from esper_otel.log.reader import LogReader  # takes as long to import as a list of known runs
+        from esper_otel.runs.summing import Summing
 
         facts, progress = self._known_of(path, signature, known, place)
         summing, observed = Summing(progress), Observed(facts.lost if facts is not None else {}, facts)

@@ -1,0 +1,142 @@
+"""Entries of the index: what is known of one run."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from esper_otel.events.vocabulary import RUN_OUTCOMES
+from esper_otel.log.layout import FINDINGS_FILE
+from esper_otel.runs.summary import Summary
+
+NO_TYPES: Final = -1
+
+QUIET_NS: Final = 60 * 10**9
+"""Age of the last line of a run that ended from which on no more are expected: threads and relay have ended too."""
+
+
+class Place(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """The directory of a run when its entry was made.
+
+    Attributes:
+        inode: its number, which a renamed directory takes along.
+        modified_ns: its time.
+        noted_ns: when it was looked at.
+    """
+
+    inode: int
+    modified_ns: int
+    noted_ns: int
+
+
+class Told(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """Content of ``run.json``.
+
+    Attributes:
+        status: its word for the state.
+        world_size: number of ranks of the newest session.
+        rest: tags, notes, host, commit, command, encoded.
+        problem: why it cannot be read, else empty.
+    """
+
+    status: str
+    world_size: int | None
+    rest: msgspec.Raw
+    problem: str = ""
+
+
+class Listed(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """The part of an entry that the list of runs needs.
+
+    Attributes:
+        place: the directory.
+        summary: what its log says.
+        told: what its ``run.json`` says.
+        locks: ranks with a lock's file.
+        progress: what reading on needs, encoded.
+    """
+
+    place: Place
+    summary: Summary
+    told: Told
+    locks: tuple[int, ...]
+    progress: msgspec.Raw
+
+
+class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """One run.
+
+    Attributes:
+        signature: of the logs when they were read.
+        run_ids: which runs its lines name.
+        types: number of its set of event types; :data:`NO_TYPES` where they are too many to keep.
+        first_us: earliest time of an event, Unix time in microseconds.
+        last_us: latest time of an event.
+        lost: stretches that gave no event, by reason.
+        is_whole: whether all of the logs was read, so that a query may conclude something from it.
+        listed: what the list needs; None while only queries have read it.
+    """
+
+    signature: str
+    run_ids: tuple[str, ...]
+    types: int
+    first_us: int | None
+    last_us: int | None
+    lost: dict[str, int]
+    is_whole: bool
+    listed: Listed | None
+
+
+class Known(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """One run as a list of very many needs it: enough to tell that its entry is true, which is decoded when asked for.
+
+    Attributes:
+        signature: of the logs when they were read.
+        inode: number of its directory; 0 while only queries have read it.
+        modified_ns: time of its directory.
+        noted_ns: when it was looked at; 0 if that has to be done again.
+        settles_ns: from when on it may be looked at as one that is over; 0 while log and ``run.json`` do not say so.
+        started_us: time of its first line, Unix time in microseconds.
+        rest: the entry, encoded, as bytes: others would be visited when the index is loaded.
+    """
+
+    signature: str
+    inode: int
+    modified_ns: int
+    noted_ns: int
+    settles_ns: int
+    started_us: int | None
+    rest: bytes
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it had ended long ago when it was looked at: whoever continues it changes its directory."""
+        return 0 < self.settles_ns <= self.noted_ns
+
+    def entry(self) -> Entry:
+        """The whole entry."""
+        return _ENTRY.decode(self.rest)
+
+    @classmethod
+    def of(cls, entry: Entry) -> Known:
+        """The run whose entry this is."""
+        listed, rest = entry.listed, msgspec.msgpack.encode(entry)
+        if listed is None:
+            return cls(entry.signature, 0, 0, 0, 0, None, rest)
+        place = listed.place
+        noted_ns = 0 if listed.told.problem else place.noted_ns
+        found = place.inode, place.modified_ns, noted_ns, _settles_ns(entry.signature, listed)
+        return cls(entry.signature, *found, listed.summary.first_us, rest)
+
+
+def _settles_ns(signature: str, listed: Listed) -> int:
+    """When a run that ended has been quiet for long enough; 0 if it goes on, or the relay may add findings."""
+    has_ended = listed.summary.outcome and listed.told.status in RUN_OUTCOMES and not listed.told.problem
+    logs = [part.split(":") for part in signature.split(" ")]
+    if not has_ended or any(len(stamp) != 3 or stamp[0] == FINDINGS_FILE for stamp in logs):
+        return 0
+    return max(int(modified_ns) for _, _, modified_ns in logs) + QUIET_NS
+
+
+_ENTRY: Final = msgspec.msgpack.Decoder(Entry)
