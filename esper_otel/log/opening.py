@@ -123,8 +123,7 @@ def read_whole(path: Path, max_bytes: int) -> bytes:
         OSError: it cannot be read, is not a regular file, or is longer than ``max_bytes``.
     """
     with open_to_read(path) as file:
-        step = max(1 << 20, min(os.fstat(file.fileno()).st_size, max_bytes) + 1)  # all at once, where it does not grow
-        content = b"".join(iter(lambda: file.read(step) if file.tell() <= max_bytes else b"", b""))
+        content = b"".join(iter(lambda: file.read(1 << 20) if file.tell() <= max_bytes else b"", b""))
     if len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"longer than {max_bytes} bytes", str(path))
     return content

@@ -89,7 +89,7 @@ class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Known(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """One run as a list of very many needs it: enough to tell that its entry is true, which is decoded when asked for.
+    """What a list asks of every run: enough to tell that its entry is true, which is read when it is shown.
 
     Attributes:
         signature: of the logs when they were read.
@@ -97,8 +97,8 @@ class Known(msgspec.Struct, array_like=True, gc=False, frozen=True):
         modified_ns: time of its directory.
         noted_ns: when it was looked at; 0 if that has to be done again.
         settles_ns: from when on it may be looked at as one that is over; 0 while log and ``run.json`` do not say so.
+        is_over: whether it was when it was looked at: whoever continues it changes its directory.
         started_us: time of its first line, Unix time in microseconds.
-        rest: the entry, encoded, as bytes: others would be visited when the index is loaded.
     """
 
     signature: str
@@ -106,28 +106,20 @@ class Known(msgspec.Struct, array_like=True, gc=False, frozen=True):
     modified_ns: int
     noted_ns: int
     settles_ns: int
+    is_over: bool
     started_us: int | None
-    rest: bytes
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it had ended long ago when it was looked at: whoever continues it changes its directory."""
-        return 0 < self.settles_ns <= self.noted_ns
-
-    def entry(self) -> Entry:
-        """The whole entry."""
-        return _ENTRY.decode(self.rest)
 
     @classmethod
     def of(cls, entry: Entry) -> Known:
         """The run whose entry this is."""
-        listed, rest = entry.listed, msgspec.msgpack.encode(entry)
+        listed = entry.listed
         if listed is None:
-            return cls(entry.signature, 0, 0, 0, 0, None, rest)
-        place = listed.place
+            return cls(entry.signature, 0, 0, 0, 0, False, None)
+        place, settles_ns = listed.place, _settles_ns(entry.signature, listed)
         noted_ns = 0 if listed.told.problem else place.noted_ns
-        found = place.inode, place.modified_ns, noted_ns, _settles_ns(entry.signature, listed)
-        return cls(entry.signature, *found, listed.summary.first_us, rest)
+        is_over = 0 < settles_ns <= noted_ns
+        started_us = listed.summary.first_us
+        return cls(entry.signature, place.inode, place.modified_ns, noted_ns, settles_ns, is_over, started_us)
 
 
 def _settles_ns(signature: str, listed: Listed) -> int:
@@ -137,6 +129,3 @@ def _settles_ns(signature: str, listed: Listed) -> int:
     if not has_ended or any(len(stamp) != 3 or stamp[0] == FINDINGS_FILE for stamp in logs):
         return 0
     return max(int(modified_ns) for _, _, modified_ns in logs) + QUIET_NS
-
-
-_ENTRY: Final = msgspec.msgpack.Decoder(Entry)

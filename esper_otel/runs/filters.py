@@ -120,7 +120,7 @@ def _sorted(keyed: list[tuple[Any, Row]], limit: int, is_greatest_first: bool) -
     """The first of ``keyed``, at least ``limit``; the others are left out before they cost names and an order."""
     if 0 < limit < len(keyed):
         first = (heapq.nlargest if is_greatest_first else heapq.nsmallest)(limit, [key for key, _ in keyed])
-        is_first = (operator.ge if is_greatest_first else operator.le)
+        is_first = operator.ge if is_greatest_first else operator.le
         keyed = [each for each in keyed if is_first(each[0], first[-1])]
     keyed = sorted(keyed, key=lambda each: each[1].run)
     keyed.sort(key=operator.itemgetter(0), reverse=is_greatest_first)

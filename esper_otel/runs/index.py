@@ -12,7 +12,6 @@ import contextlib
 import gc
 import hashlib
 import os
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,51 +20,63 @@ from typing import Final
 import msgspec
 
 from esper_otel.log.listing import names_in
-from esper_otel.log.opening import read_whole, written_whole
+from esper_otel.log.opening import written_whole
 from esper_otel.runs.entry import NO_TYPES, Entry, Known, Listed
 from esper_otel.runs.facts import Facts
+from esper_otel.runs.stored import DamagedError, Head, Stored, content_of, entry_of
 
 NAME: Final = ".runs_index.msgpack"
-VERSION: Final = 4
-MAX_BYTES: Final = 512 * 1024 * 1024
 
 MIN_RUNS: Final = 20
 """Runs of one directory that are asked together before an index of them is kept: few are read as quickly."""
-
-_SEAL_BYTES: Final = 4
-
-
-class _Content(msgspec.Struct, array_like=True):
-    version: int
-    types: list[tuple[str, ...]]
-    runs: dict[str, Known]
-
-
-_DECODER: Final = msgspec.msgpack.Decoder(_Content)
 
 
 class Index:
     """The index of one directory of runs.
 
     Attributes:
-        runs: the entries by the name of the run's directory, or log file.
+        runs: what is asked of each run, by the name of its directory, or log file.
     """
 
     def __init__(self, directory: Path, *, is_loaded: bool = True) -> None:
         """Load it, unless it should begin without a run; without one it is empty as well."""
         self._directory = directory
-        content = _load(directory) if is_loaded else _Content(VERSION, [], {})
-        self.runs = content.runs
-        self._types = content.types
-        self._numbers = {types: number for number, types in enumerate(content.types)}
+        self._stored = _load(directory) if is_loaded else None
+        head = self._stored.head if self._stored is not None else Head()
+        self.runs = dict(zip(head.names, head.runs, strict=True))
+        self._new: dict[str, bytes] = {}
+        self._types = list(head.types)
+        self._numbers = {types: number for number, types in enumerate(self._types)}
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a run of :attr:`runs`.
+
+        Raises:
+            DamagedError: it is not what was written.
+        """
+        return entry_of(self._encoded(name))
+
+    def whole_entry(self, name: str) -> Entry | None:
+        """The same; None where it is damaged, or there is none."""
+        try:
+            return self.entry(name) if name in self.runs else None
+        except DamagedError:
+            return None
+
+    def _encoded(self, name: str) -> bytes:
+        new = self._new.get(name)
+        if new is not None:
+            return new
+        assert self._stored is not None
+        return self._stored.encoded(name)
 
     def facts(self, name: str, signature: str) -> Facts | None:
         """Facts about a run; None when its logs no longer match ``signature``, or more could be in them."""
         known = self.runs.get(name)
         if known is None or known.signature != signature:
             return None
-        entry = known.entry()
-        return self.facts_so_far(entry) if entry.is_whole else None
+        entry = self.whole_entry(name)
+        return self.facts_so_far(entry) if entry is not None and entry.is_whole else None
 
     def facts_so_far(self, entry: Entry) -> Facts | None:
         """Facts about the part of a run that was read; None where they were too many to keep."""
@@ -78,9 +89,9 @@ class Index:
         self, name: str, signature: str, facts: Facts | None, listed: Listed | None = None, *, is_whole: bool = True
     ) -> Known:
         """Remember what was read under ``signature``; what the list needs is kept where that has not changed."""
-        known = self.runs.get(name)
-        if listed is None and known is not None and known.signature == signature:
-            listed = known.entry().listed
+        if listed is None:
+            known = self.whole_entry(name)
+            listed = known.listed if known is not None and known.signature == signature else None
         if facts is None:
             entry = Entry(signature, (), NO_TYPES, None, None, {}, is_whole, listed)
         else:
@@ -93,20 +104,25 @@ class Index:
 
     def keep(self, name: str, entry: Entry) -> Known:
         """Remember an entry."""
+        self._new[name] = msgspec.msgpack.encode(entry)
         known = self.runs[name] = Known.of(entry)
         return known
 
     def save(self, present: Iterable[str] | None = None) -> None:
         """Write it, for the runs that are ``present``. Where nothing can be written, nothing happens."""
         kept = set(names_in(self._directory) if present is None else present)
-        content = _Content(VERSION, self._types, {name: self.runs[name] for name in self.runs if name in kept})
-        encoded = sealed(msgspec.msgpack.encode(content))
+        entries: dict[str, bytes] = {}
+        for name in self.runs:
+            if name in kept:
+                with contextlib.suppress(DamagedError):
+                    entries[name] = self._encoded(name)
+        content = content_of(self._types, {name: self.runs[name] for name in entries}, list(entries.values()))
         for path in _places(self._directory):
             with contextlib.suppress(OSError):
                 if path.name != NAME:
                     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with written_whole(path) as file:
-                    file.write(encoded)
+                    file.write(content)
                 return
 
 
@@ -151,23 +167,6 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def sealed(content: bytes) -> bytes:
-    """``content`` behind its checksum: what is decoded later, entry by entry, must be what was written."""
-    return zlib.crc32(content).to_bytes(_SEAL_BYTES, "big") + content
-
-
-def _unsealed(data: bytes) -> memoryview:
-    """The content of a file of :func:`sealed`.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    content = memoryview(data)[_SEAL_BYTES:]
-    if int.from_bytes(data[:_SEAL_BYTES], "big") != zlib.crc32(content):
-        raise ValueError("the checksum of the index is wrong")
-    return content
-
-
 def _places(directory: Path) -> tuple[Path, Path]:
     """Possible places of an index: beside the runs, or in the cache directory of the user."""
     absolute = os.path.realpath(directory)
@@ -177,7 +176,7 @@ def _places(directory: Path) -> tuple[Path, Path]:
     return directory / NAME, cache / "esper-otel" / f"{name}{NAME}"
 
 
-def _load(directory: Path) -> _Content:
+def _load(directory: Path) -> Stored | None:
     """The newer of the two that can be read: where the directory was closed to writers, its own one is old."""
     found: list[tuple[int, Path]] = []
     for path in _places(directory):
@@ -185,7 +184,5 @@ def _load(directory: Path) -> _Content:
             found.append((path.stat().st_mtime_ns, path))
     for _, path in sorted(found, reverse=True):
         with contextlib.suppress(OSError, ValueError, RecursionError), without_collector():
-            content = _DECODER.decode(_unsealed(read_whole(path, MAX_BYTES)))
-            if content.version == VERSION:
-                return content
-    return _Content(VERSION, [], {})
+            return Stored(path)
+    return None

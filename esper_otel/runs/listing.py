@@ -17,11 +17,12 @@ from esper_otel.archive.address import is_address
 from esper_otel.log.reading.standing import RUNNING
 from esper_otel.log.salvage import valid_text
 from esper_otel.runs.archived import archived_runs
-from esper_otel.runs.entry import Known, Listed
+from esper_otel.runs.entry import Entry, Known, Listed
 from esper_otel.runs.index import MIN_RUNS, Index, without_collector
 from esper_otel.runs.places import is_one_run
 from esper_otel.runs.reading import Entries, has_its_logs
 from esper_otel.runs.state import STALLED, state_of
+from esper_otel.runs.stored import DamagedError
 from esper_otel.runs.summary import OUTCOMES
 
 LOGS: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -50,18 +51,22 @@ class Row:
         problem: why it cannot be read, else empty; a damaged ``run.json`` alone is a problem of ``listed.told``.
     """
 
-    __slots__ = ("__dict__", "known", "path", "problem", "run")
+    __slots__ = ("__dict__", "_entries", "known", "path", "problem", "run")
 
-    def __init__(self, run: str, path: str, known: Known | None, problem: str = "") -> None:
+    def __init__(
+        self, run: str, path: str, known: Known | None, entries: Callable[[str], Entry], problem: str = ""
+    ) -> None:
+        """``entries`` gives the entry of a run by its name."""
         self.run = run
         self.path = path
         self.known = known
+        self._entries = entries
         self.problem = problem
 
     @cached_property
     def listed(self) -> Listed | None:
         """The part of its entry that is shown; None where it cannot be read."""
-        return None if self.known is None else self.known.entry().listed
+        return None if self.known is None else self._entries(self.run).listed
 
     @cached_property
     def state(self) -> str:
@@ -166,13 +171,24 @@ def shown_in(
         OSError: the directory does not exist or cannot be listed.
     """
     if is_address(directory):
-        return choose([Row(name, address, known) for name, address, known in archived_runs(directory, tell)])
+        archived = archived_runs(directory, tell)
+        entries = {name: entry for name, _, entry in archived}
+        return choose([Row(name, address, Known.of(entry), entries.__getitem__) for name, address, entry in archived])
+    try:
+        return _shown_in(directory, choose, tell, keep=keep, is_loaded=keep)
+    except DamagedError:  # what is decoded when it is shown; without the index nothing is
+        return _shown_in(directory, choose, tell, keep=keep, is_loaded=False)
+
+
+def _shown_in(
+    directory: Path, choose: Choose, tell: Callable[[str], object], *, keep: bool, is_loaded: bool
+) -> Sequence[Row]:
     if directory.is_file() or is_one_run(directory):
-        entries = Entries(Index(directory.parent, is_loaded=keep), tell)
+        entries = Entries(Index(directory.parent, is_loaded=is_loaded), tell)
         row = _row(entries, directory.name, str(directory))
-        return choose([] if row is None else [row])
+        return _decoded(choose([] if row is None else [row]))
     with without_collector():
-        index = Index(directory, is_loaded=keep)
+        index = Index(directory, is_loaded=is_loaded)
         entries = Entries(index, tell)
         names = _names(directory)
         base = os.path.join(directory, "")  # noqa: PTH118  # a Path costs more than what is asked of it
@@ -181,10 +197,22 @@ def shown_in(
         if not all(_has_its_logs(row) for row in shown):
             found = [row for each in found if (row := _looked_at(entries, each)) is not None]
             shown = choose(found)
+        _decoded(shown)
         is_worth = len(found) >= MIN_RUNS or entries.read_bytes > WORTH_BYTES
         if keep and is_worth and (entries.changed or len(index.runs) > len(names)):
             index.save(names)
     return shown
+
+
+def _decoded(rows: Sequence[Row]) -> Sequence[Row]:
+    """``rows``, whose entries are what was written.
+
+    Raises:
+        DamagedError: one is not.
+    """
+    for row in rows:
+        _ = row.listed
+    return rows
 
 
 def _has_its_logs(row: Row) -> bool:
@@ -210,11 +238,11 @@ def _names(directory: Path) -> list[str]:
 def _row(entries: Entries, name: str, path: str, *, trusts_ends: bool = False) -> Row | None:
     try:
         known = entries.of(name, path, trusts_ends=trusts_ends)
-        return None if known is None else Row(name, path, known)
+        return None if known is None else Row(name, path, known, entries.entry)
     except FileNotFoundError:  # removed a moment ago, or a directory of something else
         return None
     except (OSError, ValueError) as error:
-        return Row(name, path, None, valid_text(str(error)))
+        return Row(name, path, None, entries.entry, valid_text(str(error)))
 
 
 def options_in(argv: list[str]) -> dict[str, str]:

@@ -32,9 +32,9 @@ _PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 def is_in_place(known: Known, path: str) -> bool:
     """Return True if the directory at ``path`` is the one that the entry was made of, with the files of then.
 
-    Whatever replaces or adds a file changes the directory, a new ``run.json`` as well. A directory that changed a moment
-    before it was looked at may have changed once more since. A ``run.json`` that could not be read is tried again:
-    rights and a mended file leave the directory as it is.
+    Whatever replaces or adds a file changes the directory, a new ``run.json`` as well. A directory that changed a
+    moment before it was looked at may have changed once more since. A ``run.json`` that could not be read is tried
+    again: rights and a mended file leave the directory as it is.
     """
     if known.noted_ns - known.modified_ns < _STEP_NS:
         return False
@@ -64,11 +64,13 @@ class Entries:
     Attributes:
         read_bytes: size of the logs of which something was read.
         changed: whether an entry was made.
+        entry: the entry of a run by its name.
     """
 
     def __init__(self, index: Index, tell: Callable[[str], object]) -> None:
         """``tell`` gets a sentence for people about a ``run.json`` that cannot be read."""
         self._index = index
+        self.entry = index.entry
         self._tell = tell
         self._now_ns = time.time_ns()
         self.read_bytes = 0
@@ -77,8 +79,8 @@ class Entries:
     def of(self, name: str, place: str, *, trusts_ends: bool = False) -> Known | None:
         """The entry of the run at ``place``, as it is now; None if there is no run.
 
-        ``trusts_ends``: whether the logs of a run that is over are taken for what they were. Whoever continues a run
-        writes its ``run.json`` anew, which changes the directory.
+        ``trusts_ends``: whether the logs of a run that is over are taken for what they were. Rank 0 of a session
+        that continues a run writes its ``run.json`` anew, which changes the directory.
 
         Raises:
             OSError: it cannot be read.
@@ -92,7 +94,7 @@ class Entries:
                 return known
             if has_its_logs(known, place) and not self._is_over_by_now(known):
                 return known
-        return self._looked_at(name, Path(place), known.entry())
+        return self._looked_at(name, Path(place), self._index.whole_entry(name))
 
     def _is_over_by_now(self, known: Known) -> bool:
         return known.noted_ns < known.settles_ns <= self._now_ns

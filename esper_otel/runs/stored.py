@@ -1,0 +1,143 @@
+"""The file of an index: a head with what is asked of every run, and behind it their entries, read when asked for.
+
+A list of a hundred thousand runs shows fifty: the head has 10 MB, the entries have 60.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import weakref
+import zlib
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from esper_otel.log.opening import open_to_read
+from esper_otel.runs.entry import Entry, Known
+
+VERSION: Final = 4
+MAX_BYTES: Final = 512 * 1024 * 1024
+
+_SIZES: Final = struct.Struct(">IQQ")
+"""The beginning of the file: checksum of the head, its size and that of all entries."""
+
+_MAX_SINGLE: Final = 200
+"""Entries that are read one by one, before all of them are read at once."""
+
+_ENTRY: Final = msgspec.msgpack.Decoder(Entry)
+
+
+class DamagedError(ValueError):
+    """An index is not what was written."""
+
+
+class Head(msgspec.Struct, array_like=True):
+    """What is read of an index at once.
+
+    Attributes:
+        version: of all of the file.
+        types: the sets of event types.
+        names: name of each run's directory, or log file.
+        runs: what is asked of each.
+        ends: where each entry ends, in bytes behind the head.
+        checksums: of each entry.
+    """
+
+    version: int = VERSION
+    types: list[tuple[str, ...]] = []
+    names: list[str] = []
+    runs: list[Known] = []
+    ends: list[int] = []
+    checksums: list[int] = []
+
+
+_HEAD: Final = msgspec.msgpack.Decoder(Head)
+
+
+class Stored:
+    """The file of an index, open: what another process puts in its place has other entries.
+
+    Attributes:
+        head: what was read of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read its head.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is damaged, or of another version.
+        """
+        with open_to_read(path) as file:
+            self._fd = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._fd)
+        size = os.fstat(self._fd).st_size
+        start = os.pread(self._fd, _SIZES.size, 0)
+        if len(start) < _SIZES.size or size > MAX_BYTES:
+            raise DamagedError("the index is too short or too long")
+        checksum, self._head_size, self._entries_size = _SIZES.unpack(start)
+        self._start = _SIZES.size + self._head_size
+        if size != self._start + self._entries_size:
+            raise DamagedError("the index has another size than it says")
+        head = os.pread(self._fd, self._head_size, _SIZES.size)
+        if zlib.crc32(head) != checksum:
+            raise DamagedError("the checksum of the index is wrong")
+        self.head = _HEAD.decode(head)
+        found = self.head
+        if found.version != VERSION or len({*map(len, (found.names, found.runs, found.ends, found.checksums))}) != 1:
+            raise DamagedError("the index is of another version")
+        self._numbers: dict[str, int] = {}
+        self._asked = 0
+        self._entries = b""
+
+    def encoded(self, name: str) -> bytes:
+        """The entry of a run, encoded.
+
+        Raises:
+            DamagedError: it cannot be read, or is not what was written.
+        """
+        if not self._numbers:
+            self._numbers = {name: number for number, name in enumerate(self.head.names)}
+        number = self._numbers[name]
+        start, end = self.head.ends[number - 1] if number else 0, self.head.ends[number]
+        self._asked += 1
+        if self._asked == _MAX_SINGLE:
+            self._entries = self._read(self._entries_size, 0)
+        found = self._entries[start:end] if self._entries else self._read(max(end - start, 0), start)
+        if zlib.crc32(found) != self.head.checksums[number]:
+            raise DamagedError(f"the entry of {name} in the index is damaged")
+        return found
+
+    def _read(self, size: int, start: int) -> bytes:
+        try:
+            return os.pread(self._fd, size, self._start + start)
+        except OSError as error:
+            raise DamagedError(f"the index cannot be read: {error.strerror}") from error
+
+
+def entry_of(encoded: bytes) -> Entry:
+    """The entry.
+
+    Raises:
+        DamagedError: it is none.
+    """
+    try:
+        return _ENTRY.decode(encoded)
+    except msgspec.MsgspecError as error:
+        raise DamagedError(f"an entry of the index is damaged: {error}") from error
+
+
+def sealed(head: bytes, entries: bytes = b"") -> bytes:
+    """The content of the file: ``head`` and ``entries`` behind what tells whether they are what was written."""
+    return _SIZES.pack(zlib.crc32(head), len(head), len(entries)) + head + entries
+
+
+def content_of(types: list[tuple[str, ...]], runs: dict[str, Known], entries: Sequence[bytes]) -> bytes:
+    """The content of the file of an index of ``runs``, whose encoded ``entries`` stand in the same order."""
+    ends, checksums = list(accumulate(map(len, entries))), list(map(zlib.crc32, entries))
+    head = Head(VERSION, types, list(runs), list(runs.values()), ends, checksums)
+    return sealed(msgspec.msgpack.encode(head), b"".join(entries))
