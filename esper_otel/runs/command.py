@@ -20,6 +20,9 @@ from esper_otel.runs.summary import OUTCOMES
 from esper_otel.text.terminal import printable
 
 MAX_ROWS: Final = 50
+BY_START: Final = ("started_at", "run")
+"""Columns that no session changes which continues a run."""
+
 _SETTINGS: Final = 6
 """Settings of a run that a table has room for: those in which the shown runs differ."""
 
@@ -63,7 +66,7 @@ def runs(
             return ordered(found, sort, limit)
 
         with without_collector():
-            shown = shown_in(place, choose, _tell)
+            shown = shown_in(place, choose, _tell, is_by_start=not conditions and sort.removeprefix("-") in BY_START)
     except FileNotFoundError as error:
         _tell(str(error) if is_address(place) else f"{place} does not exist: give a directory of runs")
         raise typer.Exit(2) from None

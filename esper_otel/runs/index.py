@@ -23,7 +23,7 @@ from esper_otel.log.listing import names_in
 from esper_otel.log.opening import written_whole
 from esper_otel.runs.entry import NO_TYPES, Entry, Known, Listed
 from esper_otel.runs.facts import Facts
-from esper_otel.runs.stored import DamagedError, Head, Stored, content_of, entry_of
+from esper_otel.runs.stored import DamagedError, Head, Noted, Stored, content_of, entry_of
 
 NAME: Final = ".runs_index.msgpack"
 
@@ -69,6 +69,16 @@ class Index:
             return new
         assert self._stored is not None
         return self._stored.encoded(name)
+
+    def is_of(self, now: Noted) -> bool:
+        """Return True if all was found as it is here, and the directory is the same ``now``."""
+        noted = self._stored.noted if self._stored is not None else None
+        return noted is not None and noted.is_now(now)
+
+    def is_as(self, noted: Noted) -> None:
+        """Remember that all was found as it is here."""
+        if self._stored is not None and not self.is_of(noted) and noted.is_now(noted):
+            self._stored.note(noted)
 
     def facts(self, name: str, signature: str) -> Facts | None:
         """Facts about a run; None when its logs no longer match ``signature``, or more could be in them."""

@@ -20,15 +20,18 @@ from esper_otel.runs.archived import archived_runs
 from esper_otel.runs.entry import Entry, Known, Listed
 from esper_otel.runs.index import MIN_RUNS, Index, without_collector
 from esper_otel.runs.places import is_one_run
-from esper_otel.runs.reading import Entries, has_its_logs
+from esper_otel.runs.reading import Entries, Trust, has_its_logs, is_in_place
 from esper_otel.runs.state import STALLED, state_of
-from esper_otel.runs.stored import DamagedError
+from esper_otel.runs.stored import DamagedError, Noted
 from esper_otel.runs.summary import OUTCOMES
 
 LOGS: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 WORTH_BYTES: Final = 1024 * 1024
 """Logs that were read for a list, from which on an index of fewer than twenty runs is kept as well."""
+
+FEW: Final = 1000
+"""An index is written anew when more than one entry in so many changed."""
 
 NUMBERS: Final = (
     *("rounds", "updates", "sessions", "ranks", "duration_s"),
@@ -161,11 +164,24 @@ def rows_in(directory: Path, tell: Callable[[str], object] = lambda _: None, *, 
 
 
 def shown_in(
-    directory: Path, choose: Choose, tell: Callable[[str], object] = lambda _: None, *, keep: bool = True
+    directory: Path,
+    choose: Choose,
+    tell: Callable[[str], object] = lambda _: None,
+    *,
+    keep: bool = True,
+    is_by_start: bool = False,
 ) -> Sequence[Row]:
     """The runs that ``choose`` returns of those of :func:`rows_in`.
 
-    Of a run that ended long ago and is not among them the directory alone is looked at, not each log.
+    Of a run that ended long ago and is not among them the directory alone is looked at, not each log. Where the time of
+    the start or the name alone decides, not even that, unless the directory of runs changed.
+
+    Args:
+        directory: where they are.
+        choose: returns those that are shown; called once more if one of them is not what it was.
+        tell: called with a sentence for people about a ``run.json`` that cannot be read.
+        keep: whether an index is kept, beside the runs or in the user's cache directory.
+        is_by_start: whether ``choose`` asks for nothing but starts and names.
 
     Raises:
         OSError: the directory does not exist or cannot be listed.
@@ -175,32 +191,35 @@ def shown_in(
         entries = {name: entry for name, _, entry in archived}
         return choose([Row(name, address, Known.of(entry), entries.__getitem__) for name, address, entry in archived])
     try:
-        return _shown_in(directory, choose, tell, keep=keep, is_loaded=keep)
+        return _shown_in(directory, choose, tell, keep=keep, is_loaded=keep, is_by_start=is_by_start)
     except DamagedError:  # what is decoded when it is shown; without the index nothing is
-        return _shown_in(directory, choose, tell, keep=keep, is_loaded=False)
+        return _shown_in(directory, choose, tell, keep=keep, is_loaded=False, is_by_start=False)
 
 
 def _shown_in(
-    directory: Path, choose: Choose, tell: Callable[[str], object], *, keep: bool, is_loaded: bool
+    directory: Path, choose: Choose, tell: Callable[[str], object], *, keep: bool, is_loaded: bool, is_by_start: bool
 ) -> Sequence[Row]:
     if directory.is_file() or is_one_run(directory):
         entries = Entries(Index(directory.parent, is_loaded=is_loaded), tell)
         row = _row(entries, directory.name, str(directory))
         return _decoded(choose([] if row is None else [row]))
     with without_collector():
+        status = directory.stat()  # before all else: what changes from now on changes it once more
+        place = Noted(status.st_ino, status.st_mtime_ns, time.time_ns())
         index = Index(directory, is_loaded=is_loaded)
         entries = Entries(index, tell)
+        trust = Trust.RUNS if is_by_start and index.is_of(place) else Trust.LOGS
         names = _names(directory)
         base = os.path.join(directory, "")  # noqa: PTH118  # a Path costs more than what is asked of it
-        found = [row for name in names if (row := _row(entries, name, base + name, trusts_ends=True)) is not None]
+        found = [row for name in names if (row := _row(entries, name, base + name, trust)) is not None]
         shown = choose(found)
-        if not all(_has_its_logs(row) for row in shown):
+        if not all(map(_is_current, shown)):
+            trust = Trust.NONE
             found = [row for each in found if (row := _looked_at(entries, each)) is not None]
             shown = choose(found)
         _decoded(shown)
-        is_worth = len(found) >= MIN_RUNS or entries.read_bytes > WORTH_BYTES
-        if keep and is_worth and (entries.changed or len(index.runs) > len(names)):
-            index.save(names)
+        if keep:
+            _keep(index, entries, names, place, trust)
     return shown
 
 
@@ -215,8 +234,19 @@ def _decoded(rows: Sequence[Row]) -> Sequence[Row]:
     return rows
 
 
-def _has_its_logs(row: Row) -> bool:
-    return row.known is None or not row.known.is_over or has_its_logs(row.known, row.path)
+def _keep(index: Index, entries: Entries, names: Sequence[str], place: Noted, trust: Trust) -> None:
+    """Write the index, unless few entries of many changed: they are read as quickly as all are written."""
+    is_new = entries.read_bytes > WORTH_BYTES or entries.changed > len(names) // FEW or entries.over_changed
+    if is_new or len(index.runs) > len(names):
+        if len(names) >= MIN_RUNS or entries.read_bytes > WORTH_BYTES:
+            index.save(names)
+    elif trust is not Trust.RUNS:
+        index.is_as(place)
+
+
+def _is_current(row: Row) -> bool:
+    known = row.known
+    return known is None or not known.is_over or (is_in_place(known, row.path) and has_its_logs(known, row.path))
 
 
 def _looked_at(entries: Entries, row: Row) -> Row | None:
@@ -235,9 +265,9 @@ def _names(directory: Path) -> list[str]:
         ]
 
 
-def _row(entries: Entries, name: str, path: str, *, trusts_ends: bool = False) -> Row | None:
+def _row(entries: Entries, name: str, path: str, trust: Trust = Trust.NONE) -> Row | None:
     try:
-        known = entries.of(name, path, trusts_ends=trusts_ends)
+        known = entries.of(name, path, trust)
         return None if known is None else Row(name, path, known, entries.entry)
     except FileNotFoundError:  # removed a moment ago, or a directory of something else
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,12 +59,24 @@ def has_its_logs(known: Known, path: str) -> bool:
     return True
 
 
+class Trust(Enum):
+    """What is taken for what it was: of runs that are over, and not shown."""
+
+    NONE = 0
+    LOGS = 1
+    """Rank 0 of a session that continues a run writes its ``run.json`` anew, which changes the run's directory."""
+
+    RUNS = 2
+    """It also points ``latest`` at the run, which changes the directory of runs; that is the same here."""
+
+
 class Entries:
     """Brings the entries of one index up to date.
 
     Attributes:
         read_bytes: size of the logs of which something was read.
-        changed: whether an entry was made.
+        changed: number of entries that were made.
+        over_changed: whether one of them is of a run that was over.
         entry: the entry of a run by its name.
     """
 
@@ -74,13 +87,11 @@ class Entries:
         self._tell = tell
         self._now_ns = time.time_ns()
         self.read_bytes = 0
-        self.changed = False
+        self.changed = 0
+        self.over_changed = False
 
-    def of(self, name: str, place: str, *, trusts_ends: bool = False) -> Known | None:
+    def of(self, name: str, place: str, trust: Trust = Trust.NONE) -> Known | None:
         """The entry of the run at ``place``, as it is now; None if there is no run.
-
-        ``trusts_ends``: whether the logs of a run that is over are taken for what they were. Rank 0 of a session
-        that continues a run writes its ``run.json`` anew, which changes the directory.
 
         Raises:
             OSError: it cannot be read.
@@ -89,11 +100,14 @@ class Entries:
         known = self._index.runs.get(name)
         if known is None:
             return self._looked_at(name, Path(place), None)
+        if trust is Trust.RUNS and known.is_over:
+            return known
         if is_in_place(known, place):
-            if trusts_ends and known.is_over:
+            if trust is Trust.LOGS and known.is_over:
                 return known
             if has_its_logs(known, place) and not self._is_over_by_now(known):
                 return known
+        self.over_changed |= known.is_over
         return self._looked_at(name, Path(place), self._index.whole_entry(name))
 
     def _is_over_by_now(self, known: Known) -> bool:
@@ -114,10 +128,9 @@ class Entries:
             raise ValueError("its log was removed; 'esper-otel sql' reads the Parquet files that are left") from None
         listed = self._unchanged(known, now.text, place, told, locks)
         if listed is not None and known is not None:
-            self.changed |= not told.problem or known.listed is None or told != known.listed.told
+            self.changed += not told.problem or known.listed is None or told != known.listed.told
             return self._index.keep(name, msgspec.structs.replace(known, listed=listed))
-        self.read_bytes += now.size_bytes
-        self.changed = True
+        self.changed += 1
         return self._read(name, path, now.text, known, place, told, locks)
 
     def _unchanged(
@@ -147,6 +160,7 @@ class Entries:
         from esper_otel.runs.summing import Summing
 
         facts, progress = self._known_of(path, signature, known, place)
+        before = sum(position["offset"] for position in progress.positions.values())
         summing, observed = Summing(progress), Observed(facts.lost if facts is not None else {}, facts)
         with LogReader(path, follow=True, positions=progress.positions) as reader:
             while items := reader.read(_LINES):
@@ -155,6 +169,7 @@ class Entries:
                     if not isinstance(item, BadLine):
                         summing.add(item)
             progress.positions = dict(reader.positions)
+            self.read_bytes += max(sum(each["offset"] for each in progress.positions.values()) - before, 0)
             is_whole = reader.unread_bytes() == 0
         listed = Listed(place, summing.summary(told.world_size), told, locks, _raw(progress))
         return self._index.note(name, signature, observed.facts(signature), listed, is_whole=is_whole)

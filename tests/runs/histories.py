@@ -32,7 +32,7 @@ class Lives(RuleBasedStateMachine):
         shutil.rmtree(self.directory)
 
     def runs(self) -> list[Path]:
-        return sorted(path for path in self.directory.iterdir() if path.is_dir())
+        return sorted(path for path in self.directory.iterdir() if path.is_dir() and not path.is_symlink())
 
     def run(self, pick: int) -> Path:
         return self.runs()[pick % len(self.runs())]

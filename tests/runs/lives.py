@@ -59,8 +59,11 @@ class Past:
         self._tick = time.time_ns() - 3_600_000_000_000
 
     def age(self, directory: Path) -> None:
-        for run in (path for path in directory.iterdir() if path.is_dir()):
+        for run in (path for path in directory.iterdir() if path.is_dir() and not path.is_symlink()):
             for path in (*run.glob("events*"), run):
                 if time.time() - path.stat().st_mtime < FRESH_S:
                     self._tick += 1_000_000
                     os.utime(path, ns=(self._tick, self._tick))
+        if time.time() - directory.stat().st_mtime < FRESH_S:
+            self._tick += 1_000_000
+            os.utime(directory, ns=(self._tick, self._tick))

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from esper_otel.log import manifest
+from esper_otel.log.layout import LATEST
 from esper_otel.runs import listing, reading
+from esper_otel.runs.command import BY_START
 from esper_otel.runs.filters import condition_of, meeting, ordered
 from esper_otel.runs.index import Index
 from esper_otel.runs.listing import COLUMNS, Row, shown_in
@@ -23,10 +25,18 @@ from tests.runs.histories import Lives
 from tests.runs.lives import Past, append, batch, ended, started, told
 from tests.tools import python_environment
 
-ORDERS = st.builds("{}{}".format, st.sampled_from(["", "-"]), st.sampled_from([*COLUMNS, "lr"]))
+ORDERS = st.sampled_from(["-started_at"]) | st.builds(
+    "{}{}".format, st.sampled_from(["", "-"]), st.sampled_from([*BY_START, *COLUMNS, "lr"])
+)
 CONDITIONS = st.sampled_from(
     ["state = finished", "state != finished", "best_reward > 0", "rounds >= 3", "tags = a", "lr = 0.1", "run ~ 1"]
 )
+
+
+def point_latest(run: Path) -> None:
+    draft = run.parent / ".latest.new"
+    draft.symlink_to(run.name)
+    draft.replace(run.parent / LATEST)
 
 
 def asked(
@@ -34,13 +44,14 @@ def asked(
 ) -> tuple[int, list[dict[str, Any]]]:
     """How many runs meet the conditions, and those that are shown of them."""
     meet: Sequence[Row] = []
+    is_by_start = not conditions and order.removeprefix("-") in BY_START
 
     def choose(rows: Sequence[Row]) -> Sequence[Row]:
         nonlocal meet
         meet = meeting(rows, [condition_of(text) for text in conditions])
         return ordered(meet, order, limit)
 
-    shown = [row.as_json() for row in shown_in(directory, choose, keep=keep)]
+    shown = [row.as_json() for row in shown_in(directory, choose, keep=keep, is_by_start=is_by_start)]
     for row in shown:
         if row.get("state") in {"running", "stalled"}:
             del row["duration_s"]  # it grows from one list to the next
@@ -49,20 +60,25 @@ def asked(
 
 class Asked(Lives):
     def continued(self, pick: int) -> Path:
-        """A run that goes on says so in its ``run.json``, as every session of ours does."""
+        """A run that goes on says so in its ``run.json``, and is the latest, as every session of ours does."""
         run = self.run(pick)
         if manifest.read(run):
             told(run, status="running")
+            point_latest(run)
         return run
 
     @rule(pick=st.integers(0, 4), outcome=st.sampled_from(["finished", "failed"]))
     def end_as_a_session_does(self, pick: int, outcome: str) -> None:
         if self.runs():
             self.end(pick, outcome, True)
+            point_latest(self.run(pick))
 
     @rule(order=ORDERS, conditions=st.lists(CONDITIONS, max_size=2), limit=st.integers(0, 4))
     def ask(self, order: str, conditions: list[str], limit: int) -> None:
         self.past.age(self.directory)
+        if order.removeprefix("-") in BY_START:  # the second list finds all as it was, the third relies on that
+            asked(self.directory, order, limit=limit)
+            asked(self.directory, order, limit=limit)
         assert asked(self.directory, order, conditions, limit, keep=False) == asked(
             self.directory, order, conditions, limit
         )
@@ -136,7 +152,42 @@ def test_a_run_becomes_one_that_is_over_once_it_was_quiet_for_long_enough(three:
     assert Index(three).runs["c"].is_over
 
 
-def test_a_session_that_continues_a_run_changes_its_directory(tmp_path: Path) -> None:
+def test_no_run_that_is_over_is_looked_at_while_the_directory_of_runs_is_the_same(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    look = reading.is_in_place
+
+    def is_in_place(known: Any, path: str) -> bool:
+        looked_at.append(Path(path).name)
+        return look(known, path)
+
+    Past().age(three)
+    asked(three, "-started_at", limit=1)
+    for module in (reading, listing):
+        monkeypatch.setattr(module, "is_in_place", is_in_place)
+    asked(three, "-started_at", limit=1)
+    assert ["c"] == looked_at
+
+    looked_at.clear()
+    (three / "d").mkdir()
+    asked(three, "-started_at", limit=1)
+    assert {"a", "b", "c"} == set(looked_at)
+
+
+def test_a_run_that_was_emptied_and_begun_anew_is_the_newest(three: Path) -> None:
+    Past().age(three)
+    for _ in range(2):
+        assert ["c"] == [row["run"] for row in asked(three, "-started_at", limit=1)[1]]
+    (three / "a" / "events.jsonl").unlink()
+    append(three / "a", started(100))
+    told(three / "a", status="running")
+    point_latest(three / "a")
+
+    assert ["a"] == [row["run"] for row in asked(three, "-started_at", limit=1)[1]]
+
+
+def test_a_session_that_continues_a_run_changes_its_directory_and_that_of_runs(tmp_path: Path) -> None:
     code = (
         "import esper_otel, sys; esper_otel.configure(telemetry_dir=sys.argv[1], run_id='r', relay=False);"
         "esper_otel.shutdown()"
@@ -144,7 +195,8 @@ def test_a_session_that_continues_a_run_changes_its_directory(tmp_path: Path) ->
     times = []
     for _ in range(2):
         subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=python_environment(), check=True)
-        times.append((tmp_path / "r").stat().st_mtime_ns)
-        os.utime(tmp_path / "r", ns=(1, 1))
+        times.append(min(place.stat().st_mtime_ns for place in (tmp_path, tmp_path / "r")))
+        for place in (tmp_path, tmp_path / "r"):
+            os.utime(place, ns=(1, 1))
 
     assert 1 < times[1]
