@@ -16,7 +16,6 @@ import msgspec
 from esper_otel.archive.address import is_address
 from esper_otel.log.reading.standing import RUNNING
 from esper_otel.log.salvage import valid_text
-from esper_otel.runs.archived import archived_runs
 from esper_otel.runs.entry import Entry, Known, Listed
 from esper_otel.runs.index import MIN_RUNS, Index, without_collector
 from esper_otel.runs.places import is_one_run
@@ -187,6 +186,8 @@ def shown_in(
         OSError: the directory does not exist or cannot be listed.
     """
     if is_address(directory):
+        from esper_otel.runs.archived import archived_runs  # of no use to a directory
+
         archived = archived_runs(directory, tell)
         entries = {name: entry for name, _, entry in archived}
         return choose([Row(name, address, Known.of(entry), entries.__getitem__) for name, address, entry in archived])

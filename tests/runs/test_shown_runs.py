@@ -21,7 +21,7 @@ from esper_otel.runs.command import BY_START
 from esper_otel.runs.filters import condition_of, meeting, ordered
 from esper_otel.runs.index import Index
 from esper_otel.runs.listing import COLUMNS, Row, shown_in
-from tests.runs.histories import Lives
+from tests.runs.histories import NAMES, Lives
 from tests.runs.lives import Past, append, batch, ended, started, told
 from tests.tools import python_environment
 
@@ -73,6 +73,16 @@ class Asked(Lives):
             self.end(pick, outcome, True)
             point_latest(self.run(pick))
 
+    @rule(name=NAMES, reward=st.floats(-9, 9))
+    def live_a_whole_life(self, name: str, reward: float) -> None:
+        """A run from its start to its end, in a directory that may be one of before, emptied."""
+        run = self.directory / name
+        for log in run.glob("events*"):
+            log.unlink()
+        append(run, started(self.next(), lr=0.1), batch(self.next(), reward, 1.0), ended(self.next()))
+        told(run, status="finished", tags=["a"])
+        point_latest(run)
+
     @rule(order=ORDERS, conditions=st.lists(CONDITIONS, max_size=2), limit=st.integers(0, 4))
     def ask(self, order: str, conditions: list[str], limit: int) -> None:
         self.past.age(self.directory)
@@ -84,15 +94,17 @@ class Asked(Lives):
         )
 
 
-def test_what_is_shown_is_what_a_list_that_reads_every_log_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "WORTH_BYTES", -1)  # an index of so few runs is kept nevertheless
-    run_state_machine_as_test(Asked, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
+@pytest.mark.parametrize("few", [1000, 2], ids=["an index that is always new", "an index of earlier"])
+def test_what_is_shown_is_what_a_list_that_reads_every_log_shows(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    monkeypatch.setattr(listing, "MIN_RUNS", 0)  # an index of so few runs is kept nevertheless
+    monkeypatch.setattr(listing, "FEW", few)
+    run_state_machine_as_test(Asked, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
 
 
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs a, b and c, which ended long ago, and their index."""
-    monkeypatch.setattr(listing, "WORTH_BYTES", -1)
+    monkeypatch.setattr(listing, "MIN_RUNS", 0)
     for number, name in enumerate("abc"):
         run = append(tmp_path / name, started(10 * number), batch(10 * number + 1, number, 1.0), ended(10 * number + 2))
         told(run, status="finished")
@@ -175,16 +187,19 @@ def test_no_run_that_is_over_is_looked_at_while_the_directory_of_runs_is_the_sam
     assert {"a", "b", "c"} == set(looked_at)
 
 
-def test_a_run_that_was_emptied_and_begun_anew_is_the_newest(three: Path) -> None:
+def test_a_run_that_was_emptied_and_begun_anew_is_the_newest(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "FEW", 2)  # one entry of three is not worth an index
     Past().age(three)
     for _ in range(2):
         assert ["c"] == [row["run"] for row in asked(three, "-started_at", limit=1)[1]]
     (three / "a" / "events.jsonl").unlink()
-    append(three / "a", started(100))
-    told(three / "a", status="running")
+    append(three / "a", started(100), ended(101))
+    told(three / "a", status="finished")
     point_latest(three / "a")
+    Past().age(three)
 
-    assert ["a"] == [row["run"] for row in asked(three, "-started_at", limit=1)[1]]
+    for _ in range(3):
+        assert ["a"] == [row["run"] for row in asked(three, "-started_at", limit=1)[1]]
 
 
 def test_a_session_that_continues_a_run_changes_its_directory_and_that_of_runs(tmp_path: Path) -> None:
