@@ -15,7 +15,8 @@ import typer
 from esper_otel.archive.address import is_address
 from esper_otel.runs.filters import condition_of, meeting, ordered, refuse_unknown
 from esper_otel.runs.index import without_collector
-from esper_otel.runs.listing import Row, shown_in
+from esper_otel.runs.listing import shown_in
+from esper_otel.runs.rows import Row
 from esper_otel.runs.summary import OUTCOMES
 from esper_otel.text.terminal import printable
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.runs.listing import COLUMNS, Row
+from esper_otel.runs.rows import COLUMNS, Row
 
 _CONDITION: Final = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|!=|=|<|>|~)\s*([^=<>~].*?|)\s*", re.DOTALL)
 _BY_NAME: Final = operator.attrgetter("run")

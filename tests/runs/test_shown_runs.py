@@ -20,7 +20,8 @@ from esper_otel.runs import listing, reading
 from esper_otel.runs.command import BY_START
 from esper_otel.runs.filters import condition_of, meeting, ordered
 from esper_otel.runs.index import Index
-from esper_otel.runs.listing import COLUMNS, Row, shown_in
+from esper_otel.runs.listing import shown_in
+from esper_otel.runs.rows import COLUMNS, Row
 from tests.runs.histories import NAMES, Lives
 from tests.runs.lives import Past, append, batch, ended, started, told
 from tests.tools import python_environment
@@ -187,6 +188,20 @@ def test_no_run_that_is_over_is_looked_at_while_the_directory_of_runs_is_the_sam
     assert {"a", "b", "c"} == set(looked_at)
 
 
+def test_where_no_session_can_point_latest_at_its_run_each_run_is_looked_at(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (three / LATEST).write_text("something else")
+    Past().age(three)
+    asked(three, "-started_at", limit=1)
+    append(three / "a", started(-100), batch(50, 1.0, 1.0))
+    told(three / "a", status="running")
+    Past().age(three)
+
+    assert 1 == len(asked(three, "started_at", limit=1)[1])
+    assert not Index(three).runs["a"].is_over
+
+
 def test_a_run_that_was_emptied_and_begun_anew_is_the_newest(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "FEW", 2)  # one entry of three is not worth an index
     Past().age(three)
@@ -198,7 +213,7 @@ def test_a_run_that_was_emptied_and_begun_anew_is_the_newest(three: Path, monkey
     point_latest(three / "a")
     Past().age(three)
 
-    for _ in range(3):
+    for _ in range(3):  # written, found as written, relied on
         assert ["a"] == [row["run"] for row in asked(three, "-started_at", limit=1)[1]]
 
 
