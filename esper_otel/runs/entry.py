@@ -89,7 +89,7 @@ class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Known(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """What a list asks of every run: enough to tell that its entry is true, which is read when it is shown.
+    """The part of a run that a list asks for: enough to tell that its entry is true, which is read when it is shown.
 
     Attributes:
         signature: of the logs when they were read.
@@ -123,7 +123,7 @@ class Known(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 def _settles_ns(signature: str, listed: Listed) -> int:
-    """When a run that ended has been quiet for long enough; 0 if it goes on, or the relay may add findings."""
+    """Time when a run that ended has been quiet for long enough; 0 if it goes on, or the relay may add findings."""
     has_ended = listed.summary.outcome and listed.told.status in RUN_OUTCOMES and not listed.told.problem
     logs = [part.split(":") for part in signature.split(" ")]
     if not has_ended or any(len(stamp) != 3 or stamp[0] == FINDINGS_FILE for stamp in logs):

@@ -60,7 +60,7 @@ def has_its_logs(known: Known, path: str) -> bool:
 
 
 class Trust(Enum):
-    """What is taken for what it was: of runs that are over, and not shown."""
+    """Parts of the runs that are over, and not shown, that are taken for what they were."""
 
     NONE = 0
     LOGS = 1

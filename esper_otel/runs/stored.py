@@ -55,7 +55,7 @@ class DamagedError(ValueError):
 
 
 class Head(msgspec.Struct, array_like=True):
-    """What is read of an index at once.
+    """The part of an index that is read at once.
 
     Attributes:
         version: of all of the file.
