@@ -10,7 +10,8 @@ from typing import Any
 
 from esper_otel.log.salvage import valid_text
 from esper_otel.mcp_server.directories import files_of, modified_s
-from esper_otel.runs.listing import Row, rows_in
+from esper_otel.runs.listing import rows_in
+from esper_otel.runs.rows import Row
 from esper_otel.sql.output import plain
 
 

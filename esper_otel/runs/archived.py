@@ -16,7 +16,7 @@ from esper_otel.archive.store import Store
 from esper_otel.log import manifest
 from esper_otel.log.layout import Series, resolve
 from esper_otel.log.reading.standing import RUNNING
-from esper_otel.runs.index import Entry, Known, Listed, Place
+from esper_otel.runs.entry import Entry, Listed, Place
 from esper_otel.runs.reading import told_by
 from esper_otel.runs.summary import Progress
 
@@ -25,7 +25,7 @@ Tell = Callable[[str], object]
 _PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 
 
-def archived_runs(text: str | PathLike[str], tell: Tell) -> list[tuple[str, str, Known]]:
+def archived_runs(text: str | PathLike[str], tell: Tell) -> list[tuple[str, str, Entry]]:
     """Name, address and entry of each run that an address means; of an archive all of them.
 
     Raises:
@@ -34,7 +34,7 @@ def archived_runs(text: str | PathLike[str], tell: Tell) -> list[tuple[str, str,
     """
     address = address_of(text)
     found = runs_in(Store(address), address if address.run else address.of_every_run, tell)
-    return [(run.name, str(address.of(run.name)), _known(run)) for run in found]
+    return [(run.name, str(address.of(run.name)), _entry(run)) for run in found]
 
 
 def addresses_below(text: str | PathLike[str]) -> list[str]:
@@ -97,7 +97,7 @@ def _decoded(text: bytes, name: str, tell: Tell) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _known(run: ArchivedRun) -> Known:
+def _entry(run: ArchivedRun) -> Entry:
     from esper_otel.runs.merging import merged
     from esper_otel.runs.summing import Summing  # takes as long to import as a list of known runs
 
@@ -108,4 +108,4 @@ def _known(run: ArchivedRun) -> Known:
     if told.status == RUNNING:  # nobody can ask its lock: the log alone tells how it stands
         told = msgspec.structs.replace(told, status="")
     listed = Listed(Place(0, 0, 0), Summing(progress).summary(told.world_size), told, (), msgspec.Raw(b"\xc0"))
-    return Known.of(Entry("", (), -1, None, None, {}, True, listed))
+    return Entry("", (), -1, None, None, {}, True, listed)

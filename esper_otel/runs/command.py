@@ -13,13 +13,17 @@ import msgspec
 import typer
 
 from esper_otel.archive.address import is_address
-from esper_otel.runs.filters import chosen, condition_of, refuse_unknown
+from esper_otel.runs.filters import condition_of, meeting, ordered, refuse_unknown
 from esper_otel.runs.index import without_collector
-from esper_otel.runs.listing import Row, rows_in
+from esper_otel.runs.listing import shown_in
+from esper_otel.runs.rows import Row
 from esper_otel.runs.summary import OUTCOMES
 from esper_otel.text.terminal import printable
 
 MAX_ROWS: Final = 50
+BY_START: Final = ("started_at", "run")
+"""Columns that no session changes which continues a run."""
+
 _SETTINGS: Final = 6
 """Settings of a run that a table has room for: those in which the shown runs differ."""
 
@@ -54,17 +58,22 @@ def runs(
     place = directory or Path(os.environ.get("ESPER_OTEL_TELEMETRY_DIR") or "telemetry").expanduser()
     try:
         conditions = [condition_of(text) for text in where or []]
-        with without_collector():
-            rows = rows_in(place, _tell)
+        found: Sequence[Row] = []
+
+        def choose(rows: Sequence[Row]) -> Sequence[Row]:
+            nonlocal found
             refuse_unknown(rows, [*(each.column for each in conditions), sort.removeprefix("-")])
-            found = chosen(rows, conditions, sort)
+            found = meeting(rows, conditions)
+            return ordered(found, sort, limit)
+
+        with without_collector():
+            shown = shown_in(place, choose, _tell, is_by_start=not conditions and sort.removeprefix("-") in BY_START)
     except FileNotFoundError as error:
         _tell(str(error) if is_address(place) else f"{place} does not exist: give a directory of runs")
         raise typer.Exit(2) from None
     except (OSError, ValueError) as error:
         _tell(str(error))
         raise typer.Exit(2) from None
-    shown = found[: limit or None]
     if as_json:
         text = msgspec.json.format(msgspec.json.encode([row.as_json() for row in shown]), indent=2)
         sys.stdout.write(text.decode() + "\n")

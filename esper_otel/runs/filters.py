@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 import math
 import operator
 import re
@@ -11,9 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
-from esper_otel.runs.listing import COLUMNS, Row
+from esper_otel.runs.rows import COLUMNS, Row
 
 _CONDITION: Final = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|!=|=|<|>|~)\s*([^=<>~].*?|)\s*", re.DOTALL)
+_BY_NAME: Final = operator.attrgetter("run")
 _QUOTES: Final = ("'", '"')
 
 _ORDERED: Final[dict[str, Callable[[Any, Any], bool]]] = {
@@ -87,26 +89,42 @@ def refuse_unknown(rows: Sequence[Row], columns: Iterable[str]) -> None:
         raise ValueError(f"no run has {column!r}; there are {', '.join(near or known)}")
 
 
-def chosen(rows: Iterable[Row], conditions: Sequence[Condition], order: str) -> list[Row]:
-    """The rows that meet all ``conditions``, in ``order``: name of a column, with ``-`` before it the greatest first.
+def meeting(rows: Sequence[Row], conditions: Sequence[Condition]) -> Sequence[Row]:
+    """The rows that meet all ``conditions``."""
+    if not conditions:
+        return rows
+    return [row for row in rows if all(condition.is_met_by(row) for condition in conditions)]
 
-    Runs without a value come last, those of equal value by name.
+
+def ordered(rows: Iterable[Row], order: str, limit: int = 0) -> list[Row]:
+    """The first ``limit`` rows, or all, in ``order``: name of a column, with ``-`` before it the greatest first.
+
+    Rows without a value come last, those of equal value by name.
     """
-    found = [row for row in rows if not conditions or all(condition.is_met_by(row) for condition in conditions)]
-    found.sort(key=operator.attrgetter("run"))
-    column = order.removeprefix("-")
-    values = [row.order(column) for row in found]
+    column, is_greatest_first = order.removeprefix("-"), order.startswith("-")
+    values = [(row.order(column), row) for row in rows]
     keyed: list[tuple[Any, Row]]
-    if {int}.issuperset(map(type, values)):  # times, of a hundred thousand runs
-        keyed = list(zip(values, found, strict=True))
+    if {int}.issuperset({type(value) for value, _ in values}):  # times, of a hundred thousand runs
+        keyed, unknown = values, []
     else:
-        keyed = [(key, row) for row, value in zip(found, values, strict=True) if (key := _key(value)) is not None]
-    keyed.sort(key=operator.itemgetter(0), reverse=order.startswith("-"))
-    known = [row for _, row in keyed]
-    if len(known) < len(found):
-        kept = set(map(id, known))
-        known += [row for row in found if id(row) not in kept]
-    return known
+        every = [(_key(value), row) for value, row in values]
+        keyed = [each for each in every if each[0] is not None]
+        unknown = [row for key, row in every if key is None]
+    found = [row for _, row in _sorted(keyed, limit, is_greatest_first)]
+    if not limit or len(found) < limit:
+        found += sorted(unknown, key=_BY_NAME)
+    return found[: limit or None]
+
+
+def _sorted(keyed: list[tuple[Any, Row]], limit: int, is_greatest_first: bool) -> list[tuple[Any, Row]]:
+    """The first of ``keyed``, at least ``limit``; the others are left out before they cost names and an order."""
+    if 0 < limit < len(keyed):
+        first = (heapq.nlargest if is_greatest_first else heapq.nsmallest)(limit, [key for key, _ in keyed])
+        is_first = operator.ge if is_greatest_first else operator.le
+        keyed = [each for each in keyed if is_first(each[0], first[-1])]
+    keyed = sorted(keyed, key=lambda each: each[1].run)
+    keyed.sort(key=operator.itemgetter(0), reverse=is_greatest_first)
+    return keyed
 
 
 def _key(value: Any) -> tuple[int, float, str] | None:

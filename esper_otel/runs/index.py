@@ -12,7 +12,6 @@ import contextlib
 import gc
 import hashlib
 import os
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,159 +20,73 @@ from typing import Final
 import msgspec
 
 from esper_otel.log.listing import names_in
-from esper_otel.log.opening import read_whole, written_whole
+from esper_otel.log.opening import written_whole
+from esper_otel.runs.entry import NO_TYPES, Entry, Known, Listed
 from esper_otel.runs.facts import Facts
-from esper_otel.runs.summary import Summary
+from esper_otel.runs.stored import DamagedError, Head, Noted, Stored, content_of, entry_of
 
 NAME: Final = ".runs_index.msgpack"
-VERSION: Final = 3
-MAX_BYTES: Final = 512 * 1024 * 1024
 
 MIN_RUNS: Final = 20
 """Runs of one directory that are asked together before an index of them is kept: few are read as quickly."""
-
-NO_TYPES: Final = -1
-_SEAL_BYTES: Final = 4
-
-
-class Place(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """The directory of a run when its entry was made.
-
-    Attributes:
-        inode: its number, which a renamed directory takes along.
-        modified_ns: its time.
-        noted_ns: when it was looked at.
-    """
-
-    inode: int
-    modified_ns: int
-    noted_ns: int
-
-
-class Told(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """Content of ``run.json``.
-
-    Attributes:
-        status: its word for the state.
-        world_size: number of ranks of the newest session.
-        rest: tags, notes, host, commit, command, encoded.
-        problem: why it cannot be read, else empty.
-    """
-
-    status: str
-    world_size: int | None
-    rest: msgspec.Raw
-    problem: str = ""
-
-
-class Listed(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """The part of an entry that the list of runs needs.
-
-    Attributes:
-        place: the directory.
-        summary: what its log says.
-        told: what its ``run.json`` says.
-        locks: ranks with a lock's file.
-        progress: what reading on needs, encoded.
-    """
-
-    place: Place
-    summary: Summary
-    told: Told
-    locks: tuple[int, ...]
-    progress: msgspec.Raw
-
-
-class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """One run.
-
-    Attributes:
-        signature: of the logs when they were read.
-        run_ids: which runs its lines name.
-        types: number of its set of event types; :data:`NO_TYPES` where they are too many to keep.
-        first_us: earliest time of an event, Unix time in microseconds.
-        last_us: latest time of an event.
-        lost: stretches that gave no event, by reason.
-        is_whole: whether all of the logs was read, so that a query may conclude something from it.
-        listed: what the list needs; None while only queries have read it.
-    """
-
-    signature: str
-    run_ids: tuple[str, ...]
-    types: int
-    first_us: int | None
-    last_us: int | None
-    lost: dict[str, int]
-    is_whole: bool
-    listed: Listed | None
-
-
-class Known(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """One run as a list of very many needs it: enough to tell that its entry is true, which is decoded when asked for.
-
-    Attributes:
-        signature: of the logs when they were read.
-        inode: number of its directory; 0 while only queries have read it.
-        modified_ns: time of its directory.
-        noted_ns: when it was looked at; 0 if that has to be done again.
-        started_us: time of its first line, Unix time in microseconds.
-        rest: the entry, encoded.
-    """
-
-    signature: str
-    inode: int
-    modified_ns: int
-    noted_ns: int
-    started_us: int | None
-    rest: msgspec.Raw
-
-    def entry(self) -> Entry:
-        """The whole entry."""
-        return _ENTRY.decode(self.rest)
-
-    @classmethod
-    def of(cls, entry: Entry) -> Known:
-        """The run whose entry this is."""
-        listed, rest = entry.listed, msgspec.Raw(msgspec.msgpack.encode(entry))
-        if listed is None:
-            return cls(entry.signature, 0, 0, 0, None, rest)
-        place = listed.place
-        noted_ns = 0 if listed.told.problem else place.noted_ns
-        return cls(entry.signature, place.inode, place.modified_ns, noted_ns, listed.summary.first_us, rest)
-
-
-class _Content(msgspec.Struct, array_like=True):
-    version: int
-    types: list[tuple[str, ...]]
-    runs: dict[str, Known]
-
-
-_DECODER: Final = msgspec.msgpack.Decoder(_Content)
-_ENTRY: Final = msgspec.msgpack.Decoder(Entry)
 
 
 class Index:
     """The index of one directory of runs.
 
     Attributes:
-        runs: the entries by the name of the run's directory, or log file.
+        runs: what is asked of each run, by the name of its directory, or log file.
     """
 
     def __init__(self, directory: Path, *, is_loaded: bool = True) -> None:
         """Load it, unless it should begin without a run; without one it is empty as well."""
         self._directory = directory
-        content = _load(directory) if is_loaded else _Content(VERSION, [], {})
-        self.runs = content.runs
-        self._types = content.types
-        self._numbers = {types: number for number, types in enumerate(content.types)}
+        self._stored = _load(directory) if is_loaded else None
+        head = self._stored.head if self._stored is not None else Head()
+        self.runs = dict(zip(head.names, head.runs, strict=True))
+        self._new: dict[str, bytes] = {}
+        self._types = list(head.types)
+        self._numbers = {types: number for number, types in enumerate(self._types)}
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a run of :attr:`runs`.
+
+        Raises:
+            DamagedError: it is not what was written.
+        """
+        return entry_of(self._encoded(name))
+
+    def whole_entry(self, name: str) -> Entry | None:
+        """The same; None where it is damaged, or there is none."""
+        try:
+            return self.entry(name) if name in self.runs else None
+        except DamagedError:
+            return None
+
+    def _encoded(self, name: str) -> bytes:
+        new = self._new.get(name)
+        if new is not None:
+            return new
+        assert self._stored is not None
+        return self._stored.encoded(name)
+
+    def is_of(self, now: Noted) -> bool:
+        """Return True if all was found as it is here, and the directory is the same ``now``."""
+        noted = self._stored.noted if self._stored is not None else None
+        return noted is not None and noted.is_now(now)
+
+    def is_as(self, noted: Noted) -> None:
+        """Remember that all was found as it is here."""
+        if self._stored is not None and not self.is_of(noted) and noted.is_now(noted):
+            self._stored.note(noted)
 
     def facts(self, name: str, signature: str) -> Facts | None:
         """Facts about a run; None when its logs no longer match ``signature``, or more could be in them."""
         known = self.runs.get(name)
         if known is None or known.signature != signature:
             return None
-        entry = known.entry()
-        return self.facts_so_far(entry) if entry.is_whole else None
+        entry = self.whole_entry(name)
+        return self.facts_so_far(entry) if entry is not None and entry.is_whole else None
 
     def facts_so_far(self, entry: Entry) -> Facts | None:
         """Facts about the part of a run that was read; None where they were too many to keep."""
@@ -186,9 +99,9 @@ class Index:
         self, name: str, signature: str, facts: Facts | None, listed: Listed | None = None, *, is_whole: bool = True
     ) -> Known:
         """Remember what was read under ``signature``; what the list needs is kept where that has not changed."""
-        known = self.runs.get(name)
-        if listed is None and known is not None and known.signature == signature:
-            listed = known.entry().listed
+        if listed is None:
+            known = self.whole_entry(name)
+            listed = known.listed if known is not None and known.signature == signature else None
         if facts is None:
             entry = Entry(signature, (), NO_TYPES, None, None, {}, is_whole, listed)
         else:
@@ -201,20 +114,25 @@ class Index:
 
     def keep(self, name: str, entry: Entry) -> Known:
         """Remember an entry."""
+        self._new[name] = msgspec.msgpack.encode(entry)
         known = self.runs[name] = Known.of(entry)
         return known
 
     def save(self, present: Iterable[str] | None = None) -> None:
         """Write it, for the runs that are ``present``. Where nothing can be written, nothing happens."""
         kept = set(names_in(self._directory) if present is None else present)
-        content = _Content(VERSION, self._types, {name: self.runs[name] for name in self.runs if name in kept})
-        encoded = sealed(msgspec.msgpack.encode(content))
+        entries: dict[str, bytes] = {}
+        for name in self.runs:
+            if name in kept:
+                with contextlib.suppress(DamagedError):
+                    entries[name] = self._encoded(name)
+        content = content_of(self._types, {name: self.runs[name] for name in entries}, list(entries.values()))
         for path in _places(self._directory):
             with contextlib.suppress(OSError):
                 if path.name != NAME:
                     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with written_whole(path) as file:
-                    file.write(encoded)
+                    file.write(content)
                 return
 
 
@@ -259,23 +177,6 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def sealed(content: bytes) -> bytes:
-    """``content`` behind its checksum: what is decoded later, entry by entry, must be what was written."""
-    return zlib.crc32(content).to_bytes(_SEAL_BYTES, "big") + content
-
-
-def _unsealed(data: bytes) -> memoryview:
-    """The content of a file of :func:`sealed`.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    content = memoryview(data)[_SEAL_BYTES:]
-    if int.from_bytes(data[:_SEAL_BYTES], "big") != zlib.crc32(content):
-        raise ValueError("the checksum of the index is wrong")
-    return content
-
-
 def _places(directory: Path) -> tuple[Path, Path]:
     """Possible places of an index: beside the runs, or in the cache directory of the user."""
     absolute = os.path.realpath(directory)
@@ -285,7 +186,7 @@ def _places(directory: Path) -> tuple[Path, Path]:
     return directory / NAME, cache / "esper-otel" / f"{name}{NAME}"
 
 
-def _load(directory: Path) -> _Content:
+def _load(directory: Path) -> Stored | None:
     """The newer of the two that can be read: where the directory was closed to writers, its own one is old."""
     found: list[tuple[int, Path]] = []
     for path in _places(directory):
@@ -293,7 +194,5 @@ def _load(directory: Path) -> _Content:
             found.append((path.stat().st_mtime_ns, path))
     for _, path in sorted(found, reverse=True):
         with contextlib.suppress(OSError, ValueError, RecursionError), without_collector():
-            content = _DECODER.decode(_unsealed(read_whole(path, MAX_BYTES)))
-            if content.version == VERSION:
-                return content
-    return _Content(VERSION, [], {})
+            return Stored(path)
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,11 +15,11 @@ from esper_otel.log import manifest
 from esper_otel.log.envelope import BadLine
 from esper_otel.log.layout import ranks_with_lock, resolve
 from esper_otel.log.listing import STEP_S
-from esper_otel.log.reader import LogReader
 from esper_otel.log.reading.marks import is_marked
 from esper_otel.log.salvage import valid_text
+from esper_otel.runs.entry import Entry, Known, Listed, Place, Told
 from esper_otel.runs.facts import Facts, Observed
-from esper_otel.runs.index import Entry, Index, Known, Listed, Place, Told
+from esper_otel.runs.index import Index
 from esper_otel.runs.places import is_one_run
 from esper_otel.runs.signature import signature_of
 from esper_otel.runs.summary import MAX_SETTING, Progress
@@ -29,19 +30,25 @@ _TOLD: Final = ("tags", "notes", "host", "commit", "argv", "started_at", "ended_
 _PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 
 
-def is_current(known: Known | None, path: str) -> bool:
-    """Return True if neither the directory at ``path`` nor a log in it changed since the entry was made.
+def is_in_place(known: Known, path: str) -> bool:
+    """Return True if the directory at ``path`` is the one that the entry was made of, with the files of then.
 
-    Whatever replaces or adds a file changes the directory, a new ``run.json`` as well; what grows is a log that the
-    entry names. A directory that changed a moment before it was looked at may have changed once more since. A
-    ``run.json`` that could not be read is tried again: rights and a mended file leave the directory as it is.
+    Whatever replaces or adds a file changes the directory, a new ``run.json`` as well. A directory that changed a
+    moment before it was looked at may have changed once more since. A ``run.json`` that could not be read is tried
+    again: rights and a mended file leave the directory as it is.
     """
-    if known is None or known.noted_ns - known.modified_ns < _STEP_NS:
+    if known.noted_ns - known.modified_ns < _STEP_NS:
         return False
     try:
         status = os.stat(path)  # noqa: PTH116  # a hundred thousand of them
-        if status.st_mtime_ns != known.modified_ns or status.st_ino != known.inode:
-            return False
+    except OSError:
+        return False
+    return status.st_mtime_ns == known.modified_ns and status.st_ino == known.inode
+
+
+def has_its_logs(known: Known, path: str) -> bool:
+    """Return True if no log in the directory at ``path`` grew or was changed since the entry was made."""
+    try:
         for part in known.signature.split(" "):
             name = part.partition(":")[0]
             status = os.stat(f"{path}/{name}")  # noqa: PTH116
@@ -52,22 +59,38 @@ def is_current(known: Known | None, path: str) -> bool:
     return True
 
 
+class Trust(Enum):
+    """Parts of the runs that are over, and not shown, that are taken for what they were."""
+
+    NONE = 0
+    LOGS = 1
+    """Rank 0 of a session that continues a run writes its ``run.json`` anew, which changes the run's directory."""
+
+    RUNS = 2
+    """It also points ``latest`` at the run, which changes the directory of runs; that is the same here."""
+
+
 class Entries:
     """Brings the entries of one index up to date.
 
     Attributes:
         read_bytes: size of the logs of which something was read.
-        changed: whether an entry was made.
+        changed: number of entries that were made.
+        over_changed: whether one of them is of a run that was over.
+        entry: the entry of a run by its name.
     """
 
     def __init__(self, index: Index, tell: Callable[[str], object]) -> None:
         """``tell`` gets a sentence for people about a ``run.json`` that cannot be read."""
         self._index = index
+        self.entry = index.entry
         self._tell = tell
+        self._now_ns = time.time_ns()
         self.read_bytes = 0
-        self.changed = False
+        self.changed = 0
+        self.over_changed = False
 
-    def of(self, name: str, place: str) -> Known | None:
+    def of(self, name: str, place: str, trust: Trust = Trust.NONE) -> Known | None:
         """The entry of the run at ``place``, as it is now; None if there is no run.
 
         Raises:
@@ -75,9 +98,20 @@ class Entries:
             ValueError: only Parquet files are left of it.
         """
         known = self._index.runs.get(name)
-        if is_current(known, place):
+        if known is None:
+            return self._looked_at(name, Path(place), None)
+        if trust is Trust.RUNS and known.is_over:
             return known
-        return self._looked_at(name, Path(place), known.entry() if known is not None else None)
+        if is_in_place(known, place):
+            if trust is Trust.LOGS and known.is_over:
+                return known
+            if has_its_logs(known, place) and not self._is_over_by_now(known):
+                return known
+        self.over_changed |= known.is_over
+        return self._looked_at(name, Path(place), self._index.whole_entry(name))
+
+    def _is_over_by_now(self, known: Known) -> bool:
+        return known.noted_ns < known.settles_ns <= self._now_ns
 
     def _looked_at(self, name: str, path: Path, known: Entry | None) -> Known | None:
         status = path.stat()
@@ -94,10 +128,9 @@ class Entries:
             raise ValueError("its log was removed; 'esper-otel sql' reads the Parquet files that are left") from None
         listed = self._unchanged(known, now.text, place, told, locks)
         if listed is not None and known is not None:
-            self.changed |= not told.problem or known.listed is None or told != known.listed.told
+            self.changed += not told.problem or known.listed is None or told != known.listed.told
             return self._index.keep(name, msgspec.structs.replace(known, listed=listed))
-        self.read_bytes += now.size_bytes
-        self.changed = True
+        self.changed += 1
         return self._read(name, path, now.text, known, place, told, locks)
 
     def _unchanged(
@@ -123,9 +156,11 @@ class Entries:
         told: Told,
         locks: tuple[int, ...],
     ) -> Known:
-        from esper_otel.runs.summing import Summing  # takes as long to import as a list of known runs
+        from esper_otel.log.reader import LogReader  # takes as long to import as a list of known runs
+        from esper_otel.runs.summing import Summing
 
         facts, progress = self._known_of(path, signature, known, place)
+        before = sum(position["offset"] for position in progress.positions.values())
         summing, observed = Summing(progress), Observed(facts.lost if facts is not None else {}, facts)
         with LogReader(path, follow=True, positions=progress.positions) as reader:
             while items := reader.read(_LINES):
@@ -134,6 +169,7 @@ class Entries:
                     if not isinstance(item, BadLine):
                         summing.add(item)
             progress.positions = dict(reader.positions)
+            self.read_bytes += max(sum(each["offset"] for each in progress.positions.values()) - before, 0)
             is_whole = reader.unread_bytes() == 0
         listed = Listed(place, summing.summary(told.world_size), told, locks, _raw(progress))
         return self._index.note(name, signature, observed.facts(signature), listed, is_whole=is_whole)

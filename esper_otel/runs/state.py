@@ -10,7 +10,7 @@ from esper_otel.events.vocabulary import RUN_OUTCOMES
 from esper_otel.log.layout import Series
 from esper_otel.log.locks.lock import is_free
 from esper_otel.log.reading.standing import RUNNING, STALLED_S, STOPPED, UNASKED, standing
-from esper_otel.runs.index import Listed
+from esper_otel.runs.entry import Listed
 
 STALLED: Final = "stalled"
 UNKNOWN: Final = "unknown"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,8 @@ def first_missing(packages: tuple[str, ...]) -> str | None:
 
 def _direct_url() -> dict[str, Any]:
     """Contents of ``direct_url.json`` (PEP 610); empty for a package from an index."""
+    from importlib.metadata import PackageNotFoundError, distribution  # takes 10 ms, for a message
+
     try:
         found = json.loads(distribution("esper-otel").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, OSError, ValueError):

@@ -53,13 +53,17 @@ def told(run: Path, **fields: Any) -> None:
 
 
 class Past:
-    """Gives directories that changed a moment ago a time of their own in the past, as if that were long ago."""
+    """Gives directories and logs that changed a moment ago a time of their own in the past: that was long ago."""
 
     def __init__(self) -> None:
         self._tick = time.time_ns() - 3_600_000_000_000
 
     def age(self, directory: Path) -> None:
-        for run in (path for path in directory.iterdir() if path.is_dir()):
-            if time.time() - run.stat().st_mtime < FRESH_S:
-                self._tick += 1_000_000
-                os.utime(run, ns=(self._tick, self._tick))
+        for run in (path for path in directory.iterdir() if path.is_dir() and not path.is_symlink()):
+            for path in (*run.glob("events*"), run):
+                if time.time() - path.stat().st_mtime < FRESH_S:
+                    self._tick += 1_000_000
+                    os.utime(path, ns=(self._tick, self._tick))
+        if time.time() - directory.stat().st_mtime < FRESH_S:
+            self._tick += 1_000_000
+            os.utime(directory, ns=(self._tick, self._tick))

@@ -14,9 +14,10 @@ import pytest
 
 from esper_otel.log.locks.lock import WriterLock
 from esper_otel.runs import listing
-from esper_otel.runs.filters import chosen, condition_of
+from esper_otel.runs.filters import condition_of, meeting, ordered
 from esper_otel.runs.index import MIN_RUNS, NAME
-from esper_otel.runs.listing import Row, options_in, rows_in
+from esper_otel.runs.listing import rows_in
+from esper_otel.runs.rows import Row, options_in
 from esper_otel.sql import connect
 from esper_otel.sql.staging import gather
 from tests.runs.lives import append, batch, ended, line, started, told, update
@@ -141,7 +142,7 @@ def test_options_of_the_command_are_settings() -> None:
     ],
 )
 def test_a_condition_chooses_runs(three: Path, condition: str, names: list[str]) -> None:
-    assert names == [row.run for row in chosen(rows_in(three), [condition_of(condition)], "run")]
+    assert names == [row.run for row in ordered(meeting(rows_in(three), [condition_of(condition)]), "run")]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_a_condition_chooses_runs(three: Path, condition: str, names: list[str])
     ],
 )
 def test_runs_without_a_value_come_last(three: Path, order: str, names: list[str]) -> None:
-    assert names == [row.run for row in chosen(rows_in(three), [], order)]
+    assert names == [row.run for row in ordered(rows_in(three), order)]
 
 
 @pytest.mark.parametrize("text", ["", "reward", "> 5", "reward >> 5", "a b = 1"])

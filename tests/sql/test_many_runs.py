@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from esper_otel.log.reader import LogReader
-from esper_otel.runs.index import MIN_RUNS, NAME, VERSION, Index, sealed
+from esper_otel.runs.index import MIN_RUNS, NAME, Index
 from esper_otel.runs.places import runs_below
+from esper_otel.runs.stored import VERSION, sealed
 from esper_otel.sql import connect, select
 from esper_otel.sql.compact import compact
 from esper_otel.sql.staging import gather
@@ -167,8 +168,9 @@ def test_a_run_that_changed_is_read_again(runs: list[Path], opened: list[str], c
         b"{",
         msgspec.msgpack.encode([VERSION, [], {}]),
         sealed(msgspec.msgpack.encode([VERSION + 1, [], {}])),
-        sealed(msgspec.msgpack.encode([VERSION, [], {"run03": 1}])),
-        sealed(msgspec.msgpack.encode([VERSION, [], {"run03": ["", [], 9, None, None, {}, True, None]}])),
+        sealed(msgspec.msgpack.encode([VERSION, [], ["run03"], [1]])),
+        sealed(msgspec.msgpack.encode([VERSION, [], ["run03"], []])),
+        sealed(msgspec.msgpack.encode([VERSION, [], ["run03"], [["", 0, 0, 0, 0, False, None]], [3], [0]]), b"abc"),
     ],
 )
 def test_a_damaged_or_foreign_index_is_made_anew(runs: list[Path], content: bytes) -> None:
