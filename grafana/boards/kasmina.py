@@ -19,6 +19,7 @@ from grafana.queries.promql import (
     divided,
     last,
     minus,
+    now,
     only_where,
     over_arms,
     plus,
@@ -35,9 +36,6 @@ COLOURS: Final = (
 )  # fmt: skip
 STAGE_WORDS: Final = dict(enumerate(zip((stage.lower() for stage in STAGES), COLOURS, strict=True)))
 _NO_SEEDS: Final = "no slot has a seed, or the log does not tell the stages of its slots"
-_MEASURED: Final = "~BLENDING|HOLDING|FOSSILIZED"
-"""Stages in which the contribution of a seed is measured."""
-
 _TOO_FEW: Final = "no seed has reached that stage yet"
 
 
@@ -52,12 +50,12 @@ def stage_numbers() -> Prom:
     return raw(" + ".join(parts), labels=("env_id", "slot", "group_id"), signals=("kasmina.seed_state",))
 
 
-def _of_seeds(name: str, *by: str, agg: str = "avg", stage: str = "!DORMANT") -> Prom:
-    """A number of the slots that have a seed in such a stage; of a run that is over, in the last one."""
+def _of_seeds(name: str, *by: str, agg: str = "avg") -> Prom:
+    """A number of the slots that have a seed. A slot that is dormant in a run that is over had one once."""
     own = last(name, *OF_SLOT, *by, agg=agg)
-    chosen = last("kasmina.seed_state", *OF_SLOT, agg="max", stage=stage)
-    text = f"({own.text} and on (env_id, slot, group_id) ({chosen.text} == 1))"
-    return msgspec.structs.replace(own, text=text, signals=(*own.signals, *chosen.signals))
+    empty = last("kasmina.seed_state", *OF_SLOT, agg="max", stage="DORMANT")
+    text = f"({own.text} unless on (env_id, slot, group_id) ({empty.text} == 1))"
+    return msgspec.structs.replace(own, text=text, signals=(*own.signals, *empty.signals))
 
 
 def _blueprints() -> Prom:
@@ -65,10 +63,11 @@ def _blueprints() -> Prom:
 
     The relay reports the present blueprint of a slot and no others: of a run that is over all of them are found.
     """
-    all_of_them = only_where(_of_seeds("kasmina.seed_blueprint", "blueprint", agg="max"), "== 1")
-    slot, found = "env_id, slot, group_id", all_of_them.text
-    text = f"({found}) and on ({slot}) count by ({slot}) ({found}) == 1"
-    return msgspec.structs.replace(all_of_them, text=text)
+    seeds = only_where(_of_seeds("kasmina.seed_blueprint", "blueprint", agg="max"), "== 1")
+    found = last("kasmina.seed_blueprint", *OF_SLOT, "blueprint", agg="max")
+    slot = "env_id, slot, group_id"
+    text = f"({seeds.text}) and on ({slot}) count by ({slot}) ({found.text} == 1) == 1"
+    return msgspec.structs.replace(seeds, text=text)
 
 
 def _changes(from_stage: str, to_stage: str) -> Prom:
@@ -123,16 +122,16 @@ _GROWTH = Row(
             "seeds",
             "Seeds now",
             "A positive contribution, no vanishing and no exploding gradients; interaction not below 0. Of a run that"
-            " is over, the seeds at its end; a slot that had seeds of several blueprints does not tell then which one"
-            " was its last.",
+            " is over, the seeds at its end, whose contribution is in a chart below; a slot that had seeds of several"
+            " blueprints does not tell then which one was its last.",
             ("_", only_where(last("kasmina.seed_state", *OF_SLOT, "stage", agg="max", stage="!DORMANT"), "== 1")),
             ("__", _blueprints()),
             ("alpha", _of_seeds("kasmina.seed_alpha")),
             ("epochs in stage", _of_seeds("kasmina.seed_epochs_in_stage")),
-            ("contribution", _of_seeds("kasmina.seed_contribution", stage=_MEASURED)),
-            ("velocity", _of_seeds("kasmina.seed_contribution_velocity", stage=_MEASURED)),
-            ("interaction", _of_seeds("kasmina.seed_interaction", stage=_MEASURED)),
-            ("boost", _of_seeds("kasmina.seed_boost", stage=_MEASURED)),
+            ("contribution", now("kasmina.seed_contribution", *OF_SLOT)),
+            ("velocity", now("kasmina.seed_contribution_velocity", *OF_SLOT)),
+            ("interaction", now("kasmina.seed_interaction", *OF_SLOT)),
+            ("boost", now("kasmina.seed_boost", *OF_SLOT)),
             ("accuracy since birth", _of_seeds("kasmina.seed_accuracy_delta")),
             ("gradient norm", _of_seeds("kasmina.seed_grad_norm")),
             ("vanishing", _of_seeds("kasmina.seed_vanishing", agg="max")),
