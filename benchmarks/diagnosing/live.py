@@ -66,12 +66,12 @@ class Named(msgspec.Struct, frozen=True):
 
 
 class Healthy(msgspec.Struct, frozen=True):
-    """A healthy job: how long it was asked, how often, and the sentences of what was found."""
+    """A healthy job: how long it was asked, how often, and what was found last of each kind of finding."""
 
     seconds: float
     asked: int
     asked_whole: int
-    found: list[str]
+    found: dict[str, str]
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def named(fault: str, before_s: float) -> Named:
 
 def healthy(seconds: float) -> Healthy:
     """Ask a healthy job for so long."""
-    asked, asked_whole, found = 0, 0, set[str]()
+    asked, asked_whole, found = 0, 0, dict[str, str]()
     with tempfile.TemporaryDirectory() as scratch, job(HEALTHY, Path(scratch), *SLOW_STEPS) as run:
         (Path(scratch) / "asked").mkdir()
         live = LiveDiagnosis(run, Path(scratch) / "asked")
@@ -159,18 +159,18 @@ def healthy(seconds: float) -> Healthy:
         whole_s = began + WHOLE_EVERY_S
         while (now := time.monotonic()) < began + seconds:
             asked += 1
-            found |= set(_bad(live.findings()["findings"]))
+            found |= _bad(live.findings()["findings"])
             if now > whole_s:
                 whole_s = now + WHOLE_EVERY_S
                 asked_whole += 1
-                found |= {each.sentence for each in findings(run)}
+                found |= {each.kind: each.sentence for each in findings(run)}
             time.sleep(ASKED_EVERY_S)
         live.close()
-        return Healthy(time.monotonic() - began, asked, asked_whole, sorted(found))
+        return Healthy(time.monotonic() - began, asked, asked_whole, found)
 
 
-def _bad(found: Iterable[dict[str, Any]]) -> Iterator[str]:
-    return (each["sentence"] for each in found if each["severity"] != Grade.INFO.value)
+def _bad(found: Iterable[dict[str, Any]]) -> dict[str, str]:
+    return {each["kind"]: each["sentence"] for each in found if each["severity"] != Grade.INFO.value}
 
 
 def table(faults: list[Named], well: Healthy | None, before_s: float) -> str:
@@ -185,10 +185,10 @@ def table(faults: list[Named], well: Healthy | None, before_s: float) -> str:
     false = sum(each.before for each in faults)
     rows += ["", f"Findings in the {before_s:g} s before the signal: {false}."]
     if well is not None:
-        said = f": {' '.join(well.found)}" if well.found else ""
+        said = "".join(f" `{kind}`: {sentence}" for kind, sentence in sorted(well.found.items()))
         rows.append(
             f"Healthy job: asked {well.asked} times about its last hour and {well.asked_whole} times about its whole"
-            f" log in {well.seconds / 60:.0f} minutes; false findings: {len(well.found)}{said}."
+            f" log in {well.seconds / 60:.0f} minutes; kinds of findings: {len(well.found)}.{said}"
         )
     rows.append(f"Three ranks, {os.cpu_count()} CPUs, load at the end {os.getloadavg()[0]:.1f}.")
     return "\n".join(rows)
