@@ -40,3 +40,18 @@ done
 build coredns .
 build kube-router github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
 build pause .
+
+# Definitions of the custom resources in deploy/k8s, from the modules that its schemas are tested with.
+definitions="$PWD/.tools/cluster/definitions"
+modules="$(sed -n 's/^ *"\(.*@v[0-9.]*\)": (.*/\1/p' tests/k8s/schemas.py)"
+if [ "$(cat "$definitions/.modules" 2>/dev/null)" != "$modules" ]; then
+    mkdir -p "$definitions"
+    for module in $modules; do
+        directory="$("$go" mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')"
+        for kind in prometheusrules servicemonitors podmonitors certificates issuers; do
+            find "$directory" -name "*_$kind.yaml" \( -path '*/prometheus-operator-crd/*' -o -path '*/deploy/crds/*' \) \
+                -exec cp {} "$definitions" \;
+        done
+    done
+    echo "$modules" > "$definitions/.modules"
+fi
