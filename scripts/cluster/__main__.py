@@ -4,6 +4,7 @@ Without a command it is a shell, with kubectl. As root on Debian.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -11,14 +12,27 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 from scripts.cluster import images
 from scripts.cluster.node import CGROUPS
 from scripts.cluster.places import CGROUP, LOGS, ROOT, STATE
 from scripts.cluster.processes import LabError
 
-# What becomes of them: --kill-child ends the first process of the namespaces, and with it all others and their mounts.
-_NAMESPACES = ("unshare", "--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
+LOCK: Final = Path("/run/lock/esper-lab")
+
+# --kill-child ends the first process of the namespaces, and with it all others and their mounts.
+_NAMESPACES: Final = (
+    "unshare",
+    "--net",
+    "--pid",
+    "--mount",
+    "--uts",
+    "--ipc",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+)
 
 
 def main() -> int:
@@ -29,6 +43,17 @@ def main() -> int:
     # As after Ctrl-C, so that the lab is cleaned up.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     command = sys.argv[1:] or [os.environ.get("SHELL", "/bin/sh")]
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"error: another lab is up on this machine ({LOCK}): one at a time", file=sys.stderr)
+            return 2
+        return _run(command, lock.fileno())
+
+
+def _run(command: list[str], lock: int) -> int:
+    """Exit status of the command, with the lab brought up and taken down; the lab holds ``lock`` meanwhile."""
     try:
         subprocess.run(["sh", ROOT / "scripts" / "cluster" / "programs.sh"], check=True)
         images.build()
@@ -36,7 +61,7 @@ def main() -> int:
         STATE.mkdir(parents=True)
         LOGS.mkdir(parents=True)
         inside = [sys.executable, "-m", "scripts.cluster.inside", *command]
-        return subprocess.run([*_NAMESPACES, *inside], check=False, cwd=ROOT).returncode
+        return subprocess.run([*_NAMESPACES, *inside], check=False, cwd=ROOT, pass_fds=[lock]).returncode
     except (LabError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -53,20 +78,23 @@ def clean() -> None:
 
 
 def _remove_state() -> None:
-    shutil.rmtree(STATE, ignore_errors=True)
-    for controller in CGROUPS.iterdir():
-        _remove_cgroup(controller / CGROUP)
+    """Remove files and cgroups; the processes of a lab that was killed may still be leaving them."""
+    tops = [STATE, *(controller / CGROUP for controller in CGROUPS.iterdir())]
+    for _ in range(100):
+        shutil.rmtree(STATE, ignore_errors=True)
+        for top in tops[1:]:
+            _remove_cgroup(top)
+        if not any(top.exists() for top in tops):
+            return
+        time.sleep(0.1)
+    left = ", ".join(str(top) for top in tops if top.exists())
+    print(f"error: the lab's {left} cannot be removed: look for processes that use it", file=sys.stderr)
 
 
 def _remove_cgroup(top: Path) -> None:
-    """Remove a cgroup and those in it; the processes of a killed lab may still be leaving it."""
-    for _ in range(50):
-        for folder, _, _ in os.walk(top, topdown=False):
-            with contextlib.suppress(OSError):
-                Path(folder).rmdir()
-        if not top.exists():
-            return
-        time.sleep(0.1)
+    for folder, _, _ in os.walk(top, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
 
 
 def _missing() -> str | None:

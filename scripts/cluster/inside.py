@@ -72,6 +72,7 @@ def up() -> Processes:
         (local_volumes / name).mkdir()
     ready: list[str | Path] = [*kubectl, "wait", "--timeout=1s", "--for=condition=Ready", f"node/{NODE}"]
     processes.wait_until(lambda: tried(ready), "the node's readiness")
+    node.start_policies(processes)
     names: list[str | Path] = [*kubectl, "-n", "kube-system", "rollout", "status", "--timeout=1s", "deployment/coredns"]
     processes.wait_until(lambda: tried(names), "the readiness of the cluster's DNS")
     return processes

@@ -92,6 +92,10 @@ def start(processes: Processes) -> None:
         *("--hostname-override", NODE, "--root-dir", STATE / "kubelet"),
     )
     processes.start("kube-proxy", BIN / "kube-proxy", "--config", proxy)
+
+
+def start_policies(processes: Processes) -> None:
+    """Start what enforces network policies; it asks for its node, which must be there."""
     processes.start(
         *("kube-router", BIN / "kube-router", "--kubeconfig", KUBECONFIG, "--hostname-override", NODE),
         *("--run-firewall=true", "--run-router=false", "--run-service-proxy=false"),

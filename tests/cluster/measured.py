@@ -1,4 +1,7 @@
-"""What the tests of the cluster measure, in the order of the table on the page."""
+"""What the tests of the cluster measure, in the order of the table on the page.
+
+``python -m tests.cluster.measured`` writes the last table to the page.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import os
 import time
 from pathlib import Path
 
-from scripts.cluster.places import LOGS
+from scripts.cluster.places import LOGS, ROOT
 
 FILE = LOGS.parent / "measured.md"
 ROWS: list[tuple[str, str]] = []
 BEGAN = time.monotonic()
+PAGE = ROOT / "docs" / "evidence" / "cluster.md"
+BEGIN, END = "<!-- measured: written by tests/cluster/measured.py -->\n", "<!-- end of measured -->"
 
 
 def note(what: str, found: object) -> None:
@@ -43,3 +48,14 @@ def memory() -> dict[str, int]:
 
 def _started() -> list[str]:
     return [part for part in os.environ.get("ESPER_LAB_PIDS", "").split(",") if part]
+
+
+def to_page() -> None:
+    """Put the table of the last run in its place on the page."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}{FILE.read_text(encoding='utf-8')}{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    to_page()
