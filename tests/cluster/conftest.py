@@ -14,6 +14,7 @@ import pytest
 from scripts.cluster.places import CACHE
 from tests.cluster import backend, measured
 from tests.cluster.arrived import Delivered, Losses, Sink, losses, recorded
+from tests.cluster.endings import Endings, begin
 from tests.cluster.kubectl import attempt, is_idle, kubectl, wait_for_collectors
 from tests.cluster.monitoring import Prometheus
 from tests.cluster.readme import run_commands
@@ -59,6 +60,12 @@ def prometheus(installed: Installed) -> Iterator[Prometheus]:
     server = Prometheus()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def endings(prometheus: Prometheus) -> Endings:
+    """Jobs that end each in its way."""
+    return begin()
 
 
 @pytest.fixture(scope="session")

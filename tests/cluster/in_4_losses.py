@@ -36,9 +36,9 @@ pytestmark = pytest.mark.usefixtures("prometheus")
 def through(lost: Lost) -> Callable[..., Losses]:
     """Trains, lets something happen after some rounds, and says what is lost of that run."""
 
-    def walk(name: str, happens: Callable[[], object], what: str, *, rounds: int = 30) -> Losses:
+    def walk(name: str, happens: Callable[[], object], what: str, *, rounds: int = 24) -> Losses:
         training = Training(name, rounds=rounds)
-        training.wait_for_round(8)
+        training.wait_for_round(6)
         happens()
         assert "Complete" == training.end()
         wait_for_collectors()
@@ -78,14 +78,14 @@ def test_a_second_at_most_is_lost_when_an_agents_pod_is_deleted(through: Callabl
     )
 
     assert found.rounds <= 2
-    assert found.lost_events <= found.events / 30
+    assert found.lost_events <= found.events / 24
 
 
 def test_a_second_at_most_is_lost_when_agents_are_restarted_in_turn(through: Callable[..., Losses]) -> None:
     found = through("agent-rolled", lambda: roll("daemonset/esper-agent"), "agents restarted in turn")
 
     assert found.rounds <= 2
-    assert found.lost_events <= found.events / 30
+    assert found.lost_events <= found.events / 24
 
 
 def test_nothing_is_lost_when_a_gateways_pod_is_deleted(through: Callable[..., Losses]) -> None:
@@ -110,12 +110,12 @@ def test_spans_of_open_rounds_alone_are_lost_when_a_gateway_crashes(through: Cal
     found = through("gateway-killed", lambda: kill_first(GATEWAY), "gateway killed (SIGKILL), restarted in its pod")
 
     assert 0 == found.lost_events
-    assert found.rounds < 30 / 2
+    assert found.rounds < 24 / 2
 
 
 def test_nothing_is_lost_when_the_relay_crashes(lost: Lost) -> None:
-    training = Training("relay-killed")
-    training.wait_for_round(8)
+    training = Training("relay-killed", rounds=24)
+    training.wait_for_round(6)
     kill(container_of(training.pod, "relay"))
     assert "Complete" == training.end()
     found = lost(training)
@@ -172,7 +172,7 @@ def test_a_drained_node_ends_the_trainer_in_order_and_the_job_begins_again_elsew
     lost: Lost, sink: Sink, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     training = Training("drained", rounds=40)
-    training.wait_for_round(8)
+    training.wait_for_round(6)
     drained = attempt(*drain("app.kubernetes.io/component=trainer"), f"--timeout={PATIENCE_S:.0f}s")
     kubectl("uncordon", NODE)
     assert drained.returncode == 0, drained.stderr
