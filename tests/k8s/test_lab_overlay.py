@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,8 @@ from scripts.cluster.images import COLLECTOR, TRAINER
 from scripts.cluster.places import NODE_ADDRESS, ROOT
 from tests.k8s.rendering import MANIFESTS, Object, Rendered, render
 from tests.k8s.schemas import KUBERNETES
+from tests.tools import python_environment
+from tests.waiting import PATIENCE_S
 
 LAB = MANIFESTS / "overlays" / "lab"
 SETTINGS = "esper-gateway-settings"
@@ -75,3 +81,21 @@ def test_the_lab_is_the_oldest_kubernetes_that_the_manifests_are_meant_for() -> 
     module = (ROOT / "scripts/cluster/go/kubernetes/go.mod").read_text(encoding="utf-8")
 
     assert KUBERNETES[0] in module.partition("require k8s.io/kubernetes v")[2].partition("\n")[0]
+
+
+def test_without_root_there_is_one_error_and_no_lab(tmp_path: Path) -> None:
+    # Debian's own Python is one that everybody may run.
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3"]
+    python = nobody if os.geteuid() == 0 else [sys.executable]
+    if not Path("/etc/debian_version").exists() or not Path(python[-1]).exists():
+        pytest.skip("the lab's machine is Debian with its own Python")
+    command = [*python, "-m", "scripts.cluster", "touch", str(tmp_path / "came")]
+    done = subprocess.run(
+        command, cwd=ROOT, env=python_environment(), capture_output=True, text=True, timeout=PATIENCE_S
+    )
+
+    assert (2, "error: the lab makes namespaces, mounts and cgroups: run it as root\n") == (
+        done.returncode,
+        done.stderr,
+    )
+    assert not (tmp_path / "came").exists()
