@@ -70,7 +70,7 @@ class Losses(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """As a row of the table on the page."""
         lost = f"{self.lost_events} of {self.events} log records, {self.lost_spans} of {self.spans} spans"
-        cut = f" in {self.rounds} rounds" if self.rounds else ""
+        cut = f" in {self.rounds} round{'s' * (self.rounds > 1)}" if self.rounds else ""
         return f"{lost}{cut}; {self.twice} and {self.spans_twice} arrived twice"
 
 

@@ -97,25 +97,31 @@ class Prometheus:
             unfinished.rename(DIRECTORY / f"{namespace}-{name}.json")
 
 
+def labels_of(thing: Object) -> dict[str, str]:
+    """Labels of an object; a pod need not have any."""
+    labels: dict[str, str] = thing["metadata"].get("labels", {})
+    return labels
+
+
 def _selected(kind: str, monitor: Object) -> list[tuple[Object, dict[str, str]]]:
     """The pods that a monitor selects, and labels that its service adds."""
     namespace, selector = monitor["metadata"]["namespace"], monitor["spec"]["selector"]
     pods = [pod for pod in objects("pods", namespace) if pod["status"]["phase"] in ("Pending", "Running")]
     if kind == "podmonitors":
-        return [(pod, {}) for pod in pods if selects(selector, pod["metadata"]["labels"])]
+        return [(pod, {}) for pod in pods if selects(selector, labels_of(pod))]
     found = []
     for service in objects("services", namespace):
-        if selects(selector, service["metadata"].get("labels", {})):
+        if selects(selector, labels_of(service)):
             extra = {_label("service_label", key): value for key, value in service["metadata"]["labels"].items()}
             chosen = {"matchLabels": service["spec"]["selector"]}
-            found += [(pod, extra) for pod in pods if selects(chosen, pod["metadata"]["labels"])]
+            found += [(pod, extra) for pod in pods if selects(chosen, labels_of(pod))]
     return found
 
 
 def _described(pod: Object, extra: dict[str, str], port_name: str) -> list[tuple[int, dict[str, str]]]:
     """Ports with the name that a monitor asks for, and the pod's labels as Kubernetes' discovery writes them."""
     metadata, spec = pod["metadata"], pod["spec"]
-    labels = {_label("pod_label", key): value for key, value in metadata["labels"].items()}
+    labels = {_label("pod_label", key): value for key, value in labels_of(pod).items()}
     labels |= {"__meta_kubernetes_pod_name": metadata["name"], "__meta_kubernetes_pod_uid": metadata["uid"]}
     labels |= {"__meta_kubernetes_namespace": metadata["namespace"], **extra}
     containers = [*spec.get("initContainers", []), *spec["containers"]]

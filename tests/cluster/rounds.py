@@ -36,7 +36,7 @@ def main(directory: str, rounds: int) -> None:
         if asked_to_end:
             time.sleep(float(os.environ.get("CHECKPOINT_S", "0")))
             esper_otel.shutdown("interrupted", rounds=number)
-            return
+            sys.exit(128 + signal.SIGTERM)
         if ends == "hungry" and number > rounds / 2:
             eaten.append(b"x" * HUNGER_BYTES)
         time.sleep(ROUND_S)
