@@ -78,11 +78,11 @@ Lost = Callable[[Training], Losses]
 
 
 @pytest.fixture
-def lost(sink: Sink, tmp_path: Path) -> Lost:
+def lost(sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Lost:
     """Compares what a training's first pod recorded with what arrived, once everything has or nothing more will."""
 
     def compare(training: Training) -> Losses:
-        told = recorded(training.run, tmp_path)
+        told = recorded(training.run, tmp_path_factory.mktemp("recorded"))
 
         def is_settled() -> Losses | None:
             idle = is_idle()
