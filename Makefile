@@ -10,7 +10,7 @@ JOBS ?= 3
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: $(STAMP) ## train on real data with telemetry on; no server needed
 	$(BIN)/python -m trainer --recipe demo --telemetry-dir telemetry
@@ -87,6 +87,13 @@ frameworks: $(STAMP) ## programs of every kind, recorded unchanged, and the page
 .PHONY: browser
 browser: $(STAMP) ## dashboards in the real Grafana; needs it, Tempo and Loki on the PATH or in .tools/bin
 	CI=true $(BIN)/python -m pytest tests/grafana/in_*.py tests/browser/in_*.py
+
+# A Kubernetes of one node from Debian's packages and Go modules, in namespaces of its own, and the shipped manifests in it.
+# The first time builds Kubernetes, 20 minutes; as root, on Debian. 'python -m scripts.cluster' is a shell in such a cluster.
+.PHONY: cluster-test
+cluster-test: $(STAMP) ## the manifests in a live Kubernetes, and what is lost when, 30 minutes
+	CI=true $(BIN)/python -m scripts.cluster $(BIN)/python -m pytest -v tests/cluster/in_*.py $(OPTIONS)
+	$(BIN)/python -m tests.cluster.measured
 
 # A labelled set of real runs, healthy and broken, and how the diagnosis judges them. Stable-Baselines3 as 'make frameworks'.
 .PHONY: diagnoses
