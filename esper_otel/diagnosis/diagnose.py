@@ -10,7 +10,18 @@ from typing import Final
 
 import duckdb
 
-from esper_otel.diagnosis import collectives, critic, exploration, life, machine, policy, ranks, stopped, updates
+from esper_otel.diagnosis import (
+    collectives,
+    critic,
+    exploration,
+    life,
+    losses,
+    machine,
+    policy,
+    ranks,
+    stopped,
+    updates,
+)
 from esper_otel.diagnosis.finding import ORDER, Confidence, Diagnosis, Figure, Finding, Grade
 from esper_otel.diagnosis.subject import VIEWS, Subject, restrict, subject_of
 from esper_otel.runs.archived import name_of
@@ -28,7 +39,7 @@ RULES: Final[tuple[Rule, ...]] = (
     collectives.differing,
     updates.not_finite,
     updates.exploding,
-    updates.diverged,
+    losses.diverged,
     updates.vanishing,
     updates.dead_layers,
     exploration.entropy,

@@ -1,35 +1,26 @@
-"""Rules about the updates of any model: numbers that are not finite, norms, layers without gradient, the loss."""
+"""Rules about the updates of any model: numbers that are not finite, norms, layers without gradient."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from esper_otel.alerts.kinds import share_of
 from esper_otel.alerts.promql import threshold
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
-from esper_otel.diagnosis.subject import Row, Subject, clock
-
-_LOOP: Final = "tolaria_training_update"
-_POLICY: Final = "tamiyo_updates"
-
-FIRST: Final = 3
-"""Updates whose median is where a loss began."""
+from esper_otel.diagnosis.losses import LOOP, POLICY, has_recovered
+from esper_otel.diagnosis.subject import Subject, clock
 
 CUT: Final = 10.0
 SELDOM_CUT: Final = 0.01
 """An explosion of a loop is a warning where clipping left less than a tenth of its norm, in at most one update of a
 hundred: the weights moved as usual. Returns that jump do that to a healthy policy (evidence/diagnoses.md)."""
 
-LONG: Final = 100
-ROSE: Final = 1.05
-"""A loss that was never below its start in so many updates, and ended that much above it, goes the wrong way."""
-
-DIVERGED: Final = 3.0
-"""The loss ended so many times above where it had been: the median of its last tenth over the median of its best."""
-
-LEAST_UPDATES: Final = 40
-"""Fewer updates say nothing about the course of a loss."""
+SELDOM: Final = 0.001
+"""Explosions in at most so many updates of a loop are a warning if its loss recovered: one that has learnt its data by
+heart has such spikes for ever."""
 
 DEAD_SHARE: Final = 0.25
 """Share of the layers without gradient from which on a network is damaged; a rectifier that is idle is one of many."""
@@ -40,7 +31,7 @@ LAYER_DECADES: Final = 6.0
 
 def not_finite(run: Subject) -> Iterator[Finding]:
     """A loss, a norm or a weight was NaN or infinite."""
-    for view, columns in ((_LOOP, ("loss", "pre_clip_grad_norm")), (_POLICY, _POLICY_NUMBERS)):
+    for view, columns in ((LOOP, ("loss", "pre_clip_grad_norm")), (POLICY, _POLICY_NUMBERS)):
         bad = " OR ".join(f"NOT isfinite({name})" for name in columns)
         found = run.one(
             f"SELECT count(*) AS n, min(timestamp) AS at, count(DISTINCT rank) AS ranks FROM {view} WHERE {bad}"
@@ -126,24 +117,28 @@ def _first_not_finite(run: Subject, view: str, columns: tuple[str, ...], number:
 def exploding(run: Subject) -> Iterator[Finding]:
     """A gradient norm beyond the critical limit, or many beyond the other."""
     for view, field, signal, alert in (
-        (_POLICY, "pre_clip_grad_norm", "tamiyo.grad_norm_violations", "TamiyoGradNormHigh"),
-        (_LOOP, "grad_norm_excess", "tolaria.update.grad_norm_violations", "TolariaGradNormHigh"),
+        (POLICY, "pre_clip_grad_norm", "tamiyo.grad_norm_violations", "TamiyoGradNormHigh"),
+        (LOOP, "grad_norm_excess", "tolaria.update.grad_norm_violations", "TolariaGradNormHigh"),
     ):
         limit, share = threshold(signal), share_of(alert)
         exploded = f"isfinite({field}) AND {field} > {limit.critical_above}"
-        was_cut = f"coalesce(grad_norm * {CUT} <= pre_clip_grad_norm, false)" if view == _LOOP else "false"
+        was_cut = f"coalesce(grad_norm * {CUT} <= pre_clip_grad_norm, false)" if view == LOOP else "false"
         found = run.one(
             f"SELECT count({field}) AS n, count(*) FILTER ({exploded}) AS worse,"
             f" count(*) FILTER ({exploded} AND NOT {was_cut}) AS whole,"
             f" count(*) FILTER (isfinite({field}) AND {field} > {limit.warning_above}) AS high FROM {view}"
         )
         if found["worse"] or share.is_passed(found["high"], found["n"]):
-            critical = bool(found["whole"]) or found["worse"] > SELDOM_CUT * found["n"]
-            yield _explosion(run, view, field, found["n"], found["worse"] or found["high"], critical)
+            number, total = found["worse"] or found["high"], found["n"]
+            is_over = view == LOOP and number <= SELDOM * total and has_recovered(run)
+            critical = not is_over and (bool(found["whole"]) or found["worse"] > SELDOM_CUT * total)
+            explosion = _explosion(run, view, field, total, number, critical)
+            after = explosion.sentence.removesuffix(".") + "; the loss recovered." if is_over else explosion.sentence
+            yield msgspec.structs.replace(explosion, sentence=after)
 
 
 def _explosion(run: Subject, view: str, field: str, total: int, number: int, critical: bool) -> Finding:
-    columns = "batch, ppo_update_idx" if view == _POLICY else 'NULL AS batch, "update" AS ppo_update_idx'
+    columns = "batch, ppo_update_idx" if view == POLICY else 'NULL AS batch, "update" AS ppo_update_idx'
     worst = run.rows(
         f"SELECT timestamp, rank, {columns}, pre_clip_grad_norm, {field} AS value FROM {view} WHERE isfinite({field})"
         f" ORDER BY {field} DESC LIMIT 1"
@@ -153,7 +148,7 @@ def _explosion(run: Subject, view: str, field: str, total: int, number: int, cri
     where = ", ".join(f"{name} {number}" for name, number in named.items() if number is not None)
     return Finding(
         kind="exploding_gradients",
-        alert="TamiyoGradNormExploded" if view == _POLICY else "TolariaGradNormExploded",
+        alert="TamiyoGradNormExploded" if view == POLICY else "TolariaGradNormExploded",
         severity=Grade.CRITICAL if critical else Grade.WARNING,
         confidence=Confidence.CERTAIN,
         sentence=f"The gradient norm exploded in {number} of {total} updates, to {worst['pre_clip_grad_norm']:.4g}.",
@@ -173,7 +168,7 @@ def vanishing(run: Subject) -> Iterator[Finding]:
     share = share_of("TamiyoGradNormVanishing")
     found = run.one(
         f"SELECT count(*) AS n, count(*) FILTER (pre_clip_grad_norm <= 0.001) AS small, median(pre_clip_grad_norm) AS m"
-        f" FROM {_POLICY} WHERE isfinite(pre_clip_grad_norm)"
+        f" FROM {POLICY} WHERE isfinite(pre_clip_grad_norm)"
     )
     if share.is_passed(found["small"], found["n"]):
         yield Finding(
@@ -182,7 +177,7 @@ def vanishing(run: Subject) -> Iterator[Finding]:
             confidence=Confidence.HIGH,
             sentence=f"{found['small']} of {found['n']} policy updates have a gradient norm of 0.001 or less.",
             evidence=[Figure("median norm", found["m"])],
-            query=f"SELECT timestamp, batch, pre_clip_grad_norm FROM {_POLICY} ORDER BY timestamp",
+            query=f"SELECT timestamp, batch, pre_clip_grad_norm FROM {POLICY} ORDER BY timestamp",
         )
     layers = run.rows(
         "SELECT model, count(*) AS n, median(log10(norm_spread)) AS decades, last(norm_per_layer ORDER BY timestamp) AS"
@@ -224,51 +219,3 @@ def dead_layers(run: Subject) -> Iterator[Finding]:
                 who={"model": str(row["model"]), "layer": dead[0]},
                 query="SELECT timestamp, model, dead_layer_count, zero_fraction_per_layer FROM tolaria_gradient_stats",
             )
-
-
-def diverged(run: Subject) -> Iterator[Finding]:
-    """The loss of a loop ended far above where it had been, or was never below where it began."""
-    is_alone = _has_one_loss(run)
-    for row in run.rows(
-        "WITH u AS (SELECT model, optimizer, rank, loss, timestamp, ntile(10) OVER w AS tenth, row_number() OVER w AS"
-        f" number FROM {_LOOP} WHERE isfinite(loss) WINDOW w AS (PARTITION BY model, optimizer, rank ORDER BY"
-        " timestamp, seq)), t AS (SELECT model, optimizer, rank, tenth, count(*) AS n, median(loss) AS loss,"
-        f" median(loss) FILTER (number <= {FIRST}) AS start, max(loss) FILTER (number <= {FIRST}) - min(loss) FILTER"
-        f" (number <= {FIRST}) AS spread, min(timestamp) AS began FROM u GROUP BY ALL)"
-        " SELECT model, optimizer, rank, sum(n) AS n, min(loss) AS best, min_by(began, loss) AS best_at, max(start) AS"
-        " start, max(spread) AS spread, max(loss) FILTER (tenth = 1) AS first_loss, max(loss) FILTER (tenth = 10) AS"
-        " last_loss FROM t GROUP BY ALL"
-    ):
-        if row["n"] < LEAST_UPDATES or row["best"] <= 0 or row["last_loss"] is None:
-            continue
-        last, model = row["last_loss"], row["model"]
-        if last > DIVERGED * row["best"] and last > DIVERGED * max(row["first_loss"], 0.0):
-            sentence = f"The loss of {model} rose from {row['best']:.4g} to {last:.4g} and stayed there."
-        elif is_alone and row["n"] >= LONG and row["best"] >= row["start"] and last > _surely_above(row):
-            sentence = (
-                f"The loss of {model} was never below {row['start']:.4g}, where it began, and ended at {last:.4g}."
-            )
-        else:
-            continue
-        yield Finding(
-            kind="loss_diverged",
-            severity=Grade.WARNING,
-            confidence=Confidence.MEDIUM,
-            sentence=sentence,
-            evidence=[Figure("at first", row["start"]), Figure("best", row["best"]), Figure("at last", last)],
-            when=f"rising after {clock(row['best_at'])}",
-            who={"model": str(model), "rank": str(row["rank"])},
-            query=f'SELECT "update", loss, lr, pre_clip_grad_norm FROM {_LOOP} ORDER BY timestamp',
-        )
-
-
-def _surely_above(row: Row) -> float:
-    """A loss above where it began, further than its first values lie apart: what batches differ by is no rise."""
-    start, spread = row["start"], row["spread"]
-    return float(max(ROSE * start, start + spread))
-
-
-def _has_one_loss(run: Subject) -> bool:
-    """False where the loss is no measure of progress: that of a policy and its critic, or of two that compete."""
-    loops = run.one(f"SELECT count(DISTINCT (model, optimizer)) AS n FROM {_LOOP}")["n"]
-    return loops == 1 and not run.count(_POLICY)

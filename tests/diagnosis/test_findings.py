@@ -143,6 +143,28 @@ def test_a_single_explosion_that_clipping_cut_is_a_warning(
     assert (finding.kind, finding.severity) == ("exploding_gradients", severity)
 
 
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (1e-6, {"exploding_gradients": Grade.WARNING}),
+        (0.1, {"exploding_gradients": Grade.CRITICAL, "loss_diverged": Grade.WARNING}),
+    ],
+)
+def test_an_explosion_from_which_the_loss_recovers_is_a_warning_where_it_is_one_of_a_thousand_updates(
+    last: float, expected: dict[str, Grade], tmp_path: Path
+) -> None:
+    lines = training(
+        3000,
+        loss=lambda n: 2.3 if n < 5 else 1e-8 if n < 1500 else 0.2 if n < 1520 else last,
+        pre_clip_grad_norm=lambda n: 8.0 if n == 1500 else 1e-6,
+        grad_norm_excess=lambda n: 26.0 if n == 1500 else 0.0,
+        grad_norm=None,
+    )
+    found = diagnose(run(tmp_path / "run", lines)).findings
+
+    assert expected == {each.kind: each.severity for each in found}
+
+
 def test_a_loss_beside_a_policy_or_another_optimizer_is_no_measure_of_progress(tmp_path: Path) -> None:
     rival = training(120, optimizer="1")
     assert kinds(diagnose(run(tmp_path / "policy", rising(120, 1.0) + policy()))) == set()
