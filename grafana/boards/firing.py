@@ -60,7 +60,7 @@ def firing_panel(panels: AlertPanels) -> Panel:
         links={"alert": _OPEN},
         words={
             "severity": {"critical": ("critical", "red"), "warning": ("warning", "orange"), "info": ("info", "blue")},
-            "state": {0: ("resolved", "text"), 1: ("firing", "red")},
+            "state": {0: ("resolved", "#8e8e8e"), 1: ("firing", "text")},
             "panel": {name: (str(number), "text") for name, (_, number) in sorted(panels.items())},
         },
         hidden=("panel", "from", "to"),

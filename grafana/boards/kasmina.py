@@ -20,6 +20,7 @@ from grafana.queries.promql import (
     last,
     minus,
     now,
+    of_seeds,
     only_where,
     over_arms,
     plus,
@@ -50,20 +51,12 @@ def stage_numbers() -> Prom:
     return raw(" + ".join(parts), labels=("env_id", "slot", "group_id"), signals=("kasmina.seed_state",))
 
 
-def _of_seeds(name: str, *by: str, agg: str = "avg") -> Prom:
-    """A number of the slots that have a seed. A slot that is dormant in a run that is over had one once."""
-    own = last(name, *OF_SLOT, *by, agg=agg)
-    empty = last("kasmina.seed_state", *OF_SLOT, agg="max", stage="DORMANT")
-    text = f"({own.text} unless on (env_id, slot, group_id) ({empty.text} == 1))"
-    return msgspec.structs.replace(own, text=text, signals=(*own.signals, *empty.signals))
-
-
 def _blueprints() -> Prom:
     """1, labelled with the blueprint of each seed.
 
     The relay reports the present blueprint of a slot and no others: of a run that is over all of them are found.
     """
-    seeds = only_where(_of_seeds("kasmina.seed_blueprint", "blueprint", agg="max"), "== 1")
+    seeds = only_where(of_seeds("kasmina.seed_blueprint", "blueprint", agg="max"), "== 1")
     found = last("kasmina.seed_blueprint", *OF_SLOT, "blueprint", agg="max")
     slot = "env_id, slot, group_id"
     text = f"({seeds.text}) and on ({slot}) count by ({slot}) ({found.text} == 1) == 1"
@@ -126,17 +119,17 @@ _GROWTH = Row(
             " blueprints does not tell then which one was its last.",
             ("_", only_where(last("kasmina.seed_state", *OF_SLOT, "stage", agg="max", stage="!DORMANT"), "== 1")),
             ("__", _blueprints()),
-            ("alpha", _of_seeds("kasmina.seed_alpha")),
-            ("epochs in stage", _of_seeds("kasmina.seed_epochs_in_stage")),
+            ("alpha", of_seeds("kasmina.seed_alpha")),
+            ("epochs in stage", of_seeds("kasmina.seed_epochs_in_stage")),
             ("contribution", now("kasmina.seed_contribution", *OF_SLOT)),
             ("velocity", now("kasmina.seed_contribution_velocity", *OF_SLOT)),
             ("interaction", now("kasmina.seed_interaction", *OF_SLOT)),
             ("boost", now("kasmina.seed_boost", *OF_SLOT)),
-            ("accuracy since birth", _of_seeds("kasmina.seed_accuracy_delta")),
-            ("gradient norm", _of_seeds("kasmina.seed_grad_norm")),
-            ("vanishing", _of_seeds("kasmina.seed_vanishing", agg="max")),
-            ("exploding", _of_seeds("kasmina.seed_exploding", agg="max")),
-            ("parameters", _of_seeds("kasmina.seed_params")),
+            ("accuracy since birth", of_seeds("kasmina.seed_accuracy_delta")),
+            ("gradient norm", of_seeds("kasmina.seed_grad_norm")),
+            ("vanishing", of_seeds("kasmina.seed_vanishing", agg="max")),
+            ("exploding", of_seeds("kasmina.seed_exploding", agg="max")),
+            ("parameters", of_seeds("kasmina.seed_params")),
             units={"epochs in stage": "none", "vanishing": "none", "exploding": "none"},
             names={"env_id": "env"},
             sort="contribution",
@@ -147,7 +140,7 @@ _GROWTH = Row(
             "alpha",
             "Blend weight by slot",
             "Rises in steps from 0 to its target and stays; a swinging weight means an indecisive policy.",
-            ("{{env_id}}/{{slot}}", last("kasmina.seed_alpha", *OF_SLOT)),
+            ("{{env_id}}/{{slot}}", of_seeds("kasmina.seed_alpha")),
             between=(0, 1),
             width=24,
         ),

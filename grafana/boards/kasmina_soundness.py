@@ -6,9 +6,8 @@ from typing import Final
 
 from grafana.layout.board import Row
 from grafana.panels.kinds import stat_panel, timeseries_panel
-from grafana.queries.promql import last, total
+from grafana.queries.promql import last, of_seeds, total
 
-OF_SLOT: Final = ("env_id", "slot")
 _LEGEND: Final = "{{env_id}}/{{slot}}"
 _NO_SEEDS: Final = "no seed is alive, or the log has no gradients of seeds"
 
@@ -19,14 +18,14 @@ SOUNDNESS: Final = Row(
             "contribution",
             "Contribution by slot",
             "Above 0: the host is better with the seed than without it. Those below should be pruned.",
-            (_LEGEND, last("kasmina.seed_contribution", *OF_SLOT)),
+            (_LEGEND, of_seeds("kasmina.seed_contribution")),
             empty="contributions are measured of seeds that blend, and esper-lite's log has none",
         ),
         timeseries_panel(
             "gradients",
             "Gradient norm by slot",
             "Within a factor of ten of each other.",
-            (_LEGEND, last("kasmina.seed_grad_norm", *OF_SLOT)),
+            (_LEGEND, of_seeds("kasmina.seed_grad_norm")),
             log_above=1e-6,
             empty=_NO_SEEDS,
         ),

@@ -10,7 +10,8 @@ from grafana.panels.kinds import bar_gauge_panel, stat_panel, timeseries_panel
 from grafana.panels.limits import SUSPICIONS
 from grafana.panels.tables import events_table_panel, table_panel
 from grafana.queries.logql import events
-from grafana.queries.promql import Prom, divided, increase, last, only_where, over_arms, total
+from grafana.queries.promql import Prom, divided, increase, last, only_where, over_arms, select, total
+from grafana.queries.truth import value
 
 PER_CENT: Final = "percent"
 
@@ -27,6 +28,13 @@ def _arms(expression: Prom) -> Prom:
     """``expression`` without the group of the process itself, which trains nothing in an A/B run."""
     text = f"({expression.text}) and on (group_id) ({_EPISODES.text} > 0)"
     return Prom(text=text, signals=expression.signals, labels=expression.labels, unit=expression.unit)
+
+
+def _paid_alike() -> Prom:
+    """The reward of each group, unless the groups are known to have different reward functions."""
+    reward, began = last("tolaria.avg_reward"), value(select("esper.run.info"))
+    text = f"({reward.text}) unless on () (count(count by (reward_mode) ({began})) > 1)"
+    return Prom(text=text, signals=reward.signals, labels=reward.labels, unit=reward.unit)
 
 
 GROUPS: Final = Row(
@@ -62,9 +70,10 @@ GROUPS: Final = Row(
             "group_reward",
             "Reward by group, if paid alike",
             "Of groups with one reward function the larger leads; groups with different ones are compared by accuracy.",
-            ("{{group_id}}", last("tolaria.avg_reward")),
+            ("{{group_id}}", _paid_alike()),
             signed=True,
             height=6,
+            empty="the groups have different reward functions",
         ),
         timeseries_panel(
             "group_accuracy",
@@ -147,7 +156,7 @@ DETECTIONS: Final = Row(
         ),
         timeseries_panel(
             "drops",
-            "Drop of accuracy when it degraded",
+            "Relative drop of accuracy when it degraded",
             "Empty.",
             last("simic.accuracy_drop"),
             unit=PER_CENT,

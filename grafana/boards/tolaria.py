@@ -11,7 +11,7 @@ from grafana.layout.board import Board, Row
 from grafana.panels.kinds import stat_panel, timeseries_panel
 from grafana.panels.states import state_timeline_panel
 from grafana.panels.tables import table_panel
-from grafana.queries.promql import age, last, minus, over_arms, peak, raw, select, total
+from grafana.queries.promql import age, larger, last, minus, over_arms, peak, raw, select, total
 from grafana.queries.truth import value
 
 OF_ENV: Final = ("env_id",)
@@ -91,7 +91,7 @@ _ENVIRONMENTS = Row(
             "All are near the best; a last episode far from the best one is a bad trajectory. Sort by any column; a "
             "click on an environment shows its seeds.",
             ("accuracy", last("tolaria.val_accuracy", *OF_ENV)),
-            ("peak", peak("tolaria.val_accuracy", *OF_ENV)),
+            ("peak", larger(peak("tolaria.val_accuracy", *OF_ENV), peak("simic.final_accuracy", *OF_ENV))),
             ("from best episode", minus(last("simic.final_accuracy", *OF_ENV), peak("simic.final_accuracy", *OF_ENV))),
             ("last episode", last("simic.final_accuracy", *OF_ENV)),
             ("loss", last("tolaria.val_loss", *OF_ENV)),
@@ -148,7 +148,7 @@ _ENVIRONMENTS = Row(
             ("episodes done", over_arms("max", last("tolaria.episodes_completed", agg="max"))),
             ("planned", over_arms("max", last("tolaria.episodes_planned", agg="max"))),
             ("round", over_arms("max", last("tolaria.current_batch", agg="max"))),
-            ("environments", over_arms("max", last("tolaria.batch_envs", agg="max"))),
+            ("environments", over_arms("max", last("tolaria.batch_envs", agg="sum"))),
             width=8,
             height=8,
             unit="none",

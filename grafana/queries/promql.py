@@ -174,6 +174,21 @@ def ended() -> Prom:
     return msgspec.structs.replace(newest, text=truth.once_over(newest.text, state().text))
 
 
+def larger(one: Prom, other: Prom) -> Prom:
+    """The larger of two results with the same labels, or the one that is there."""
+    text = f"(({one.text}) > ({other.text}) or ({other.text}) or ({one.text}))"
+    return msgspec.structs.replace(one, text=text, signals=(*one.signals, *other.signals))
+
+
+def of_seeds(name: str, *by: str, agg: str = "avg") -> Prom:
+    """A number of the slots that have a seed. A dormant one had one: a moment ago, or before the run was over."""
+    slot = ("env_id", "slot")
+    own = last(name, *slot, *by, agg=agg)
+    empty = last("kasmina.seed_state", *slot, agg="max", stage="DORMANT")
+    text = f"({own.text} unless on (env_id, slot, group_id) ({empty.text} == 1))"
+    return msgspec.structs.replace(own, text=text, signals=(*own.signals, *empty.signals))
+
+
 def divided(part: Prom, whole: Prom) -> Prom:
     """``part`` over ``whole``; nothing where ``whole`` is 0.
 

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from esper_otel.alerts.promql import series
-from grafana.yaml_text import to_yaml
-from tests.alerts.promtool import promtool
-from tests.grafana.substituted import lines
+from tests.grafana.asked import assert_finds
 
 ENDED = "x18 _x42"
 """Samples of a run that ended after four and a half minutes: no sample of it is as young as five when it is asked."""
-
-
-def _assert_finds(
-    directory: Path, panel: str, column: str, given: Mapping[str, str], found: Mapping[str, float]
-) -> None:
-    """Ask for a column of a table ten minutes after the first sample, and compare all results."""
-    asked = next(one for one in lines() if one.panel == panel and one.legend == column)
-    check = {
-        "expr": asked.filled(job="esper", instance="run"),
-        "eval_time": "10m",
-        "exp_samples": [{"labels": labels, "value": value} for labels, value in found.items()],
-    }
-    samples = [{"series": name, "values": values} for name, values in given.items()]
-    file = directory / "asked.yml"
-    file.write_text(to_yaml({"tests": [{"interval": "15s", "input_series": samples, "promql_expr_test": [check]}]}))
-    _, report = promtool("test", "rules", file)
-    assert "SUCCESS" in report, report
 
 
 def _slot(slot: str, stage: str, **more: str) -> dict[str, str]:
@@ -57,7 +37,7 @@ def test_the_table_of_seeds_has_those_at_the_end_of_the_run_and_no_number_of_an_
 ) -> None:
     expected = {f'{{env_id="0", group_id="default", slot="{slot}"}}': value for slot, value in found.items()}
 
-    _assert_finds(tmp_path, "Seeds now", column, SLOTS, expected)
+    assert_finds(tmp_path, "Seeds now", column, SLOTS, expected)
 
 
 def test_a_slot_that_had_seeds_of_two_blueprints_does_not_tell_which_was_the_last(tmp_path: Path) -> None:
@@ -71,7 +51,7 @@ def test_a_slot_that_had_seeds_of_two_blueprints_does_not_tell_which_was_the_las
     }
 
     found = {'{blueprint="norm", env_id="0", group_id="default", slot="r0c2"}': 1.0}
-    _assert_finds(tmp_path, "Seeds now", "__", SLOTS | names, found)
+    assert_finds(tmp_path, "Seeds now", "__", SLOTS | names, found)
 
 
 RUN = 'job="esper", instance="run", severity="warning", domain="tamiyo"'
@@ -107,4 +87,4 @@ def test_the_table_of_alerts_has_those_that_fire_and_those_that_resolved_and_non
         if value is not None
     }
 
-    _assert_finds(tmp_path, "Alerts of the run", column, ALERTS, found)
+    assert_finds(tmp_path, "Alerts of the run", column, ALERTS, found)
