@@ -19,12 +19,17 @@ WEBHOOK_TOKEN: Final = "webhook_token"
 
 
 def prepare(directory: Path, environ: Mapping[str, str]) -> Path:
-    """Write everything to ``directory``; the file with Grafana's password."""
+    """Write everything to ``directory``; the file with Grafana's password.
+
+    ``directory`` is closed to other users; what is in it is not, whatever the umask, because containers' users read it.
+    """
     password = password_in(directory)
     secrets = directory / "secrets"
     secrets.mkdir(exist_ok=True)
-    text = to_yaml(configuration(ways(secrets, environ)))
-    (directory / "alertmanager.yml").write_text(text, encoding="utf-8")
+    secrets.chmod(0o755)
+    file = directory / "alertmanager.yml"
+    file.write_text(to_yaml(configuration(ways(secrets, environ))), encoding="utf-8")
+    file.chmod(0o644)
     return password
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from deploy.alertmanager.build import CHAT_URL, PAGER_KEY
 from deploy.stack.compose import WEBHOOK_TOKEN, prepare
 from deploy.stack.scraping import COMPOSE_RULES
 from tests.alerts.promtool import promtool
-from tests.tools import ROOT, tool
+from tests.tools import ROOT, python_environment, tool
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 LOADER = Path(__file__).parent / "composeconfig"
 SERVICES = ("alertmanager", "collector", "collector-health", "grafana", "loki", "prometheus", "tempo")
+PREPARE = "import pathlib, sys; from deploy.stack.compose import prepare; prepare(pathlib.Path(sys.argv[1]), {})"
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+")
 
 
@@ -150,6 +152,19 @@ def test_the_password_is_made_up_once_and_closed_to_other_users(tmp_path: Path) 
     assert first == prepare(tmp_path / "compose", {}).read_text()
     assert len(first) > 20
     assert 0o700 == (tmp_path / "compose").stat().st_mode & 0o777
+
+
+def test_a_containers_user_can_read_what_is_prepared_whatever_the_umask(tmp_path: Path) -> None:
+    directory = tmp_path / "compose"
+    command = ["sh", "-c", 'umask 077; exec "$0" "$@"', sys.executable, "-c", PREPARE, str(directory)]
+    prepared = subprocess.run(command, cwd=ROOT, env=python_environment(), capture_output=True, text=True)
+
+    assert (0, "") == (prepared.returncode, prepared.stderr)
+    assert {
+        "alertmanager.yml": 0o644,
+        "grafana_admin_password": 0o644,
+        "secrets": 0o755,
+    } == {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
 
 
 def test_git_ignores_what_is_made_up() -> None:
