@@ -45,6 +45,11 @@ def test_every_base_is_named_once_and_has_a_tag(dockerfile: Path) -> None:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_the_engine_reads_a_dockerfile_by_itself_without_the_image_of_a_frontend(dockerfile: Path) -> None:
+    assert "syntax" not in dockerfile.read_text(encoding="utf-8").splitlines()[0]
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 def test_the_user_is_that_of_the_pods(dockerfile: Path, example: Rendered) -> None:
     users = {
         f"{context['runAsUser']}:{context['runAsGroup']}"
@@ -75,6 +80,12 @@ def test_the_wheel_is_built_from_what_the_trainers_image_copies_and_holds_nothin
     wheel = wheel_in(tmp_path / "wheel", source, **without_compiler)
 
     assert [] == [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".so", ".pyc"))]
+
+
+def test_a_new_volume_of_the_telemetry_directory_belongs_to_the_trainers_user() -> None:
+    made = re.findall(r"^RUN install -d -o (\d+) -g (\d+) /telemetry$", DOCKERFILES[1].read_text(), re.MULTILINE)
+
+    assert [("10001", "10001")] == made
 
 
 def test_nothing_built_for_the_machine_of_the_checkout_is_sent_to_the_build() -> None:

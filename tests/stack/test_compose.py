@@ -88,6 +88,15 @@ def test_a_service_says_whether_it_is_healthy_or_another_one_does(
         assert "start_interval" not in service["healthcheck"], "needs Docker Engine 25; Debian 12 has 20.10"
 
 
+def test_prometheus_is_asked_in_a_way_that_every_version_answers(project: dict[str, Any]) -> None:
+    *command, address = project["services"]["prometheus"]["healthcheck"]["test"]
+
+    assert ["CMD", "wget", "-q", "-O", "/dev/null"] == command, (
+        "promtool of 2.42, which is enough for the rules, cannot ask"
+    )
+    assert address == "http://localhost:9090/-/ready"
+
+
 def test_what_comes_from_the_repository_exists_and_is_read_only(project: dict[str, Any], tmp_path: Path) -> None:
     prepare(tmp_path, {})
     made = ROOT / "out" / "compose"
