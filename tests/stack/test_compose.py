@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from deploy.alertmanager.build import CHAT_URL, PAGER_KEY
-from deploy.stack.compose import WEBHOOK_TOKEN, prepare
+from deploy.stack.compose import MOUNTED, WEBHOOK_TOKEN, closed, prepare
 from deploy.stack.scraping import COMPOSE_RULES
 from tests.alerts.promtool import promtool
 from tests.tools import ROOT, python_environment, tool
@@ -174,6 +174,25 @@ def test_a_containers_user_can_read_what_is_prepared_whatever_the_umask(tmp_path
         "grafana_admin_password": 0o644,
         "secrets": 0o755,
     } == {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
+
+
+def test_what_containers_read_and_their_users_cannot_is_found(tmp_path: Path) -> None:
+    for place in MOUNTED:
+        (tmp_path / place).mkdir(parents=True)
+    file, folder = tmp_path / MOUNTED[0] / "local.yaml", tmp_path / MOUNTED[-1]
+    file.touch(0o600)
+    (tmp_path / MOUNTED[1] / "tempo.yaml").touch(0o644)
+    folder.chmod(0o700)
+
+    assert [file, folder] == [tmp_path / path for path in closed(tmp_path)]
+
+
+def test_every_file_of_the_repository_that_is_mounted_is_looked_at(project: dict[str, Any]) -> None:
+    binds = [bind for service in project["services"].values() for bind in service.get("volumes", [])]
+    sources = {Path(bind["source"]).relative_to(ROOT) for bind in binds if bind["type"] == "bind"}
+
+    places = {path for path in sources if not path.is_relative_to("out")}
+    assert set() == {path for path in places if not any(path.is_relative_to(place) for place in MOUNTED)}
 
 
 def test_git_ignores_what_is_made_up() -> None:
