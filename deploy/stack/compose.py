@@ -63,7 +63,7 @@ def closed(root: Path) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Write the files; end with status 1 where a container would fail for a file of the checkout that is closed to it."""
+    """Write the files; exit with status 1 where containers could not read what they mount from the checkout."""
     if unreadable := list(closed(ROOT)):
         sys.exit(
             f"{unreadable[0]} is closed to other users, who run in the containers; such paths: {len(unreadable)}. "
