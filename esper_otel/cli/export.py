@@ -39,8 +39,9 @@ def export(
         changed = [path for path, source in files.items() if _differs(directory / path, source)]
         if changed and not force:
             _fail(f"{', '.join(map(str, changed))} in {directory} have been changed: use --force to overwrite them")
+        directory.mkdir(parents=True, exist_ok=True)
         for path, source in files.items():
-            _write(directory / path, source.read_bytes())
+            _write(directory, path, source.read_bytes())
         _write_private(directory)
     except OSError as error:
         _fail(str(error))
@@ -73,22 +74,31 @@ def _differs(target: Path, source: Path) -> bool:
     return target.exists() and target.read_bytes() != source.read_bytes()
 
 
-def _write(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _write(directory: Path, path: Path, content: bytes) -> None:
+    """Write one file, readable for containers' users whatever the umask; who reaches it, ``directory`` decides."""
+    for parent in reversed(path.parents[:-1]):
+        if not (directory / parent).exists():
+            (directory / parent).mkdir()
+            (directory / parent).chmod(0o755)
+    target = directory / path
     target.write_bytes(content)
+    target.chmod(0o644)
 
 
 def _write_private(directory: Path) -> None:
     """Write the files that are missing: password, Alertmanager's configuration, directory of the receivers' secrets."""
     private = directory / _PRIVATE
-    (private / "secrets").mkdir(parents=True, exist_ok=True)
+    receivers = private / "secrets"
+    receivers.mkdir(parents=True, exist_ok=True)
     private.chmod(0o700)
+    receivers.chmod(0o755)  # containers' users read what is in the directory; it is closed to other users
     password, configuration = private / "grafana_admin_password", private / "alertmanager.yml"
     if not password.exists():
         password.write_text(secrets.token_urlsafe(18), encoding="utf-8")
-        password.chmod(0o644)  # a container's user reads it; the directory is closed to other users
+        password.chmod(0o644)
     if not configuration.exists():
         configuration.write_bytes((directory / _ALERTMANAGER).read_bytes())
+        configuration.chmod(0o644)
 
 
 def _fail(message: str) -> None:

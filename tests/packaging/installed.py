@@ -59,15 +59,18 @@ class Environment:
         return {**kept, "PATH": path, "OTEL_METRICS_EXPORTER": "none", **more}
 
 
-def uv(*arguments: str) -> str:
+def uv(*arguments: str, **variables: str) -> str:
     """What uv prints: from its cache where that holds everything, from the package index where not.
 
     Raises:
         CalledProcessError: neither does; its note holds what uv says.
     """
-    command = [tool("uv"), *arguments]
-    first = subprocess.run(command, env=os.environ | {"UV_OFFLINE": "1"}, cwd=ROOT, capture_output=True, text=True)
-    done = first if first.returncode == 0 else subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    command, environment = [tool("uv"), *arguments], os.environ | variables
+    offline = environment | {"UV_OFFLINE": "1"}
+    first = subprocess.run(command, env=offline, cwd=ROOT, capture_output=True, text=True)
+    done = first
+    if first.returncode != 0:
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
         error = subprocess.CalledProcessError(done.returncode, command)
         error.add_note(done.stderr)
@@ -75,8 +78,9 @@ def uv(*arguments: str) -> str:
     return done.stdout
 
 
-def wheel_in(directory: Path) -> Path:
-    """Our wheel, built there."""
-    uv("build", "--quiet", "--wheel", "--build-constraints", str(ROOT / "constraints.txt"), "-o", str(directory), ".")
+def wheel_in(directory: Path, source: Path = ROOT, **variables: str) -> Path:
+    """Our wheel, built there from ``source``."""
+    pins = ("--build-constraints", str(ROOT / "constraints.txt"))
+    uv("build", "--quiet", "--wheel", *pins, "-o", str(directory), str(source), **variables)
     (wheel,) = directory.glob("*.whl")
     return wheel

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import pytest
 import yaml
 
 from deploy.alertmanager.build import CHAT_URL, PAGER_KEY
-from deploy.stack.compose import WEBHOOK_TOKEN, prepare
+from deploy.stack.compose import MOUNTED, WEBHOOK_TOKEN, closed, prepare
 from deploy.stack.scraping import COMPOSE_RULES
 from tests.alerts.promtool import promtool
-from tests.tools import ROOT, tool
+from tests.tools import ROOT, python_environment, tool
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 LOADER = Path(__file__).parent / "composeconfig"
 SERVICES = ("alertmanager", "collector", "collector-health", "grafana", "loki", "prometheus", "tempo")
+PREPARE = "import pathlib, sys; from deploy.stack.compose import prepare; prepare(pathlib.Path(sys.argv[1]), {})"
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+")
 
 
@@ -84,6 +86,15 @@ def test_a_service_says_whether_it_is_healthy_or_another_one_does(
     else:
         assert "CMD" == service["healthcheck"]["test"][0]
         assert "start_interval" not in service["healthcheck"], "needs Docker Engine 25; Debian 12 has 20.10"
+
+
+def test_prometheus_is_asked_in_a_way_that_every_version_answers(project: dict[str, Any]) -> None:
+    *command, address = project["services"]["prometheus"]["healthcheck"]["test"]
+
+    assert ["CMD", "wget", "-q", "-O", "/dev/null"] == command, (
+        "promtool of 2.42, which is enough for the rules, cannot ask"
+    )
+    assert address == "http://localhost:9090/-/ready"
 
 
 def test_what_comes_from_the_repository_exists_and_is_read_only(project: dict[str, Any], tmp_path: Path) -> None:
@@ -150,6 +161,38 @@ def test_the_password_is_made_up_once_and_closed_to_other_users(tmp_path: Path) 
     assert first == prepare(tmp_path / "compose", {}).read_text()
     assert len(first) > 20
     assert 0o700 == (tmp_path / "compose").stat().st_mode & 0o777
+
+
+def test_a_containers_user_can_read_what_is_prepared_whatever_the_umask(tmp_path: Path) -> None:
+    directory = tmp_path / "compose"
+    command = ["sh", "-c", 'umask 077; exec "$0" "$@"', sys.executable, "-c", PREPARE, str(directory)]
+    prepared = subprocess.run(command, cwd=ROOT, env=python_environment(), capture_output=True, text=True)
+
+    assert (0, "") == (prepared.returncode, prepared.stderr)
+    assert {
+        "alertmanager.yml": 0o644,
+        "grafana_admin_password": 0o644,
+        "secrets": 0o755,
+    } == {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
+
+
+def test_what_containers_read_and_their_users_cannot_is_found(tmp_path: Path) -> None:
+    for place in MOUNTED:
+        (tmp_path / place).mkdir(parents=True)
+    file, folder = tmp_path / MOUNTED[0] / "local.yaml", tmp_path / MOUNTED[-1]
+    file.touch(0o600)
+    (tmp_path / MOUNTED[1] / "tempo.yaml").touch(0o644)
+    folder.chmod(0o700)
+
+    assert [file, folder] == [tmp_path / path for path in closed(tmp_path)]
+
+
+def test_every_file_of_the_repository_that_is_mounted_is_looked_at(project: dict[str, Any]) -> None:
+    binds = [bind for service in project["services"].values() for bind in service.get("volumes", [])]
+    sources = {Path(bind["source"]).relative_to(ROOT) for bind in binds if bind["type"] == "bind"}
+
+    places = {path for path in sources if not path.is_relative_to("out")}
+    assert set() == {path for path in places if not any(path.is_relative_to(place) for place in MOUNTED)}
 
 
 def test_git_ignores_what_is_made_up() -> None:
