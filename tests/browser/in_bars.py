@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.canvas import Bar, bars, coloured, levels
-from tests.browser.made_runs import ACTIONS, ADDENDS, Q_VALUES, REWARDS
+from tests.browser.made_runs import ACTIONS, ADDENDS, Q_VALUES
 from tests.grafana.real_grafana import Grafana
 
 SLACK = 3
@@ -29,7 +29,6 @@ def _of(drawn: list[Bar], numbers: dict[str, float]) -> list[float]:
 @pytest.mark.parametrize(
     ("uid", "title", "numbers"),
     [
-        ("esper-simic", "Reward by group, if paid alike", REWARDS),
         ("esper-tamiyo", "Estimated Q by operation", Q_VALUES),
         (
             "esper-simic",
@@ -50,6 +49,14 @@ def test_bars_are_as_long_as_their_numbers_and_begin_at_one_zero(
     ]
     zeros = [bar.left if bar.colour == "green" else bar.right for bar in drawn]
     assert max(zeros) - min(zeros) <= SLACK
+
+
+def test_rewards_of_different_reward_functions_are_not_drawn_beside_each_other(grafana: Grafana) -> None:
+    page = grafana.solo("esper-simic", "Reward by group, if paid alike", "arms", size=(900, 500))
+    page.wait_for_selector("text=the groups have different reward functions")
+
+    assert [] == bars(coloured(page))
+    page.close()
 
 
 def test_the_arms_of_a_run_are_not_stacked_on_each_other(grafana: Grafana) -> None:
