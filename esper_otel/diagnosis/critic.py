@@ -20,6 +20,10 @@ _LATE: Final = (
 LEAST_UPDATES: Final = 10
 """Policy updates from which on a critic without any gradient is no accident of one batch."""
 
+RECOVERED: Final = 0.5
+"""Share of the updates after the last detection from which on it is only worth knowing: before the scale of the returns
+is known, the first error of a healthy critic is beyond the detector's limit (evidence/diagnoses.md, esper-lite)."""
+
 _CRITIC: Final = re.compile(r"(?:^|[._])(?:value|critic|vf|v_head)(?:$|[._\d])|value_(?:net|head|function)", re.I)
 _TARGET: Final = re.compile("target", re.I)
 """Layers of a critic by the names that Stable-Baselines3, CleanRL, RLlib, TRL and the trainer give them; a target
@@ -56,9 +60,11 @@ def failing(run: Subject) -> Iterator[Finding]:
         )
     fallen = run.rows("SELECT timestamp, batch, value, detail FROM value_collapse_detected ORDER BY timestamp")
     if fallen:
+        since = run.one("SELECT count(*) AS n FROM tamiyo_updates WHERE timestamp > ?", fallen[-1]["timestamp"])["n"]
+        is_over = since >= RECOVERED * run.count("tamiyo_updates") > 0
         yield Finding(
             kind="critic_failing",
-            severity=Grade.WARNING,
+            severity=Grade.INFO if is_over else Grade.WARNING,
             confidence=Confidence.HIGH,
             sentence=f"The critic failed {counted(len(fallen), 'time')}:"
             f" {fallen[0]['detail'] or 'its error was far too large'}.",

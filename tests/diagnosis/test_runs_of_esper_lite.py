@@ -1,0 +1,50 @@
+"""What only esper-lite's events say: the share of waiting of its updates, and its detector of a failing critic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from esper_otel.diagnosis.diagnose import diagnose
+from esper_otel.diagnosis.finding import Diagnosis, Grade
+from tests.diagnosis.made import Line, line, policy, run
+
+
+def of_kind(diagnosis: Diagnosis, kind: str) -> list[Grade]:
+    return [finding.severity for finding in diagnosis.findings if finding.kind == kind]
+
+
+def detected(*seconds: float) -> list[Line]:
+    return [line("VALUE_COLLAPSE_DETECTED", second, batch=int(second) + 1, value=24.9) for second in seconds]
+
+
+@pytest.mark.parametrize(("share", "severities"), [(0.51, [Grade.WARNING]), (0.49, [])])
+def test_updates_that_mostly_waited_for_data_make_a_run_input_bound(
+    share: float, severities: list[Grade], tmp_path: Path
+) -> None:
+    said = diagnose(run(tmp_path / "run", policy(12, dataloader_wait_ratio=share)))
+
+    assert of_kind(said, "input_bound") == severities
+
+
+def test_a_share_of_waiting_in_two_updates_is_the_start_of_a_run(tmp_path: Path) -> None:
+    assert of_kind(diagnose(run(tmp_path / "run", policy(2, dataloader_wait_ratio=0.9))), "input_bound") == []
+
+
+@pytest.mark.parametrize(("fields", "is_blind"), [({"dataloader_wait_ratio": 0.1}, False), ({}, True)])
+def test_input_is_not_judged_where_neither_events_nor_updates_say_how_long_it_took(
+    fields: dict[str, float], is_blind: bool, tmp_path: Path
+) -> None:
+    said = diagnose(run(tmp_path / "run", policy(12, **fields)))
+
+    assert ("input: no throughput was recorded" in said.not_judged) is is_blind
+
+
+@pytest.mark.parametrize(
+    ("seconds", "severities"), [((0.5,), [Grade.INFO]), ((0.5, 4.5), [Grade.INFO]), ((0.5, 6.5), [Grade.WARNING])]
+)
+def test_a_critic_that_failed_in_the_first_half_alone_is_only_worth_knowing(
+    seconds: tuple[float, ...], severities: list[Grade], tmp_path: Path
+) -> None:
+    assert of_kind(diagnose(run(tmp_path / "run", policy(12), detected(*seconds))), "critic_failing") == severities
