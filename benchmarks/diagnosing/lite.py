@@ -27,10 +27,9 @@ from esper_otel.esper_lite.producer.instrumentor import EsperLiteInstrumentor
 
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "lr_x30": {"lr": 30 * 3e-4},
-    "entropy_sign": {"entropy_coef": -1.0, "entropy_coef_min": -1.0, "lr": 3e-3},
     "frozen_critic": {"value_coef": 0.0},
 }
-"""Faults that are settings of its configuration."""
+"""Faults that are settings of its configuration, which refuses an entropy coefficient of the wrong sign."""
 
 WRAPPED: Final = ("slow_loader", "nan_input", "killed", "raised", "nan_reward", "huge_reward")
 """Faults that a wrapper injects: the first four around its data set, the others around its rewards."""

@@ -1,4 +1,4 @@
-"""What only esper-lite's events say: the share of waiting of its updates, and its detector of a failing critic."""
+"""What only esper-lite's events say: the share of waiting of its updates, and its detectors of a critic and of NaN."""
 
 from __future__ import annotations
 
@@ -48,3 +48,21 @@ def test_a_critic_that_failed_in_the_first_half_alone_is_only_worth_knowing(
     seconds: tuple[float, ...], severities: list[Grade], tmp_path: Path
 ) -> None:
     assert of_kind(diagnose(run(tmp_path / "run", policy(12), detected(*seconds))), "critic_failing") == severities
+
+
+@pytest.mark.parametrize(
+    ("fields", "severities"),
+    [
+        ({"ev_low_return_variance": True, "explained_variance": "NaN"}, []),
+        ({"ev_low_return_variance": False, "explained_variance": "NaN"}, [Grade.CRITICAL]),
+        ({"ev_low_return_variance": True, "explained_variance": "NaN", "value_loss": "NaN"}, [Grade.CRITICAL] * 2),
+    ],
+)
+def test_an_explained_variance_that_is_undefined_is_no_number_that_went_wrong(
+    fields: dict[str, object], severities: list[Grade], tmp_path: Path
+) -> None:
+    alarm = [line("NUMERICAL_INSTABILITY_DETECTED", 4.9, batch=5, detail="Detected: NaN")]
+
+    said = diagnose(run(tmp_path / "run", policy(12, **fields), alarm))
+
+    assert of_kind(said, "non_finite") == severities
