@@ -47,6 +47,17 @@ EXPECTED: Final[dict[str, frozenset[str]]] = {
 }
 """Findings of which one must be there, by fault; of a cause with several consequences any of them."""
 
+EXPECTED_OF: Final[dict[tuple[str, str], frozenset[str]]] = {
+    ("esper-lite", "nan_reward"): frozenset({"non_finite", "critic_failing"}),
+}
+"""The same by producer and fault: esper-lite replaces rewards that are NaN, by ones that its critic does not foresee."""
+
+
+def expected(producer: str, fault: str) -> frozenset[str]:
+    """The findings of which one must be there."""
+    return EXPECTED_OF.get((producer, fault), EXPECTED[fault])
+
+
 LITE_FAULTS: Final = (
     *("lr_x30", "frozen_critic", "slow_loader", "nan_input", "nan_reward", "huge_reward", "killed", "raised"),
 )

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.diagnosing.cases import EXPECTED, HEALTHY
+from benchmarks.diagnosing.cases import HEALTHY, expected
 from benchmarks.diagnosing.make import LABEL
 from esper_otel.diagnosis.diagnose import diagnose
 from esper_otel.diagnosis.finding import Finding, Grade
@@ -43,7 +43,9 @@ class Judged(msgspec.Struct, frozen=True):
     @property
     def is_right(self) -> bool:
         """True if a broken run has a finding that its fault explains, and a healthy one none."""
-        return not self.kinds if self.fault == HEALTHY else not EXPECTED[self.fault].isdisjoint(self.kinds)
+        if self.fault == HEALTHY:
+            return not self.kinds
+        return not expected(self.producer, self.fault).isdisjoint(self.kinds)
 
 
 def judged(directory: Path, seeds: Iterable[int], of_lite: bool = False) -> list[Judged]:
@@ -67,8 +69,9 @@ def table(runs: list[Judged]) -> str:
     rows = ["| fault | producer | runs | found | named first | beside it |", "|---|---|---|---|---|---|"]
     for fault, producer in sorted({(run.fault, run.producer) for run in broken}):
         mine = [run for run in broken if (run.fault, run.producer) == (fault, producer)]
-        first = sum(run.kinds[:1] != [] and run.kinds[0] in EXPECTED[fault] for run in mine)
-        beside = Counter(kind for run in mine for kind in set(run.kinds) - EXPECTED[fault])
+        right_kinds = expected(producer, fault)
+        first = sum(run.kinds[:1] != [] and run.kinds[0] in right_kinds for run in mine)
+        beside = Counter(kind for run in mine for kind in set(run.kinds) - right_kinds)
         said = ", ".join(f"`{kind}`" for kind in sorted(beside)) or "-"
         rows.append(f"| {fault} | {producer} | {len(mine)} | {sum(run.is_right for run in mine)} | {first} | {said} |")
     right = sum(run.is_right for run in broken)

@@ -82,6 +82,7 @@ FIGURES: Final[dict[str, tuple[str, str]]] = {
 FIGURES_OF: Final[dict[tuple[str, str], tuple[str, str]]] = {
     ("esper-lite", "slow_loader"): ("more", "SELECT avg(dataloader_wait_ratio) FROM tamiyo_updates"),
     ("esper-lite", "frozen_critic"): ("less", "SELECT max(head_grad_norm['value']) FROM tamiyo_updates"),
+    ("esper-lite", "nan_reward"): ("more", FIGURES["huge_reward"][1]),
     ("esper-lite", "nan_input"): (
         "more",
         f"SELECT ({_NOT_FINITE}) + (SELECT count(*) FROM rollbacks WHERE panic_reason LIKE '%nan%')",

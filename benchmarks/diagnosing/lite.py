@@ -141,7 +141,9 @@ def main() -> int:
     EsperLiteInstrumentor().instrument(skip_dep_check=True)
     chosen = {"entropy_coef": 0.1, "plateau_threshold": 0.4, "reward_mode": options.reward_mode}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(chosen | {"slots": options.slots, "recurrent_n_epochs": options.passes} | SETTINGS.get(fault, {}), file)
+        json.dump(
+            chosen | {"slots": options.slots, "recurrent_n_epochs": options.passes} | SETTINGS.get(fault, {}), file
+        )
         file.flush()
         size = ["--rounds", str(options.rounds), "--envs", str(options.envs), "--episode-length", str(options.epochs)]
         place = ["--device", "cpu", "--devices", "cpu", "--compile-mode", "off", "--num-workers", "0", "--no-tui"]

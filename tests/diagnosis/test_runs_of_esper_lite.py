@@ -66,3 +66,30 @@ def test_an_explained_variance_that_is_undefined_is_no_number_that_went_wrong(
     said = diagnose(run(tmp_path / "run", policy(12, **fields), alarm))
 
     assert of_kind(said, "non_finite") == severities
+
+
+@pytest.mark.parametrize(
+    ("entropy", "share", "is_collapsed"),
+    [
+        ({"op": 0.9, "slot": 0.0}, {"op": 1.0, "slot": 0.0}, False),  # a single slot is no choice
+        ({"op": 0.9, "style": 0.07}, {"op": 1.0, "style": 0.08}, False),  # a mean over all steps
+        ({"op": 0.9, "style": 0.007}, {"op": 1.0, "style": 0.08}, True),
+        ({"op": 0.9, "style": 0.07}, {"op": 0.5, "style": 0.08}, True),  # a mean over the steps with a choice
+        ({"op": 0.09, "style": 0.5}, {}, True),
+    ],
+)
+def test_the_entropy_of_a_head_counts_over_the_steps_in_which_it_had_a_choice(
+    entropy: dict[str, float], share: dict[str, float], is_collapsed: bool, tmp_path: Path
+) -> None:
+    said = diagnose(run(tmp_path / "run", policy(12, head_entropy=entropy, head_learnable_fraction=share)))
+
+    assert of_kind(said, "entropy_collapsed") == [Grade.CRITICAL] * is_collapsed
+
+
+@pytest.mark.parametrize(("before", "severity"), [(40.0, Grade.WARNING), (10.4, Grade.INFO)])
+def test_an_accuracy_that_falls_within_chance_is_only_worth_knowing(
+    before: float, severity: Grade, tmp_path: Path
+) -> None:
+    fall = line("PERFORMANCE_DEGRADATION", 5.0, current_acc=3.0, rolling_avg_acc=before, drop_percent=71.0)
+
+    assert of_kind(diagnose(run(tmp_path / "run", policy(12), [fall])), "performance_degraded") == [severity]
