@@ -50,7 +50,7 @@ EXPECTED: Final[dict[str, frozenset[str]]] = {
 EXPECTED_OF: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("esper-lite", "nan_reward"): frozenset({"non_finite", "critic_failing"}),
 }
-"""The same by producer and fault: esper-lite replaces rewards that are NaN, by ones that its critic does not foresee."""
+"""The same by producer and fault: esper-lite clips rewards to 10, which turns NaN into 10."""
 
 
 def expected(producer: str, fault: str) -> frozenset[str]:

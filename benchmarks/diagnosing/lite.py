@@ -47,9 +47,11 @@ def _source() -> str:
 
 
 sys.path.insert(0, _source())
-import esper.simic.training.vectorized  # type: ignore[import-not-found]  # noqa: E402  # once for all runs
 from esper.runtime import tasks  # type: ignore[import-not-found]  # noqa: E402
-from esper.simic.training import action_execution  # type: ignore[import-not-found]  # noqa: E402
+from esper.simic.training import (  # type: ignore[import-not-found]  # noqa: E402
+    action_execution,
+    vectorized,  # noqa: F401  # imported once for all runs
+)
 
 
 class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):

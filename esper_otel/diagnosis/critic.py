@@ -17,6 +17,13 @@ _LATE: Final = (
 )
 """Updates of the second half of the run: early returns move faster than any critic follows."""
 
+_FALLEN: Final = """
+    SELECT d.timestamp, d.batch, d.value, d.detail FROM value_collapse_detected d WHERE NOT EXISTS (SELECT 1 FROM
+    tamiyo_updates u WHERE u.rank = d.rank AND u.group_id IS NOT DISTINCT FROM d.group_id AND u.batch = d.batch
+    AND u.ev_low_return_variance) ORDER BY d.timestamp
+"""
+"""What a detector found, but for updates whose returns hardly vary: there is nothing to explain in them."""
+
 LEAST_UPDATES: Final = 10
 """Policy updates from which on a critic without any gradient is no accident of one batch."""
 
@@ -58,7 +65,7 @@ def failing(run: Subject) -> Iterator[Finding]:
             when=f"second half of the run, from {clock(found['at'])}",
             query="SELECT timestamp, batch, explained_variance, value_loss FROM tamiyo_updates ORDER BY timestamp",
         )
-    fallen = run.rows("SELECT timestamp, batch, value, detail FROM value_collapse_detected ORDER BY timestamp")
+    fallen = run.rows(_FALLEN)
     if fallen:
         since = run.one("SELECT count(*) AS n FROM tamiyo_updates WHERE timestamp > ?", fallen[-1]["timestamp"])["n"]
         is_over = since >= RECOVERED * run.count("tamiyo_updates") > 0

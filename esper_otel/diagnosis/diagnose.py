@@ -157,7 +157,7 @@ def _blind(run: Subject) -> list[str]:
 
 
 def _is_told(run: Subject, view: str) -> bool:
-    """True where another producer's events say what ``view`` lacks: esper-lite's updates have their share of waiting."""
+    """True where other events say what ``view`` lacks: esper-lite's updates have their share of waiting."""
     return view == "tolaria_throughput" and run.count("tamiyo_updates", "dataloader_wait_ratio IS NOT NULL") > 0
 
 

@@ -30,8 +30,8 @@ _BY_HEAD: Final = f"""
     value, head_learnable_fraction AS shares FROM {_U}), chosen AS (SELECT timestamp, rank, head, value,
     coalesce(shares[head], 1.0) AS share FROM every WHERE coalesce(shares[head], 1.0) > 0.0),
     over_all AS (SELECT coalesce(bool_and(value <= share + 1e-3) FILTER (isfinite(value)), false) AS steps FROM chosen),
-    numbered AS (SELECT timestamp, head, CASE WHEN over_all.steps THEN least(value / share, 1.0) ELSE value END AS value,
-    row_number() OVER (PARTITION BY head, rank ORDER BY timestamp DESC) AS back FROM chosen, over_all)
+    numbered AS (SELECT timestamp, head, CASE WHEN over_all.steps THEN least(value / share, 1.0) ELSE value END AS
+    value, row_number() OVER (PARTITION BY head, rank ORDER BY timestamp DESC) AS back FROM chosen, over_all)
     SELECT head, min(value) FILTER (back <= {LEAST_LATE}) AS low, max(value) FILTER (back <= {LEAST_LATE}) AS high,
     count(*) FILTER (back <= {LEAST_LATE}) AS n, min(timestamp) FILTER (back <= {LEAST_LATE}) AS late_at,
     min(timestamp) FILTER (value < {COLLAPSED}) AS fell_at FROM numbered GROUP BY head ORDER BY high
