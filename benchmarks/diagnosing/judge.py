@@ -49,7 +49,7 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 def judged(directory: Path, seeds: Iterable[int], of_lite: bool = False) -> list[Judged]:
-    """The runs below ``directory`` with an even or odd seed, as ``seeds`` says by 0 and 1: esper-lite's or the others."""
+    """The runs below ``directory`` with an even or odd seed, as ``seeds`` says by 0 and 1: esper-lite or the others."""
     wanted = set(seeds)
     found = []
     for label in sorted(directory.glob(f"*/{LABEL}")):

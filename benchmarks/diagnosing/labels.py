@@ -47,6 +47,11 @@ _CRITIC: Final = """
     FROM tamiyo_updates
     WHERE isfinite(explained_variance)) WHERE half = 2
 """
+_LATE_LOSS: Final = """
+    SELECT max(v) FROM (SELECT value_loss AS v, ntile(2) OVER (ORDER BY timestamp) AS half FROM tamiyo_updates
+    WHERE isfinite(value_loss)) WHERE half = 2
+"""
+"""Of the second half: the first value losses of every run of esper-lite are high."""
 _STATUS: Final = ""
 
 FIGURES: Final[dict[str, tuple[str, str]]] = {
@@ -82,7 +87,7 @@ FIGURES: Final[dict[str, tuple[str, str]]] = {
 FIGURES_OF: Final[dict[tuple[str, str], tuple[str, str]]] = {
     ("esper-lite", "slow_loader"): ("more", "SELECT avg(dataloader_wait_ratio) FROM tamiyo_updates"),
     ("esper-lite", "frozen_critic"): ("less", "SELECT max(head_grad_norm['value']) FROM tamiyo_updates"),
-    ("esper-lite", "nan_reward"): ("more", FIGURES["huge_reward"][1]),
+    **dict.fromkeys((("esper-lite", "nan_reward"), ("esper-lite", "huge_reward")), ("more", _LATE_LOSS)),
     ("esper-lite", "nan_input"): (
         "more",
         f"SELECT ({_NOT_FINITE}) + (SELECT count(*) FROM rollbacks WHERE panic_reason LIKE '%nan%')",

@@ -21,10 +21,6 @@ SELDOM_CUT: Final = 0.01
 """An explosion of a loop is a warning where clipping left less than a tenth of its norm, in at most one update of a
 hundred: the weights moved as usual. Returns that jump do that to a healthy policy (evidence/diagnoses.md)."""
 
-UNUSUAL: Final = 2.0
-"""Norms beyond the lower limit are a warning where one is so many times the median: the norms of a healthy run of
-esper-lite are 5 to 25, on both sides of the limit (evidence/diagnoses.md)."""
-
 LONG: Final = 100
 ROSE: Final = 1.05
 """A loss that was never below its start in so many updates, and ended that much above it, goes the wrong way."""
@@ -147,14 +143,9 @@ def exploding(run: Subject) -> Iterator[Finding]:
         found = run.one(
             f"SELECT count({field}) AS n, count(*) FILTER ({exploded}) AS worse,"
             f" count(*) FILTER ({exploded} AND NOT {was_cut}) AS whole,"
-            f" count(*) FILTER (isfinite({field}) AND {field} > {limit.warning_above}) AS high,"
-            f" count(*) FILTER ({field} > {limit.warning_above} AND {field} > {UNUSUAL} * usual) AS unusual,"
-            f" any_value(usual) AS usual FROM {view}, (SELECT median({field}) FILTER (isfinite({field})) AS usual"
-            f" FROM {view})"
+            f" count(*) FILTER (isfinite({field}) AND {field} > {limit.warning_above}) AS high FROM {view}"
         )
-        is_often = share.is_passed(found["high"], found["n"])
-        is_far = found["unusual"] > 0 or (found["usual"] or 0.0) > (limit.warning_above or 0.0)
-        if found["worse"] or (is_often and is_far):
+        if found["worse"] or share.is_passed(found["high"], found["n"]):
             critical = bool(found["whole"]) or found["worse"] > SELDOM_CUT * found["n"]
             yield _explosion(run, view, field, found["n"], found["worse"] or found["high"], critical)
 
