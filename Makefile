@@ -105,6 +105,14 @@ diagnoses: $(STAMP) ## make the labelled runs of the diagnosis and judge them, a
 	$(BIN)/python -m benchmarks.diagnosing.comparing out/comparing --write docs/evidence/diagnoses.md
 	$(BIN)/python -m benchmarks.diagnosing.times --write docs/evidence/diagnoses.md
 
+# The same of esper-lite, in a table of its own: ESPER_LITE_SRC=/path/to/esper-lite, whose packages are on PYTHONPATH.
+.PHONY: diagnoses-of-esper-lite
+diagnoses-of-esper-lite: $(STAMP) ## make labelled runs of esper-lite and judge them
+	$(BIN)/python -m benchmarks.diagnosing.make out/diagnoses --only esper-lite
+	-$(BIN)/python -m benchmarks.diagnosing.labels out/diagnoses --half tuning --only esper-lite
+	-$(BIN)/python -m benchmarks.diagnosing.labels out/diagnoses --half reported --only esper-lite
+	$(BIN)/python -m benchmarks.diagnosing.judge out/diagnoses --esper-lite --write docs/evidence/diagnoses.md
+
 # Slow and stopped ranks of a real job, and an hour of a healthy one. OPTIONS are those of the module: --healthy 600.
 .PHONY: stragglers
 stragglers: $(STAMP) ## slow and stop ranks of a real job, ask a healthy one for an hour

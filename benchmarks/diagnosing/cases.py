@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Final
@@ -46,6 +47,22 @@ EXPECTED: Final[dict[str, frozenset[str]]] = {
 }
 """Findings of which one must be there, by fault; of a cause with several consequences any of them."""
 
+EXPECTED_OF: Final[dict[tuple[str, str], frozenset[str]]] = {
+    ("esper-lite", "nan_reward"): frozenset({"non_finite", "critic_failing"}),
+}
+"""The same by producer and fault: esper-lite clips rewards to 10, which turns NaN into 10."""
+
+
+def expected(producer: str, fault: str) -> frozenset[str]:
+    """The findings of which one must be there."""
+    return EXPECTED_OF.get((producer, fault), EXPECTED[fault])
+
+
+LITE_FAULTS: Final = (
+    *("lr_x30", "frozen_critic", "slow_loader", "nan_input", "nan_reward", "huge_reward", "killed", "raised"),
+)
+"""Faults of esper-lite, which is part of the set where ``ESPER_LITE_SRC`` names the directory of its source."""
+
 HALVES: Final = ("tuning", "reported")
 """Rules may be fixed on the first half, the runs with even seeds; figures are of the second."""
 
@@ -60,7 +77,7 @@ class Case(msgspec.Struct, frozen=True):
 
     Attributes:
         name: name of its directory.
-        producer: loop, ranks, sb3 or trainer.
+        producer: loop, ranks, sb3, trainer or esper-lite.
         fault: the injected fault; ``none`` for a healthy run.
         seed: its seed; rules were fixed on runs with an even one, figures are of those with an odd one.
         command: module of the program and its arguments.
@@ -84,7 +101,7 @@ class Case(msgspec.Struct, frozen=True):
 
 def _case(producer: str, fault: str, seed: int, *command: str, variant: str = "", ranks: int = 1) -> Case:
     name = "-".join(part for part in (producer, variant, fault, str(seed)) if part)
-    return Case(name, producer, fault, seed, command, ranks, is_automatic=producer != "trainer")
+    return Case(name, producer, fault, seed, command, ranks, is_automatic=producer not in {"trainer", "esper-lite"})
 
 
 def _loops(first: int) -> Iterator[Case]:
@@ -136,6 +153,24 @@ def _trainers(first: int) -> Iterator[Case]:
             yield _case("trainer", fault, seed, *module, fault, "--seed", str(seed))
 
 
+def _lites(first: int) -> Iterator[Case]:
+    module = ("benchmarks.diagnosing.lite",)
+    variants = {
+        "shaped": (),
+        "sparse": ("--reward-mode", "sparse", "--slots", "r0c0", "r0c1"),
+        "passes": ("--passes", "3", "--slots", "r0c0", "r0c1"),
+    }
+    for seed in range(first, first + 2):
+        for variant, options in variants.items():
+            yield _case("esper-lite", HEALTHY, seed, *module, HEALTHY, "--seed", str(seed), *options, variant=variant)
+        for fault in LITE_FAULTS:
+            variant = "passes" if fault == "lr_x30" else "shaped"
+            options = variants[variant]
+            yield _case("esper-lite", fault, seed, *module, fault, "--seed", str(seed), *options, variant=variant)
+    for seed in range(first + 2, first + 4):
+        yield _case("esper-lite", HEALTHY, seed, *module, HEALTHY, "--seed", str(seed), variant="shaped")
+
+
 def cases(first: int = 0) -> list[Case]:
     """Every case, the seeds of each kind apart, so that an interrupted making has something of all.
 
@@ -143,6 +178,8 @@ def cases(first: int = 0) -> list[Case]:
         first: the smallest seed, an even number. With another one than 0 nobody has seen the runs.
     """
     everything = [*_loops(first), *_ranks(first), *_policies(first), *_trainers(first)]
+    if "ESPER_LITE_SRC" in os.environ:
+        everything += _lites(first)
     return sorted(everything, key=lambda case: case.seed)
 
 

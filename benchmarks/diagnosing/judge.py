@@ -14,13 +14,16 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.diagnosing.cases import EXPECTED, HEALTHY
+from benchmarks.diagnosing.cases import HEALTHY, expected
 from benchmarks.diagnosing.make import LABEL
 from esper_otel.diagnosis.diagnose import diagnose
 from esper_otel.diagnosis.finding import Finding, Grade
 
 BEGIN: Final = "<!-- diagnoses: written by benchmarks/diagnosing/judge.py -->"
 END: Final = "<!-- end of diagnoses -->"
+BEGIN_LITE: Final = "<!-- diagnoses of esper-lite: written by benchmarks/diagnosing/judge.py -->"
+END_LITE: Final = "<!-- end of diagnoses of esper-lite -->"
+LITE: Final = "esper-lite"
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -40,16 +43,18 @@ class Judged(msgspec.Struct, frozen=True):
     @property
     def is_right(self) -> bool:
         """True if a broken run has a finding that its fault explains, and a healthy one none."""
-        return not self.kinds if self.fault == HEALTHY else not EXPECTED[self.fault].isdisjoint(self.kinds)
+        if self.fault == HEALTHY:
+            return not self.kinds
+        return not expected(self.producer, self.fault).isdisjoint(self.kinds)
 
 
-def judged(directory: Path, seeds: Iterable[int]) -> list[Judged]:
-    """The runs below ``directory`` whose seed is even or odd, as ``seeds`` says by 0 and 1."""
+def judged(directory: Path, seeds: Iterable[int], of_lite: bool = False) -> list[Judged]:
+    """The runs below ``directory`` with an even or odd seed, as ``seeds`` says by 0 and 1: esper-lite or the others."""
     wanted = set(seeds)
     found = []
     for label in sorted(directory.glob(f"*/{LABEL}")):
         said = json.loads(label.read_text())
-        if said["seed"] % 2 not in wanted:
+        if said["seed"] % 2 not in wanted or (said["producer"] == LITE) is not of_lite:
             continue
         diagnosis = diagnose(label.parent / "telemetry" / label.parent.name)
         findings = [each for each in diagnosis.findings if each.severity is not Grade.INFO]
@@ -64,8 +69,9 @@ def table(runs: list[Judged]) -> str:
     rows = ["| fault | producer | runs | found | named first | beside it |", "|---|---|---|---|---|---|"]
     for fault, producer in sorted({(run.fault, run.producer) for run in broken}):
         mine = [run for run in broken if (run.fault, run.producer) == (fault, producer)]
-        first = sum(run.kinds[:1] != [] and run.kinds[0] in EXPECTED[fault] for run in mine)
-        beside = Counter(kind for run in mine for kind in set(run.kinds) - EXPECTED[fault])
+        right_kinds = expected(producer, fault)
+        first = sum(run.kinds[:1] != [] and run.kinds[0] in right_kinds for run in mine)
+        beside = Counter(kind for run in mine for kind in set(run.kinds) - right_kinds)
         said = ", ".join(f"`{kind}`" for kind in sorted(beside)) or "-"
         rows.append(f"| {fault} | {producer} | {len(mine)} | {sum(run.is_right for run in mine)} | {first} | {said} |")
     right = sum(run.is_right for run in broken)
@@ -108,8 +114,9 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--half", choices=("tuning", "reported"), default="reported")
     parser.add_argument("--write", type=Path, metavar="PAGE")
+    parser.add_argument("--esper-lite", action="store_true", help="its runs alone; they have a table of their own")
     options = parser.parse_args()
-    runs = judged(options.directory, [0] if options.half == "tuning" else [1])
+    runs = judged(options.directory, [0] if options.half == "tuning" else [1], options.esper_lite)
     text = table(runs)
     if options.write is None:
         print(text)
@@ -117,7 +124,8 @@ def main() -> None:
             if not run.is_right:
                 print(run.name, [f"{finding.kind}: {finding.sentence}" for finding in run.findings])
     else:
-        written_into(options.write, BEGIN, text, END)
+        begin, end = (BEGIN_LITE, END_LITE) if options.esper_lite else (BEGIN, END)
+        written_into(options.write, begin, text, end)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,11 @@ _CRITIC: Final = """
     FROM tamiyo_updates
     WHERE isfinite(explained_variance)) WHERE half = 2
 """
+_LATE_LOSS: Final = """
+    SELECT max(v) FROM (SELECT value_loss AS v, ntile(2) OVER (ORDER BY timestamp) AS half FROM tamiyo_updates
+    WHERE isfinite(value_loss)) WHERE half = 2
+"""
+"""Of the second half: the first value losses of every run of esper-lite are high."""
 _STATUS: Final = ""
 
 FIGURES: Final[dict[str, tuple[str, str]]] = {
@@ -79,6 +84,17 @@ FIGURES: Final[dict[str, tuple[str, str]]] = {
 }
 """By fault: on which side of the healthy runs its figure lies, and the query for it; none for the exit status."""
 
+FIGURES_OF: Final[dict[tuple[str, str], tuple[str, str]]] = {
+    ("esper-lite", "slow_loader"): ("more", "SELECT avg(dataloader_wait_ratio) FROM tamiyo_updates"),
+    ("esper-lite", "frozen_critic"): ("less", "SELECT max(head_grad_norm['value']) FROM tamiyo_updates"),
+    **dict.fromkeys((("esper-lite", "nan_reward"), ("esper-lite", "huge_reward")), ("more", _LATE_LOSS)),
+    ("esper-lite", "nan_input"): (
+        "more",
+        f"SELECT ({_NOT_FINITE}) + (SELECT count(*) FROM rollbacks WHERE panic_reason LIKE '%nan%')",
+    ),
+}
+"""The same by producer and fault, where a producer records something else."""
+
 
 class Effect(msgspec.Struct, frozen=True):
     """Figure of one broken run, and the range of the healthy ones of its program."""
@@ -97,12 +113,13 @@ class Effect(msgspec.Struct, frozen=True):
         return self.figure > self.most if self.side == "more" else self.figure < self.least
 
 
-def effects(directory: Path, half: str, first_seed: int = 0) -> list[Effect]:
-    """The effect of every fault of one half whose run is there."""
-    there = [case for case in cases(first_seed) if case.half == half and (directory / case.name / LABEL).exists()]
+def effects(directory: Path, half: str, first_seed: int = 0, only: str = "") -> list[Effect]:
+    """The effect of every fault of one half whose run is there, its name with ``only`` in it."""
+    chosen = [case for case in cases(first_seed) if case.half == half and only in case.name]
+    there = [case for case in chosen if (directory / case.name / LABEL).exists()]
     found = []
     for case in (each for each in there if each.fault != HEALTHY):
-        side, query = FIGURES[case.fault]
+        side, query = FIGURES_OF.get((case.producer, case.fault), FIGURES[case.fault])
         healthy = [each for each in there if each.fault == HEALTHY and _program(each) == _program(case)]
         range_ = [value for each in healthy if (value := figure(directory / each.name, query)) is not None]
         least, most = (min(range_), max(range_)) if range_ else (float("-inf"), float("inf"))
@@ -139,8 +156,9 @@ def main() -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--half", choices=HALVES, default=HALVES[0])
     parser.add_argument("--first-seed", type=int, default=0, help="as for benchmarks.diagnosing.make")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args()
-    found = effects(options.directory, options.half, options.first_seed)
+    found = effects(options.directory, options.half, options.first_seed, options.only)
     sys.stdout.writelines(table(found))
     return 0 if all(each.is_there for each in found) else 1
 

@@ -17,8 +17,19 @@ _LATE: Final = (
 )
 """Updates of the second half of the run: early returns move faster than any critic follows."""
 
+_FALLEN: Final = """
+    SELECT d.timestamp, d.batch, d.value, d.detail FROM value_collapse_detected d WHERE NOT EXISTS (SELECT 1 FROM
+    tamiyo_updates u WHERE u.rank = d.rank AND u.group_id IS NOT DISTINCT FROM d.group_id AND u.batch = d.batch
+    AND u.ev_low_return_variance) ORDER BY d.timestamp
+"""
+"""What a detector found, but for updates whose returns hardly vary: there is nothing to explain in them."""
+
 LEAST_UPDATES: Final = 10
 """Policy updates from which on a critic without any gradient is no accident of one batch."""
+
+RECOVERED: Final = 0.5
+"""Share of the updates after the last detection from which on it is only worth knowing: before the scale of the returns
+is known, the first error of a healthy critic is beyond the detector's limit (evidence/diagnoses.md, esper-lite)."""
 
 _CRITIC: Final = re.compile(r"(?:^|[._])(?:value|critic|vf|v_head)(?:$|[._\d])|value_(?:net|head|function)", re.I)
 _TARGET: Final = re.compile("target", re.I)
@@ -54,11 +65,13 @@ def failing(run: Subject) -> Iterator[Finding]:
             when=f"second half of the run, from {clock(found['at'])}",
             query="SELECT timestamp, batch, explained_variance, value_loss FROM tamiyo_updates ORDER BY timestamp",
         )
-    fallen = run.rows("SELECT timestamp, batch, value, detail FROM value_collapse_detected ORDER BY timestamp")
+    fallen = run.rows(_FALLEN)
     if fallen:
+        since = run.one("SELECT count(*) AS n FROM tamiyo_updates WHERE timestamp > ?", fallen[-1]["timestamp"])["n"]
+        is_over = since >= RECOVERED * run.count("tamiyo_updates") > 0
         yield Finding(
             kind="critic_failing",
-            severity=Grade.WARNING,
+            severity=Grade.INFO if is_over else Grade.WARNING,
             confidence=Confidence.HIGH,
             sentence=f"The critic failed {counted(len(fallen), 'time')}:"
             f" {fallen[0]['detail'] or 'its error was far too large'}.",

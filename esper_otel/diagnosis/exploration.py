@@ -25,6 +25,23 @@ KL_LIMIT: Final = threshold("tamiyo.kl_violations").warning_above or 0.0
 """KL of one update, nats, from which on it moved the policy too far, as the alert."""
 
 
+_BY_HEAD: Final = f"""
+    WITH every AS (SELECT timestamp, rank, unnest(map_keys(head_entropy)) AS head, unnest(map_values(head_entropy)) AS
+    value, head_learnable_fraction AS shares FROM {_U}), chosen AS (SELECT timestamp, rank, head, value,
+    coalesce(shares[head], 1.0) AS share FROM every WHERE coalesce(shares[head], 1.0) > 0.0),
+    over_all AS (SELECT coalesce(bool_and(value <= share + 1e-3) FILTER (isfinite(value)), false) AS steps FROM chosen),
+    numbered AS (SELECT timestamp, head, CASE WHEN over_all.steps THEN least(value / share, 1.0) ELSE value END AS
+    value, row_number() OVER (PARTITION BY head, rank ORDER BY timestamp DESC) AS back FROM chosen, over_all)
+    SELECT head, min(value) FILTER (back <= {LEAST_LATE}) AS low, max(value) FILTER (back <= {LEAST_LATE}) AS high,
+    count(*) FILTER (back <= {LEAST_LATE}) AS n, min(timestamp) FILTER (back <= {LEAST_LATE}) AS late_at,
+    min(timestamp) FILTER (value < {COLLAPSED}) AS fell_at FROM numbered GROUP BY head ORDER BY high
+"""
+"""Entropy of each head over the steps in which it had a choice, as the metric; a head that never had one is left out.
+
+esper-lite writes means over all steps, with a 0 for each without a choice: no entropy of it is above the share of steps
+with one, which is how it is known here."""
+
+
 class _Collapse(msgspec.Struct, frozen=True):
     """An entropy that is collapsed at the end of a run.
 
@@ -78,14 +95,7 @@ def too_large_a_step(run: Subject) -> Iterator[Finding]:
 
 
 def _collapses(run: Subject) -> list[_Collapse]:
-    rows = run.rows(
-        "WITH every AS (SELECT timestamp, rank, unnest(map_keys(head_entropy)) AS head,"
-        f" unnest(map_values(head_entropy)) AS value FROM {_U}), numbered AS (SELECT *, row_number() OVER"
-        " (PARTITION BY head, rank ORDER BY timestamp DESC) AS back FROM every)"
-        f" SELECT head, min(value) FILTER (back <= {LEAST_LATE}) AS low, max(value) FILTER (back <= {LEAST_LATE}) AS"
-        f" high, count(*) FILTER (back <= {LEAST_LATE}) AS n, min(timestamp) FILTER (back <= {LEAST_LATE}) AS late_at,"
-        f" min(timestamp) FILTER (value < {COLLAPSED}) AS fell_at FROM numbered GROUP BY head ORDER BY high"
-    )
+    rows = run.rows(_BY_HEAD)
     if not rows:
         return _without_heads(run)
     return [

@@ -16,6 +16,9 @@ WAITING: Final = 0.5
 LEAST_WAIT_MS: Final = 5.0
 """A wait below that is the cost of collating a batch in Python, and only shows beside a step that does nothing."""
 
+LEAST_ROUNDS: Final = 3
+"""Updates of a policy from which on their share of waiting is a state of the run, not of its start."""
+
 GROWTH: Final = 0.1
 LEAST_GROWTH_MIB: Final = 32.0
 """Growth of resident memory after the warm-up from which on it is a leak: over its size, and in MiB."""
@@ -62,6 +65,25 @@ def input_bound(run: Subject) -> Iterator[Finding]:
                 who={"rank": str(row["rank"])},
                 query="SELECT timestamp, rank, dataloader_wait_ms, step_time_ms FROM tolaria_throughput ORDER BY"
                 " timestamp",
+            )
+
+
+def input_bound_updates(run: Subject) -> Iterator[Finding]:
+    """The rounds of a policy wait for data more than they compute, as esper-lite says with each update."""
+    for row in run.rows(
+        "SELECT rank, group_id, count(*) AS n, avg(dataloader_wait_ratio) AS share, min(timestamp) AS at"
+        " FROM tamiyo_updates WHERE isfinite(dataloader_wait_ratio) GROUP BY rank, group_id ORDER BY rank, group_id"
+    ):
+        if row["n"] >= LEAST_ROUNDS and row["share"] > WAITING:
+            yield Finding(
+                kind="input_bound",
+                severity=Grade.WARNING,
+                confidence=Confidence.HIGH,
+                sentence=f"Rank {row['rank']} waits for data {row['share']:.0%} of the time.",
+                evidence=[Figure("share of a round", row["share"]), Figure("rounds", row["n"])],
+                when=f"from {clock(row['at'])}",
+                who={"rank": str(row["rank"]), "arm": str(row["group_id"])},
+                query="SELECT timestamp, batch, dataloader_wait_ratio FROM tamiyo_updates ORDER BY timestamp",
             )
 
 

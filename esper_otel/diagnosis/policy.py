@@ -9,7 +9,7 @@ from esper_otel.alerts.kinds import share_of
 from esper_otel.alerts.promql import Share, threshold
 from esper_otel.diagnosis.exploration import too_large_a_step
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
-from esper_otel.diagnosis.subject import Subject, clock, when_of
+from esper_otel.diagnosis.subject import Row, Subject, clock, when_of
 
 _U: Final = "tamiyo_updates"
 _KL, _CLIP, _RATIO = "tamiyo.kl_violations", "tamiyo.clip_fraction_violations", "tamiyo.policy_ratio_violations"
@@ -20,6 +20,9 @@ SOME_EXPLODED: Final = Share(above=0.01, least=20)
 
 FAR_DROP: Final = 50.0
 """Relative drop of accuracy, %, from which on a round lost what it had; smaller ones happen in learning runs."""
+
+FAR_POINTS: Final = 10.0
+"""Percentage points that such a round lost at least: 3 % after 10 % is chance, where nothing was learned."""
 
 MANY_SUSPICIONS: Final = 5
 """Suspicions of reward hacking from which on they are a warning; good runs have 0.003 an update"
@@ -107,7 +110,7 @@ def outcomes(run: Subject) -> Iterator[Finding]:
         worst = falls[0]
         yield Finding(
             kind="performance_degraded",
-            severity=Grade.WARNING if (worst["drop_percent"] or 0.0) >= FAR_DROP else Grade.INFO,
+            severity=Grade.WARNING if _lost_much(worst) else Grade.INFO,
             confidence=Confidence.CERTAIN,
             sentence=f"Accuracy fell to {worst['current_acc']:.1f} % from {worst['rolling_avg_acc']:.1f} %.",
             evidence=[Figure("largest drop", worst["drop_percent"], "%"), Figure("falls", len(falls))],
@@ -139,6 +142,11 @@ def outcomes(run: Subject) -> Iterator[Finding]:
             evidence=[Figure("share", flat / rounds)],
             query="SELECT timestamp, batch_idx, rolling_avg_accuracy FROM plateau_detected",
         )
+
+
+def _lost_much(fall: Row) -> bool:
+    points = (fall["rolling_avg_acc"] or 0.0) - (fall["current_acc"] or 0.0)
+    return (fall["drop_percent"] or 0.0) >= FAR_DROP and points >= FAR_POINTS
 
 
 def skipped(run: Subject) -> Iterator[Finding]:

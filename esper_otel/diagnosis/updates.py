@@ -42,7 +42,7 @@ def not_finite(run: Subject) -> Iterator[Finding]:
         "SELECT timestamp, batch, rank, reason FROM tamiyo_update_skipped WHERE reason LIKE 'nonfinite%'"
         " OR NOT isfinite(pre_clip_grad_norm) ORDER BY timestamp"
     )
-    unstable = run.rows("SELECT timestamp, batch, detail FROM numerical_instability_detected ORDER BY timestamp")
+    unstable = run.rows(_UNSTABLE)
     if skipped or unstable:
         first = (skipped or unstable)[0]
         detail = unstable[0]["detail"] if unstable else skipped[0]["reason"]
@@ -83,6 +83,14 @@ def not_finite(run: Subject) -> Iterator[Finding]:
 
 
 _POLICY_NUMBERS: Final = ("pre_clip_grad_norm", "policy_loss", "value_loss", "kl_divergence", "entropy")
+_UNSTABLE: Final = f"""
+    SELECT d.timestamp, d.batch, d.detail FROM numerical_instability_detected d WHERE NOT EXISTS (SELECT 1 FROM
+    {_POLICY} u WHERE u.rank = d.rank AND u.group_id IS NOT DISTINCT FROM d.group_id AND u.batch = d.batch
+    AND u.ev_low_return_variance AND {" AND ".join(f"coalesce(isfinite(u.{name}), true)" for name in _POLICY_NUMBERS)})
+    ORDER BY d.timestamp
+"""
+"""What a detector of NaN found, but for updates whose returns hardly vary and whose other numbers are finite: their
+explained variance is undefined, which esper-lite writes as NaN and its detector counts."""
 
 
 def _first_not_finite(run: Subject, view: str, columns: tuple[str, ...], number: int, bad: str) -> Finding:
