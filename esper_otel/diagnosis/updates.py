@@ -85,7 +85,7 @@ def not_finite(run: Subject) -> Iterator[Finding]:
 _POLICY_NUMBERS: Final = ("pre_clip_grad_norm", "policy_loss", "value_loss", "kl_divergence", "entropy")
 _UNSTABLE: Final = f"""
     SELECT d.timestamp, d.batch, d.detail FROM numerical_instability_detected d WHERE NOT EXISTS (SELECT 1 FROM
-    {_POLICY} u WHERE u.rank = d.rank AND u.group_id IS NOT DISTINCT FROM d.group_id AND u.batch = d.batch
+    {POLICY} u WHERE u.rank = d.rank AND u.group_id IS NOT DISTINCT FROM d.group_id AND u.batch = d.batch
     AND u.ev_low_return_variance AND {" AND ".join(f"coalesce(isfinite(u.{name}), true)" for name in _POLICY_NUMBERS)})
     ORDER BY d.timestamp
 """
