@@ -53,9 +53,8 @@ def test_bars_are_as_long_as_their_numbers_and_begin_at_one_zero(
 
 def test_rewards_of_different_reward_functions_are_not_drawn_beside_each_other(grafana: Grafana) -> None:
     page = grafana.solo("esper-simic", "Reward by group, if paid alike", "arms", size=(900, 500))
-    page.wait_for_selector("text=the groups have different reward functions")
 
-    assert [] == bars(coloured(page))
+    page.wait_for_selector("text=No data: the groups have different reward functions")
     page.close()
 
 
