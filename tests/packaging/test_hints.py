@@ -29,7 +29,7 @@ def test_an_extra_is_installed_from_where_the_package_came(
 ) -> None:
     (tmp_path / "my src").mkdir()
     text = None if direct_url is None else json.dumps(direct_url).replace("{here}", str(tmp_path))
-    monkeypatch.setattr(extras, "distribution", lambda _: SimpleNamespace(read_text=lambda _: text))
+    monkeypatch.setattr("importlib.metadata.distribution", lambda _: SimpleNamespace(read_text=lambda _: text))
 
     assert extras.install("sql") == command.replace("{here}", str(tmp_path))
 
@@ -38,6 +38,6 @@ def test_a_package_without_metadata_is_installed_from_the_index(monkeypatch: pyt
     def absent(_: str) -> None:
         raise PackageNotFoundError
 
-    monkeypatch.setattr(extras, "distribution", absent)
+    monkeypatch.setattr("importlib.metadata.distribution", absent)
 
     assert extras.install("sql") == 'pip install "esper-otel[sql]"'

@@ -19,6 +19,7 @@ NAME = re.compile(r"(?<![A-Z_])(?:ESPER_)?OTEL_[A-Z0-9_]*[A-Z0-9]")
 NOT_SETTINGS = {
     *("COMPRESSION", "ENDPOINT", "HEADERS", "INSECURE", "PROTOCOL", "TIMEOUT"),
     *("COLUMNS", "PYTHONPATH", "QUERY_STRING", "REMOTE_ADDR", "REQUEST_METHOD"),
+    *("HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "PATH_INFO"),
 }
 """Ends of names, the terminal's width, a variable set for children of a process, and those of WSGI; no settings."""
 
