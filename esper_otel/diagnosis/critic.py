@@ -22,7 +22,7 @@ _FALLEN: Final = """
     tamiyo_updates u WHERE u.rank = d.rank AND u.group_id IS NOT DISTINCT FROM d.group_id AND u.batch = d.batch
     AND u.ev_low_return_variance) ORDER BY d.timestamp
 """
-"""What a detector found, but for updates whose returns hardly vary: there is nothing to explain in them."""
+"""Detections without those of updates whose returns hardly vary: there is nothing to explain in them."""
 
 LEAST_UPDATES: Final = 10
 """Policy updates from which on a critic without any gradient is no accident of one batch."""

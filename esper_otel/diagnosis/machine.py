@@ -55,14 +55,11 @@ def input_bound(run: Subject) -> Iterator[Finding]:
         " step_time_ms > 0 GROUP BY rank ORDER BY rank"
     ):
         if row["share"] > WAITING and row["wait"] > LEAST_WAIT_MS:
-            yield Finding(
-                kind="input_bound",
-                severity=Grade.WARNING,
+            yield _waits(
+                row,
+                {},
                 confidence=Confidence.HIGH if row["n"] > 1 else Confidence.MEDIUM,
-                sentence=f"Rank {row['rank']} waits for data {row['share']:.0%} of the time.",
                 evidence=[Figure("wait in a step", row["wait"], "ms"), Figure("step", row["step"], "ms")],
-                when=f"from {clock(row['at'])}",
-                who={"rank": str(row["rank"])},
                 query="SELECT timestamp, rank, dataloader_wait_ms, step_time_ms FROM tolaria_throughput ORDER BY"
                 " timestamp",
             )
@@ -75,16 +72,27 @@ def input_bound_updates(run: Subject) -> Iterator[Finding]:
         " FROM tamiyo_updates WHERE isfinite(dataloader_wait_ratio) GROUP BY rank, group_id ORDER BY rank, group_id"
     ):
         if row["n"] >= LEAST_ROUNDS and row["share"] > WAITING:
-            yield Finding(
-                kind="input_bound",
-                severity=Grade.WARNING,
+            yield _waits(
+                row,
+                {"arm": str(row["group_id"])},
                 confidence=Confidence.HIGH,
-                sentence=f"Rank {row['rank']} waits for data {row['share']:.0%} of the time.",
                 evidence=[Figure("share of a round", row["share"]), Figure("rounds", row["n"])],
-                when=f"from {clock(row['at'])}",
-                who={"rank": str(row["rank"]), "arm": str(row["group_id"])},
                 query="SELECT timestamp, batch, dataloader_wait_ratio FROM tamiyo_updates ORDER BY timestamp",
             )
+
+
+def _waits(row: Row, who: dict[str, str], *, confidence: Confidence, evidence: list[Figure], query: str) -> Finding:
+    """The finding that a rank waits for data; ``who`` tells more than the rank."""
+    return Finding(
+        kind="input_bound",
+        severity=Grade.WARNING,
+        confidence=confidence,
+        sentence=f"Rank {row['rank']} waits for data {row['share']:.0%} of the time.",
+        evidence=evidence,
+        when=f"from {clock(row['at'])}",
+        who={"rank": str(row["rank"]), **who},
+        query=query,
+    )
 
 
 def memory(run: Subject) -> Iterator[Finding]:

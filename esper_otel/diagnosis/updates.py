@@ -89,7 +89,7 @@ _UNSTABLE: Final = f"""
     AND u.ev_low_return_variance AND {" AND ".join(f"coalesce(isfinite(u.{name}), true)" for name in _POLICY_NUMBERS)})
     ORDER BY d.timestamp
 """
-"""What a detector of NaN found, but for updates whose returns hardly vary and whose other numbers are finite: their
+"""Detections of NaN without those of updates whose returns hardly vary and whose other numbers are finite: their
 explained variance is undefined, which esper-lite writes as NaN and its detector counts."""
 
 

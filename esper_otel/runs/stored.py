@@ -28,7 +28,7 @@ _SIZES: Final = struct.Struct(">IQQ")
 """The beginning of the file: checksum of the head, its size and that of all entries."""
 
 _NOTE: Final = struct.Struct(">QQQI")
-"""What follows: inode and time of the directory when all was found as it is here, when that was, and a checksum."""
+"""The next part: inode and time of the directory when all was last found as here, when that was, checksum."""
 
 _START: Final = _SIZES.size + _NOTE.size
 _MAX_SINGLE: Final = 200
@@ -172,7 +172,7 @@ def sealed(head: bytes, entries: bytes = b"") -> bytes:
 
 
 def content_of(types: list[tuple[str, ...]], runs: dict[str, Known], entries: Sequence[bytes]) -> bytes:
-    """The content of the file of an index of ``runs``, whose encoded ``entries`` stand in the same order."""
+    """Bytes of an index of ``runs``, with their encoded ``entries`` in the same order."""
     ends, checksums = list(accumulate(map(len, entries))), list(map(zlib.crc32, entries))
     head = Head(VERSION, types, list(runs), list(runs.values()), ends, checksums)
     return sealed(msgspec.msgpack.encode(head), b"".join(entries))

@@ -1,4 +1,4 @@
-"""What reached the sink behind the gateways, by run, and how it compares with what the run recorded."""
+"""Deliveries at the sink behind the gateways, by run, compared with the records of the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SpanKey = tuple[bytes, bytes]
 
 
 class Delivered(msgspec.Struct):
-    """What is there of one run.
+    """Deliveries of one run.
 
     Attributes:
         events: how often each event came, as a log record, by its id.
@@ -42,7 +42,7 @@ class Delivered(msgspec.Struct):
 
 
 class Losses(msgspec.Struct, frozen=True):
-    """What was recorded and did not arrive, and what arrived more than once.
+    """Records that did not arrive, and those that arrived more than once.
 
     Attributes:
         events: number of events that the run recorded.
@@ -64,7 +64,7 @@ class Losses(msgspec.Struct, frozen=True):
 
     @property
     def nothing(self) -> bool:
-        """Whether everything is there."""
+        """Return True if everything arrived."""
         return self.events > 0 and self.spans > 0 and not self.lost_events and not self.lost_spans
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class Sink:
         self._runs: dict[str, Delivered] = {}
 
     def of(self, run: str) -> Delivered:
-        """What is there of a run by now."""
+        """Deliveries of a run by now."""
         for path in sorted(self._directory.glob("*.pb")):
             if path.name not in self._read:
                 self._read.add(path.name)

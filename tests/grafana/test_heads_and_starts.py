@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +12,7 @@ from esper_otel.events import Event, SeedFossilized, SeedPruned
 from esper_otel.relay.metrics.state import MetricState
 from grafana.layout.annotations import MARKS
 from grafana.queries.truth import at_every_step
-from grafana.yaml_text import to_yaml
-from tests.alerts.promtool import promtool
+from tests.grafana.asked import verdict
 from tests.grafana.substituted import EVERYTHING, Target, fill, lines
 
 OVER: Final = "0.9x20 _x40"
@@ -25,19 +23,6 @@ CHOSEN: Final = {**EVERYTHING, "job": "esper", "instance": "run", "__rate_interv
 
 def _line(panel: str, name: str) -> Target:
     return next(one for one in lines() if one.panel == panel and f"tamiyo_head_{name}" in one.text)
-
-
-def _verdict(directory: Path, asked: str, given: Mapping[str, str], found: Mapping[str, float], at: str = "10m") -> str:
-    """Report of promtool on an expression that should find ``found``: value by labels."""
-    check = {
-        "expr": asked,
-        "eval_time": at,
-        "exp_samples": [{"labels": labels, "value": value} for labels, value in found.items()],
-    }
-    samples = [{"series": name, "values": values} for name, values in given.items()]
-    file = directory / "asked.yml"
-    file.write_text(to_yaml({"tests": [{"interval": "15s", "input_series": samples, "promql_expr_test": [check]}]}))
-    return promtool("test", "rules", file)[1]
 
 
 @pytest.mark.parametrize("name", ["entropy", "grad_norm", "policy_ratio_max", "kl", "clip_fraction"])
@@ -52,14 +37,14 @@ def test_a_head_that_had_no_choice_in_the_last_update_of_a_run_that_is_over_has_
     }
     asked = _line("Heads now", name).filled(job="esper", instance="run")
 
-    assert "SUCCESS" in _verdict(tmp_path, asked, given, {'{group_id="default", head="op"}': 0.9})
+    assert "SUCCESS" in verdict(tmp_path, asked, given, {'{group_id="default", head="op"}': 0.9})
 
 
 def test_a_head_of_a_producer_that_does_not_tell_which_had_a_choice_keeps_its_number(tmp_path: Path) -> None:
     given = {series("tamiyo.head_entropy", head="op"): OVER}
     asked = _line("Heads now", "entropy").filled(job="esper", instance="run")
 
-    assert "SUCCESS" in _verdict(tmp_path, asked, given, {'{group_id="default", head="op"}': 0.9})
+    assert "SUCCESS" in verdict(tmp_path, asked, given, {'{group_id="default", head="op"}': 0.9})
 
 
 _MARK: Final = at_every_step(next(mark.what.text for mark in MARKS if mark.name == "Run start"))
@@ -73,7 +58,7 @@ def test_the_mark_of_the_start_is_that_of_the_process_and_not_that_of_the_traini
     } | {series("esper.log.uptime", rank=rank): "10+15x60" for rank in ("0", "1")}
 
     found = {'{job="esper", instance="run"}': 1_000_000.0}
-    assert "SUCCESS" in _verdict(tmp_path, START, TRAINING | beats, found)
+    assert "SUCCESS" in verdict(tmp_path, START, TRAINING | beats, found)
 
 
 def test_the_start_of_a_run_is_marked_whichever_of_its_arms_is_chosen(tmp_path: Path) -> None:
@@ -81,11 +66,11 @@ def test_the_start_of_a_run_is_marked_whichever_of_its_arms_is_chosen(tmp_path: 
     asked = fill(_MARK, CHOSEN | {"group_id": "A"})
 
     found = {'{job="esper", instance="run"}': 1_000_000.0}
-    assert "SUCCESS" in _verdict(tmp_path, asked, TRAINING | beats, found)
+    assert "SUCCESS" in verdict(tmp_path, asked, TRAINING | beats, found)
 
 
 def test_without_heartbeats_it_is_that_of_the_training(tmp_path: Path) -> None:
-    assert "SUCCESS" in _verdict(tmp_path, START, TRAINING, {'{job="esper", instance="run"}': 1_060_000.0})
+    assert "SUCCESS" in verdict(tmp_path, START, TRAINING, {'{job="esper", instance="run"}': 1_060_000.0})
 
 
 ENDS: Final[tuple[Event, ...]] = (
@@ -114,4 +99,4 @@ def test_the_contribution_of_a_blueprint_is_the_sum_over_its_seeds_that_were_mea
     }
     found = {'{group_id="default", blueprint="conv_light"}': 1.75, '{group_id="default", blueprint="norm"}': -0.5}
 
-    assert "SUCCESS" in _verdict(tmp_path, fill(asked, CHOSEN), given, found)
+    assert "SUCCESS" in verdict(tmp_path, fill(asked, CHOSEN), given, found)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from grafana.yaml_text import to_yaml
-from tests.alerts.promtool import promtool
+from tests.grafana.asked import verdict
 from tests.grafana.substituted import Target, lines
 
 RUN = 'job="esper",instance="run",group_id="default"'
@@ -25,25 +24,20 @@ def _line(panel: str, ref: str) -> Target:
 
 
 def _asked(directory: Path, line: Target, prefix: str, *, still: bool) -> str:
-    """Report of promtool on the line at 10 minutes being 0.35, or nothing where no update has come for long."""
+    """Report of promtool on the line being the largest norm, or nothing where no update has come for long."""
     grows = "0+1x20 20x60" if still else "0+1x80"
     none = "0x80"
     buckets = {"0.3": none, "1": grows, "+Inf": grows}
     histogram = f"{prefix}_pre_clip_grad_norm_bucket"
-    series = [{"series": f'{histogram}{{{RUN},le="{le}"}}', "values": values} for le, values in buckets.items()]
-    series.append({"series": f"{prefix}_pre_clip_grad_norm_count{{{RUN}}}", "values": grows})
     total = "0+0.375x20 7.5x60" if still else "0+0.375x80"
-    series.append({"series": f"{prefix}_pre_clip_grad_norm_sum{{{RUN}}}", "values": total})
-    series.append({"series": f"{prefix}_max_pre_clip_grad_norm{{{RUN}}}", "values": f"{LARGEST}x80"})
-    labels = '{group_id="default"}'
-    check = {
-        "expr": f"{line.filled(job='esper', instance='run', window='5m')} >= 0",  # NaN, which is not drawn, is left out
-        "eval_time": "18m",
-        "exp_samples": [] if still else [{"labels": labels, "value": LARGEST}],
+    given = {
+        **{f'{histogram}{{{RUN},le="{le}"}}': values for le, values in buckets.items()},
+        f"{prefix}_pre_clip_grad_norm_count{{{RUN}}}": grows,
+        f"{prefix}_pre_clip_grad_norm_sum{{{RUN}}}": total,
+        f"{prefix}_max_pre_clip_grad_norm{{{RUN}}}": f"{LARGEST}x80",
     }
-    file = directory / "norms.yml"
-    file.write_text(to_yaml({"tests": [{"interval": "15s", "input_series": series, "promql_expr_test": [check]}]}))
-    return promtool("test", "rules", file)[1]
+    asked = f"{line.filled(job='esper', instance='run', window='5m')} >= 0"  # NaN, which is not drawn, is left out
+    return verdict(directory, asked, given, {} if still else {'{group_id="default"}': LARGEST}, at="18m")
 
 
 @pytest.mark.parametrize("ref", [PEAK, P99, MEAN])
