@@ -17,7 +17,7 @@ from esper_otel.relay.console import say, say_once
 from esper_otel.relay.options import ALL_LOGS, LogOptions, Subject
 from esper_otel.relay.otlp.exporters import Exporters
 from esper_otel.relay.prometheus.endpoint import Endpoint
-from esper_otel.relay.prometheus.targets import Target, announce, keep, target_of, withdraw
+from esper_otel.relay.prometheus.targets import WILDCARDS, Target, announce, keep, target_of, withdraw
 
 KEEP_S: Final = 5.0
 """Time between two looks at whether others still find this relay."""
@@ -45,7 +45,8 @@ class Presence:
     def announce(self, endpoint: Endpoint | None, exporters: Exporters) -> None:
         """Report the address that the relay serves, and record it with those that it sends to."""
         if endpoint is not None:
-            say(f"metrics of run {self._subject.run_id} at {endpoint.url}")
+            everywhere = ", and at that port of all addresses of this machine" if endpoint.host in WILDCARDS else ""
+            say(f"metrics of run {self._subject.run_id} at {endpoint.url}{everywhere}")
         else:
             say("metrics are not served: OTEL_METRICS_EXPORTER does not name prometheus")
         if not exporters.active:

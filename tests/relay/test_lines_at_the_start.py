@@ -53,6 +53,16 @@ def test_a_relay_says_what_is_off(tmp_path: Path) -> None:
     ] == lines
 
 
+def test_a_relay_that_all_machines_can_scrape_says_so(tmp_path: Path) -> None:
+    (line,) = [
+        line
+        for line in printed(tmp_path, OTEL_EXPORTER_PROMETHEUS_HOST="0.0.0.0", OTEL_EXPORTER_PROMETHEUS_PORT="0")
+        if line.startswith("metrics of run ")
+    ]
+
+    assert line.endswith("/metrics, and at that port of all addresses of this machine")
+
+
 def test_the_address_of_a_server_of_wandb_is_printed_without_its_password(tmp_path: Path) -> None:
     lines = printed(
         tmp_path,
