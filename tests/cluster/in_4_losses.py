@@ -24,6 +24,7 @@ from tests.cluster.kubectl import (
     objects,
     wait_for_collectors,
 )
+from tests.cluster.monitoring import Prometheus
 from tests.cluster.training import Training, kill
 from tests.waiting import PATIENCE_S, wait_for
 
@@ -106,11 +107,22 @@ def test_nothing_is_lost_when_gateways_are_restarted_in_turn(through: Callable[.
     assert found.nothing
 
 
-def test_spans_of_open_rounds_alone_are_lost_when_a_gateway_crashes(through: Callable[..., Losses]) -> None:
+def test_no_alert_on_collectors_fires_where_nothing_was_lost(prometheus: Prometheus) -> None:
+    fired = 'max_over_time(ALERTS{alertname=~"EsperCollector.+", alertstate="firing"}[1h])'
+
+    assert [] == prometheus.labels(fired)
+
+
+def test_spans_of_open_rounds_alone_are_lost_when_a_gateway_crashes_and_an_alert_names_it(
+    through: Callable[..., Losses], prometheus: Prometheus
+) -> None:
+    killed = first(GATEWAY)
     found = through("gateway-killed", lambda: kill_first(GATEWAY), "gateway killed (SIGKILL), restarted in its pod")
 
     assert 0 == found.lost_events
     assert found.rounds < 24 / 2
+    firing = f'ALERTS{{alertname="EsperCollectorRoundsLost", alertstate="firing", instance="{killed}"}}'
+    wait_for(lambda: prometheus.labels(firing), "the alert", every_s=2.0)
 
 
 def test_nothing_is_lost_when_the_relay_crashes(lost: Lost) -> None:
