@@ -11,6 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
+from esper_otel.log.codec import decode_with_event
 from esper_otel.log.envelope import BadLine, Record
 from esper_otel.log.layout import Source, resolve
 from esper_otel.log.reading.follower import Follower
@@ -51,7 +52,7 @@ def _time_ns(item: Record | BadLine, otherwise_ns: int) -> int:
 
 
 def _lines(source: Source) -> Iterator[Record | BadLine]:
-    follower = Follower(source, None, follow=False, decode_events=True)
+    follower = Follower(source, None, follow=False, decoder=decode_with_event)
     try:
         while batch := follower.read(BATCH):
             yield from batch

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,6 +21,9 @@ from esper_otel.log.encode import SCHEMA_VERSION, holds_nonfinite
 from esper_otel.log.envelope import BadLine, Reason, Record
 from esper_otel.log.own_lines import OwnLine, decode_own
 from esper_otel.log.salvage import plain
+
+Decoder = Callable[[bytes, str, int, int], Record | BadLine]
+"""Reader of a line; takes the line and, as :func:`decode` does, its place."""
 
 EXCERPT_CHARACTERS: Final = 200
 _BYTE_ORDER_MARKS: Final = re.compile(rb"(?:\xef\xbb\xbf)+")
@@ -72,14 +76,32 @@ def decode(line: bytes, source: str = "", offset: int = 0, segment: int = 1) -> 
     return record
 
 
-def decode_with_event(line: bytes, source: str, offset: int, segment: int) -> Record | BadLine:
-    """:func:`decode`, including the payload of our own lines if one step suffices: see :attr:`Record.event`."""
+def decode_to_convert(line: bytes, source: str, offset: int, segment: int) -> Record | BadLine:
+    """:func:`decode` for whoever only converts the payload.
+
+    Of lines of other producers it does not say that they hold a non-finite number: their conversion finds it anyway,
+    and looking for it takes as long as decoding the line.
+    """
+    try:
+        record = _record(_READ.decode(line), None, source, offset, segment)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return decode(line, source, offset, segment)
+    return record if 0 <= record.timestamp_ns < LATEST_NS else decode(line, source, offset, segment)
+
+
+def decode_with_event(
+    line: bytes, source: str, offset: int, segment: int, otherwise: Decoder = decode
+) -> Record | BadLine:
+    """:func:`decode`, including the payload of our own lines if one step suffices: see :attr:`Record.event`.
+
+    All other lines are left to ``otherwise``.
+    """
     own = decode_own(line)
     if own is not None:
         record = _own_record(own, source, offset, segment)
         if 0 <= record.timestamp_ns < LATEST_NS:
             return record
-    return decode(line, source, offset, segment)
+    return otherwise(line, source, offset, segment)
 
 
 def excerpt(line: bytes) -> str:
@@ -87,7 +109,7 @@ def excerpt(line: bytes) -> str:
     return line[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace").rstrip("\n")[:EXCERPT_CHARACTERS]
 
 
-def _record(read: _Read, nonfinite: bool, source: str, offset: int, segment: int) -> Record:
+def _record(read: _Read, nonfinite: bool | None, source: str, offset: int, segment: int) -> Record:
     data = bytes(read.data)
     return Record(
         read.event_id,
@@ -104,7 +126,7 @@ def _record(read: _Read, nonfinite: bool, source: str, offset: int, segment: int
         read.severity or "info",
         read.schema_version,
         b"" if data == b"null" else data,
-        nonfinite,
+        read.nonfinite if nonfinite is None else nonfinite,
         source,
         offset,
         segment,

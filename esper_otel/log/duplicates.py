@@ -34,20 +34,47 @@ class Duplicates:
         self._last_seq: dict[str, int] = dict(state["last_seq"]) if state else {}
         self._order: deque[str] = deque(state["recent_ids"] if state else ())
         self._ids = set(self._order)
+        self._begin = DuplicatesState(last_seq={}, recent_ids=[])
+        self._series = ""
+        self._series_of: tuple[str | None, int] | None = None
 
     @property
     def state(self) -> DuplicatesState:
         """State to store together with the reader's positions."""
         return {"last_seq": dict(self._last_seq), "recent_ids": list(self._order)}
 
+    @property
+    def begin(self) -> DuplicatesState:
+        """The first numbers and ids that were new, for :meth:`goes_on_with`; plain JSON."""
+        return self._begin
+
+    def goes_on_with(self, begin: DuplicatesState, state: DuplicatesState) -> bool:
+        """Take what another remembers of the lines that follow, if they repeat none of those before them.
+
+        False where they may: what the other, which did not know those before, took for new is then to be asked anew.
+        """
+        if any(first <= self._last_seq.get(series, -1) for series, first in begin["last_seq"].items()):
+            return False
+        if not self._ids.isdisjoint(begin["recent_ids"]):
+            return False
+        self._last_seq |= state["last_seq"]
+        self._order = deque([*self._order, *state["recent_ids"]][-WINDOW:])
+        self._ids = set(self._order)
+        return True
+
     def is_repeated(self, record: Record) -> bool:
         """Return True if the event of ``record`` was seen before, and mark it as seen."""
         if record.seq is None:
             return self._is_known_id(record.event_id)
-        series = f"{record.run_id or ''}/{record.rank}"
-        if record.seq <= self._last_seq.get(series, -1):
+        if (record.run_id, record.rank) != self._series_of:
+            self._series_of = record.run_id, record.rank
+            self._series = f"{record.run_id or ''}/{record.rank}"
+        last = self._last_seq.get(self._series)
+        if record.seq <= (-1 if last is None else last):
             return True
-        self._last_seq[series] = record.seq
+        if last is None:
+            self._begin["last_seq"][self._series] = record.seq
+        self._last_seq[self._series] = record.seq
         return False
 
     def greatest_seq(self, rank: int) -> int:
@@ -61,6 +88,8 @@ class Duplicates:
             return True
         self._ids.add(event_id)
         self._order.append(event_id)
+        if len(self._begin["recent_ids"]) < WINDOW:
+            self._begin["recent_ids"].append(event_id)
         if len(self._order) > WINDOW:
             self._ids.discard(self._order.popleft())
         return False

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from esper_otel.log.codec import decode, decode_with_event
 from esper_otel.log.envelope import BadLine, Record
 from esper_otel.log.layout import Series, Source, resolve
 from esper_otel.log.opening import max_open_files
@@ -63,7 +64,7 @@ class LogReader:
         self._followers: dict[str, Follower] = {}
         self._scanned_at = -RESCAN_S
         self._turn = 0
-        self._decode_events = decode_events
+        self._decoder = decode_with_event if decode_events else decode
         self._follows = follows
         self._patience = Patience()
         self._max_open = max_open_files()
@@ -186,9 +187,7 @@ class LogReader:
                 self._path = source.directory  # stay with this run when `latest` moves on
             if source.name not in self._followers and self._is_wanted(source):
                 position = self._positions.get(source.name)
-                self._followers[source.name] = Follower(
-                    source, position, follow=self._follow, decode_events=self._decode_events
-                )
+                self._followers[source.name] = Follower(source, position, follow=self._follow, decoder=self._decoder)
 
     def _is_wanted(self, source: Source) -> bool:
         if self._follows is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -36,6 +36,16 @@ class Facts(msgspec.Struct, frozen=True):
     lost: dict[str, int]
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """Part of a run's facts, gathered of a part of its lines; the fields are those of :class:`Facts`."""
+
+    run_ids: set[str]
+    types: set[str]
+    first_us: int | None
+    last_us: int | None
+    lost: dict[str, int]
+
+
 class Observed:
     """Gathers the facts of a run line by line.
 
@@ -60,10 +70,36 @@ class Observed:
         self._run_ids.add(item.run_id or OF_PLACE)
         self._types.add(item.event_type)
         at = item.timestamp_ns // 1000
-        if self._first_us is None or at < self._first_us:
-            self._first_us = at
-        if self._last_us is None or at > self._last_us:
-            self._last_us = at
+        self._widen(at, at)
+
+    def add_records(self, records: Sequence[Record]) -> None:
+        """Take lines that hold events."""
+        if not records:
+            return
+        self._run_ids.update({record.run_id or OF_PLACE for record in records})
+        self._types.update({record.event_type for record in records})
+        times = [record.timestamp_ns for record in records]
+        self._widen(min(times) // 1000, max(times) // 1000)
+
+    def join(self, other: Seen) -> None:
+        """Take what was gathered elsewhere."""
+        self._run_ids |= other.run_ids
+        self._types |= other.types
+        for reason, count in other.lost.items():
+            self.lost[reason] = self.lost.get(reason, 0) + count
+        if other.first_us is not None and other.last_us is not None:
+            self._widen(other.first_us, other.last_us)
+
+    @property
+    def seen(self) -> Seen:
+        """All that was gathered, for :meth:`join`."""
+        return Seen(self._run_ids, self._types, self._first_us, self._last_us, self.lost)
+
+    def _widen(self, first_us: int, last_us: int) -> None:
+        if self._first_us is None or first_us < self._first_us:
+            self._first_us = first_us
+        if self._last_us is None or last_us > self._last_us:
+            self._last_us = last_us
 
     def facts(self, signature: str) -> Facts | None:
         """Facts found under ``signature``; None where they are too many to keep."""

@@ -44,11 +44,16 @@ class Adapted(msgspec.Struct, frozen=True):
 
 
 _DECODERS: Final = {name: msgspec.json.Decoder(cls) for name, cls in EVENT_TYPES.items()}
+_PARSER: Final = msgspec.json.Decoder()
 _UNDECODABLE: Final = Adapted(reason=UNDECODABLE)
 
 
-def adapt(record: Record) -> Adapted:
-    """Events of ``record``, and the parts that could not be read."""
+def adapt(record: Record, only: frozenset[str] | None = None) -> Adapted:
+    """Events of ``record``, and the parts that could not be read.
+
+    With ``only``, names of event types in lower case, events of other types may be missing, and what is unknown and
+    mistyped is not listed; the reason of a line without events is the same.
+    """
     if record.event is not None:
         return Adapted((with_envelope(record.event, record),))
     decoder = _DECODERS.get(record.event_type) or custom.decoder_of(record.event_type)
@@ -57,12 +62,19 @@ def adapt(record: Record) -> Adapted:
             return Adapted((with_envelope(decoder.decode(record.data or b"{}"), record),))
         except (msgspec.MsgspecError, ValueError, RecursionError):
             pass  # the payload is spelled or typed otherwise: read it field by field
-    return _adapt_by_field(record)
+    return _adapt_by_field(record, only)
 
 
-def _adapt_by_field(record: Record) -> Adapted:
+def _parsed(data: bytes) -> Any:
     try:
-        payload = json.loads(record.data) if record.data else {}
+        return _PARSER.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return json.loads(data)  # takes NaN, 1e400 and half a pair of surrogates, but several times as long
+
+
+def _adapt_by_field(record: Record, only: frozenset[str] | None) -> Adapted:
+    try:
+        payload = _parsed(record.data) if record.data else {}
     except (ValueError, RecursionError):
         return _UNDECODABLE
     if not isinstance(payload, dict):
@@ -78,7 +90,12 @@ def _adapt_by_field(record: Record) -> Adapted:
         recipe = (Part(own),)
     foreign = record.schema_version is None  # our log may hold esper-lite's own lines, with our run id
     repair(key, payload, foreign=foreign)
-    return _assemble([part for part in recipe if foreign or not part.foreign_only], payload, record)
+    parts = recipe if foreign else [part for part in recipe if not part.foreign_only]
+    if only is not None:
+        events = _events_of(parts, payload, record, only)
+        if events:
+            return Adapted(tuple(events))
+    return _assemble(parts, payload, record)
 
 
 class _Reading(msgspec.Struct):
@@ -89,13 +106,18 @@ class _Reading(msgspec.Struct):
     mistyped: list[str]
 
 
+def _events_of(parts: Sequence[Part], payload: dict[str, Any], record: Record, only: frozenset[str]) -> list[Event]:
+    reading = _Reading([], [], [])
+    for part in parts:
+        if part.cls.event_type.lower() in only:
+            _read(part, parts[0], payload, record, reading)
+    return reading.events
+
+
 def _assemble(parts: Sequence[Part], payload: dict[str, Any], record: Record) -> Adapted:
     reading = _Reading([], [], [])
     for part in parts:
-        if part.nested is None:
-            _read_part(part, payload, record, reading, report_unknown=part is parts[0])
-        else:
-            _read_nested(part, part.nested, parts[0], payload, record, reading)
+        _read(part, parts[0], payload, record, reading)
     unknown = [name for name in reading.unknown if not _is_understood(name, parts)]
     return Adapted(
         tuple(reading.events),
@@ -105,12 +127,21 @@ def _assemble(parts: Sequence[Part], payload: dict[str, Any], record: Record) ->
     )
 
 
+def _read(part: Part, main: Part, payload: dict[str, Any], record: Record, reading: _Reading) -> None:
+    if part.nested is None:
+        _read_part(part, payload, record, reading, report_unknown=part is main)
+    else:
+        _read_nested(part, part.nested, main, payload, record, reading)
+
+
 def _read_part(
     part: Part, payload: dict[str, Any], record: Record, reading: _Reading, *, report_unknown: bool, prefix: str = ""
 ) -> None:
     findings = Findings()
     reader = reader_of(part.cls)
-    values = {**part.fill, **reader.read(payload, prefix, findings)}
+    values = reader.read(payload, prefix, findings)
+    if part.fill:
+        values = {**part.fill, **values}
     event = reader.build(values) if part.when(payload) else None
     if event is not None:
         reading.events.append(with_envelope(cast(Event, event), record))

@@ -25,11 +25,13 @@ class _Plan(NamedTuple):
         target: their destination.
         convert: reader of the values; None if nothing fits there.
         is_own: the name is the field's own, and the value is all of it.
+        as_is: type of the values that are taken as they are, which spares most of them the converter; None for none.
     """
 
     target: Target
     convert: Converter | None
     is_own: bool
+    as_is: type | None
 
 
 MAX_PLANS: Final = 4096
@@ -70,7 +72,7 @@ class StructReader:
             if plan is None:
                 findings.unknown.append(path + name)
                 continue
-            value = _value(plan, raw, path + name, findings)
+            value = raw if type(raw) is plan.as_is else _value(plan, raw, path + name, findings)
             if value is REFUSED:
                 findings.mistyped.append(path + name)
             elif plan.is_own:
@@ -92,7 +94,9 @@ class StructReader:
         plan = None
         if target is not None:
             convert = self._whole[target.field] if target.key is None else self._entry.get(target.field)
-            plan = _Plan(target, convert, is_own=name == target.field and target.key is None)
+            node = self._types[target.field]
+            as_is = _as_is(node) if target.key is None and target.scale == 1.0 else None
+            plan = _Plan(target, convert, is_own=name == target.field and target.key is None, as_is=as_is)
         if len(self._plans) < MAX_PLANS:
             self._plans[name] = plan
         return plan
@@ -168,6 +172,7 @@ def _one_of(node: Any) -> Converter:
 
 def _dict(node: Any) -> Converter:
     read_key, read_value = _converter(node.key_type), _converter(node.value_type)
+    as_is = _as_is(node.value_type) if isinstance(node.key_type, inspect.StrType) else None
 
     def convert(value: object, path: str, findings: Findings) -> object:
         if not isinstance(value, dict):
@@ -175,6 +180,9 @@ def _dict(node: Any) -> Converter:
         kept = {}
         for name, inner in value.items():
             if inner is None:
+                continue
+            if type(inner) is as_is:
+                kept[name] = inner
                 continue
             key, entry = read_key(name, path, findings), read_value(inner, f"{path}.{name}", findings)
             if key is REFUSED or entry is REFUSED:
@@ -260,6 +268,14 @@ _BRANCHES: Final[dict[type[inspect.Type], Callable[[Any], Converter]]] = {
     inspect.StructType: _struct,
     inspect.UnionType: _union,
 }
+
+
+_AS_IS: Final = {inspect.FloatType: float, inspect.IntType: int, inspect.BoolType: bool, inspect.StrType: str}
+
+
+def _as_is(node: inspect.Type) -> type | None:
+    """The type of JSON's values that a field of a simple type takes unchanged."""
+    return _AS_IS.get(type(_required_type(node)))
 
 
 def _converter(node: inspect.Type) -> Converter:

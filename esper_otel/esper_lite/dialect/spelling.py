@@ -7,7 +7,7 @@ dotted name reaches into a nested object: ``head_telemetry.op_entropy``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -60,8 +60,11 @@ class Spelling:
                 return pattern_target._replace(key=match[1])
         return None
 
-    def entries(self, payload: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    def entries(self, payload: Mapping[str, object]) -> Iterable[tuple[str, object]]:
         """The entries of ``payload``, those of nested objects that an alias reaches into under dotted names."""
+        return payload.items() if self._lifted.isdisjoint(payload) else self._lifted_entries(payload)
+
+    def _lifted_entries(self, payload: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         for name, value in payload.items():
             if name in self._lifted and isinstance(value, dict):
                 yield from _flattened(name, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from esper_otel.log.codec import Decoder, decode
 from esper_otel.log.compression.compressed import DamagedError
 from esper_otel.log.envelope import BadLine, Reason, Record
 from esper_otel.log.layout import COMPRESSED, Source
@@ -34,12 +35,12 @@ class Follower(LineTaker):
         patience: failures of the file system.
     """
 
-    def __init__(self, source: Source, position: Position | None, *, follow: bool, decode_events: bool = False) -> None:
+    def __init__(self, source: Source, position: Position | None, *, follow: bool, decoder: Decoder = decode) -> None:
         """Open nothing before the first read. Without a position, reading begins with the oldest segment.
 
-        ``decode_events``: whether records of ours come with their event decoded (:attr:`Record.event`).
+        ``decoder``: reader of whole lines.
         """
-        super().__init__(source, position, decode_events=decode_events)
+        super().__init__(source, position, decoder=decoder)
         self._file: OpenSegment | None = None
         self._is_abandoned = False
         self._is_refused = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import NotRequired, TypedDict
 
-from esper_otel.log.codec import decode, decode_with_event, excerpt
+from esper_otel.log.codec import Decoder, decode, excerpt
 from esper_otel.log.envelope import BadLine, Reason, Record
 from esper_otel.log.layout import Source
 from esper_otel.log.reading.last_seq import Numbered
@@ -33,9 +33,9 @@ class LineTaker:
         taken_bytes: length of the lines that the last read returned.
     """
 
-    def __init__(self, source: Source, position: Position | None, *, decode_events: bool) -> None:
+    def __init__(self, source: Source, position: Position | None, *, decoder: Decoder) -> None:
         """Go on at ``position``; without one, with the oldest segment, which is to be found yet."""
-        self._decode_events = decode_events
+        self._decoder = decoder
         self._source = source
         self._segment = position["segment"] if position else 0
         self._offset = position["offset"] if position else 0
@@ -79,7 +79,7 @@ class LineTaker:
     def _take_lines(self, found: list[Record | BadLine], limit: int, max_bytes: int) -> bool:
         """Take the complete lines that were read, within the limits; whether there was any."""
         lines = self._lines.take(limit - len(found), max_bytes - self.taken_bytes)
-        decode_line = decode_with_event if self._decode_events else decode
+        decode_line = self._decoder
         source, segment, began_at = self._source.name, self._segment, self._offset
         for line, length in lines:
             self._offset += length

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import msgspec
 
 from esper_otel.esper_lite.dialect.arms import Arms
-from esper_otel.log.duplicates import Duplicates
+from esper_otel.log.duplicates import Duplicates, DuplicatesState
 from esper_otel.log.envelope import BadLine, Record
 from esper_otel.runs.facts import Observed
 from esper_otel.runs.places import Run
@@ -47,6 +47,11 @@ class Batches:
         self.lines = 0
         self.longest = 0
 
+    @property
+    def begin(self) -> DuplicatesState:
+        """The first events that were new."""
+        return self._duplicates.begin
+
     def note_in(self, manifest: Manifest) -> None:
         """Keep in ``manifest`` what is to be known for going on."""
         manifest.duplicates = self._duplicates.state
@@ -63,25 +68,28 @@ class Batches:
 
     def _batch(self, items: list[Record | BadLine]) -> Batch:
         batch = Batch(self._run.run_ids, self._run.run_dirs, [], [], [], self._wanted)
+        records: list[Record] = []
         for item in items:
-            self.observed.add(item)
             if isinstance(item, BadLine):
+                self.observed.add(item)
                 batch.bad.append(item)
                 continue
-            record = _within_64_bit(item)
+            records.append(item)
             if self._duplicates.is_repeated(item):
-                batch.repeated.append(record)
+                batch.repeated.append(_within_64_bit(item))
                 continue
-            record = self._arms.attributed(record)
+            record = self._arms.attributed(item)
             if self._needed.has(record):
-                batch.records.append(record)
+                batch.records.append(_within_64_bit(record))
                 self.longest = max(self.longest, len(item.data))
+        self.observed.add_records(records)
         return batch
 
 
 def _within_64_bit(record: Record) -> Record:
     """``record`` without envelope numbers that no column holds."""
-    if all(-_INT64 <= (number or 0) < _INT64 for number in (record.epoch, record.seq, record.rank)):
+    epoch, seq = record.epoch or 0, record.seq or 0
+    if -_INT64 <= epoch < _INT64 and -_INT64 <= seq < _INT64 and -_INT64 <= record.rank < _INT64:
         return record
     fits = {
         name: number if number is None or -_INT64 <= number < _INT64 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any, Final
 
@@ -18,6 +19,10 @@ class _Kind(msgspec.Struct):
 
 
 _KIND: Final = msgspec.json.Decoder(_Kind)
+_KIND_FIRST: Final = re.compile(rb'\s*\{\s*"kind"\s*:\s*"([a-z_]+)"\s*[,}]')
+"""The usual payload: reading some bytes of it takes a tenth of the time of decoding it."""
+
+_KIND_NAME: Final = b'"kind"'
 
 
 class Needed:
@@ -45,10 +50,17 @@ class Needed:
 
     def _is_snapshot_needed(self, record: Record) -> bool:
         try:
-            key = f"{SNAPSHOT}:{_KIND.decode(record.data).kind}"
+            key = f"{SNAPSHOT}:{_kind_of(record.data)}"
         except (msgspec.MsgspecError, ValueError, RecursionError):  # its conversion tells why
             return True
         return key in self._keys or (self._unknown and key not in RECIPES)
+
+
+def _kind_of(payload: bytes) -> Any:
+    first = _KIND_FIRST.match(payload)
+    if first is not None and _KIND_NAME not in payload[first.end() :]:  # of two the last one counts
+        return first[1].decode()
+    return _KIND.decode(payload).kind
 
 
 @cache

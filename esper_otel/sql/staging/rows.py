@@ -21,7 +21,7 @@ from esper_otel.sql.views.tables import RAW, REJECTED_FIELDS, REJECTED_LINES
 _encoder: Final = msgspec.json.Encoder()
 
 
-class Batch(msgspec.Struct, frozen=True):
+class Batch(msgspec.Struct, frozen=True, tag=True):
     """Lines of one run, in order.
 
     Attributes:
@@ -41,7 +41,7 @@ class Batch(msgspec.Struct, frozen=True):
     wanted: frozenset[str]
 
 
-class _Row(msgspec.Struct, omit_defaults=True):
+class _Row(msgspec.Struct, omit_defaults=True, gc=False):
     run_id: str
     group_id: str
     timestamp: int
@@ -49,9 +49,9 @@ class _Row(msgspec.Struct, omit_defaults=True):
     severity: str
     message: str
     rank: int
-    seq: int | None
+    seq: int | msgspec.UnsetType
     run_dir: str
-    data: msgspec.Raw
+    data: Event | msgspec.Raw
 
 
 class _RawRow(msgspec.Struct, omit_defaults=True):
@@ -90,11 +90,11 @@ def rows_of(batch: Batch) -> dict[str, bytes]:
 
 
 def _add_events(batch: Batch, record: Record, rows: dict[str, list[bytes]]) -> None:
-    adapted = adapt(record)
+    adapted = adapt(record, None if REJECTED_FIELDS.name in batch.wanted else batch.wanted)
     for event in adapted.events:
         name = event.event_type.lower()
         if name in batch.wanted:
-            rows[name].append(_encode(_row(batch, record, event)))
+            rows[name].append(_encoded(_row(batch, record, event)))
     if adapted.reason is not None and REJECTED_LINES.name in batch.wanted:
         rows[REJECTED_LINES.name].append(_rejected(batch, record, adapted.reason))
     if REJECTED_FIELDS.name in batch.wanted:
@@ -111,10 +111,19 @@ def _row(batch: Batch, record: Record, event: Event) -> _Row:
         record.severity,
         record.message,
         record.rank,
-        record.seq,
+        msgspec.UNSET if record.seq is None else record.seq,
         batch.run_dirs[record.source],
-        msgspec.Raw(_payload(event)),
+        event,
     )
+
+
+def _encoded(row: _Row) -> bytes:
+    encoded = _encode(row)
+    # absent values are left out, so a null is a number that is not finite, or a text that says so
+    if b"null" in encoded:
+        row.data = msgspec.Raw(_encode(Salvage().payload(row.data)))
+        return _encode(row)
+    return encoded
 
 
 def _encode(row: object) -> bytes:
@@ -122,12 +131,6 @@ def _encode(row: object) -> bytes:
         return _encoder.encode(row)
     except UnicodeEncodeError:  # the name of a file that is not valid UTF-8
         return _encoder.encode(Salvage().payload(row))
-
-
-def _payload(event: Event) -> bytes:
-    encoded = _encode(event)
-    # absent fields are left out, so a null is a number that is not finite, or a text that says so
-    return _encode(Salvage().payload(event)) if b"null" in encoded else encoded
 
 
 def _raw_row(batch: Batch, record: Record) -> _RawRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final
@@ -17,14 +18,19 @@ MAX_ROW_BYTES: Final = 16 * 2**20
 ROW_GROUP: Final = 32_768
 
 
-class Sink:
-    """Collects rows in files of a directory and turns them into Parquet. Not safe for use by several threads."""
+class RowFiles:
+    """Rows in files of a directory, one for each table."""
 
-    def __init__(self, directory: Path, database: duckdb.DuckDBPyConnection) -> None:
-        """Write into ``directory`` by means of ``database``."""
+    def __init__(self, directory: Path, name: str) -> None:
+        """Write into ``directory``; ``name`` tells the files from others."""
         self._directory = directory
-        self._database = database
+        self._name = name
         self._files: dict[str, IO[bytes]] = {}
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The files by table."""
+        return {table: Path(file.name) for table, file in self._files.items()}
 
     def add(self, rows: Mapping[str, bytes]) -> None:
         """Take rows by table, one JSON line each.
@@ -35,13 +41,42 @@ class Sink:
         for table, lines in rows.items():
             file = self._files.get(table)
             if file is None:
-                file = self._files[table] = (self._directory / f"{table}.rows").open("wb")
+                path = self._directory / f"{table}.{self._name}.rows"
+                file = self._files[table] = path.open("wb")
             file.write(lines)
 
     def close(self) -> None:
-        """Close the files of rows."""
+        """Close the files."""
         for file in self._files.values():
             file.close()
+
+
+class Sink:
+    """Collects rows in files of a directory and turns them into Parquet. Not safe for use by several threads."""
+
+    def __init__(self, directory: Path, database: duckdb.DuckDBPyConnection) -> None:
+        """Write into ``directory`` by means of ``database``."""
+        self._directory = directory
+        self._database = database
+        self._own = RowFiles(directory, "own")
+        self._given: dict[str, list[Path]] = defaultdict(list)
+
+    def add(self, rows: Mapping[str, bytes]) -> None:
+        """Take rows by table, one JSON line each.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        self._own.add(rows)
+
+    def take(self, files: Mapping[str, Path]) -> None:
+        """Take over files of rows by table, which are removed when they are stored."""
+        for table, path in files.items():
+            self._given[table].append(path)
+
+    def close(self) -> None:
+        """Close the files of rows."""
+        self._own.close()
 
     def store(self, number: int, longest: int) -> dict[str, Path]:
         """Turn what was collected into one Parquet file per table, and begin anew.
@@ -52,18 +87,22 @@ class Sink:
         """
         self.close()
         stored = {}
-        for name in self._files:
-            rows, target = self._directory / f"{name}.rows", self._directory / f"{name}.{number:06d}.parquet"
+        for name, path in self._own.paths.items():
+            self._given[name].append(path)
+        for name, rows in self._given.items():
+            target = self._directory / f"{name}.{number:06d}.parquet"
             try:
                 self._copy(name, rows, target, longest, tolerant=False)
             except (duckdb.ConversionException, duckdb.InvalidInputException):
                 self._copy(name, rows, target, longest, tolerant=True)
-            rows.unlink()
+            for path in rows:
+                path.unlink()
             stored[name] = target
-        self._files.clear()
+        self._own = RowFiles(self._directory, "own")
+        self._given.clear()
         return stored
 
-    def _copy(self, name: str, rows: Path, target: Path, longest: int, *, tolerant: bool) -> None:
+    def _copy(self, name: str, rows: list[Path], target: Path, longest: int, *, tolerant: bool) -> None:
         # a payload may stand in a row as text, where each of its quotes takes one byte more
         limit = max(MAX_ROW_BYTES, 3 * longest)
         select = TABLES[name].select(rows, tolerant=tolerant, max_row_bytes=limit)

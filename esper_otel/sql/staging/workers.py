@@ -36,8 +36,14 @@ def rows_in_order(batches: Iterable[Batch], *, processes: int) -> Iterator[Rows]
     if processes == 0:
         yield from map(rows_of, batches)
         return
-    with _Pool(min(processes, MAX_WORKERS)) as pool:
-        yield from pool.map(batches)
+    with Pool(processes) as pool:
+        pending: deque[Future[bytes]] = deque()
+        for batch in batches:
+            pending.append(pool.ask(batch))
+            if len(pending) > 2 * pool.size:
+                yield _ROWS.decode(pending.popleft().result())
+        while pending:
+            yield _ROWS.decode(pending.popleft().result())
 
 
 def available_processes() -> int:
@@ -45,11 +51,18 @@ def available_processes() -> int:
     return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
 
 
-class _Pool:
+class Pool:
+    """Helper processes.
+
+    Attributes:
+        size: how many there are.
+    """
+
     def __init__(self, size: int) -> None:
+        """Start ``size`` of them, at most :data:`MAX_WORKERS`."""
         # -P: the present directory may be the run that is read, which is no place to import from
         command = [sys.executable, "-P", "-m", "esper_otel.sql.staging.helper"]
-        self._size = size
+        self.size = size = min(size, MAX_WORKERS)
         self._processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(size)
         ]
@@ -58,16 +71,14 @@ class _Pool:
             self._idle.put(process)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="esper-sql")
 
-    def map(self, batches: Iterable[Batch]) -> Iterator[Rows]:
-        pending: deque[Future[Rows]] = deque()
-        for batch in batches:
-            pending.append(self._threads.submit(self._ask, msgspec.msgpack.encode(batch)))
-            if len(pending) > 2 * self._size:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    def ask(self, question: msgspec.Struct) -> Future[bytes]:
+        """The answer of the first helper that is free to a question that :mod:`.helper` knows.
 
-    def _ask(self, question: bytes) -> Rows:
+        It raises ``RuntimeError`` where that helper died.
+        """
+        return self._threads.submit(self._ask, msgspec.msgpack.encode(question))
+
+    def _ask(self, question: bytes) -> bytes:
         process = self._idle.get()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -80,12 +91,14 @@ class _Pool:
             self._idle.put(process)  # also when it is dead: those who wait for it must learn that
         if answer is None:
             raise RuntimeError("a helper process of esper_otel.sql died")
-        return _ROWS.decode(answer)
+        return answer
 
-    def __enter__(self) -> _Pool:
+    def __enter__(self) -> Pool:
+        """The pool itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End the helpers."""
         for process in self._processes:
             process.terminate()
         self._threads.shutdown(cancel_futures=True)

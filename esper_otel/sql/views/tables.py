@@ -65,14 +65,15 @@ class Table(msgspec.Struct, frozen=True):
         text = json.dumps([(column.name, column.type) for column in self.columns])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def select(self, rows: Path, *, tolerant: bool, max_row_bytes: int) -> str:
-        """SQL that reads a file of rows; ``tolerant`` makes NULL of values that do not fit their column."""
+    def select(self, rows: list[Path], *, tolerant: bool, max_row_bytes: int) -> str:
+        """SQL that reads files of rows; ``tolerant`` makes NULL of values that do not fit their column."""
         inside = _struct_type(self.fields)
         columns = {column.name: _row_type(column) for column in self.head}
         if self.fields:
             columns["data"] = "JSON" if tolerant else inside
+        listed = ", ".join(literal(pattern(path)) for path in rows)
         source = (
-            f"read_json({literal(pattern(rows))}, format='newline_delimited', maximum_object_size={max_row_bytes},"
+            f"read_json([{listed}], format='newline_delimited', maximum_object_size={max_row_bytes},"
             f" {_NOTHING_OF_THE_PATH},"
             f" columns={{{', '.join(f'{quoted(name)}: {literal(type_)}' for name, type_ in columns.items())}}})"
         )
