@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -105,7 +105,8 @@ class Peak(msgspec.Struct):
         """Compare with the sizes of now."""
         telemetry = at.telemetry()
         self.queued = max(self.queued, telemetry.total(QUEUE_SIZE))
-        self.on_disk = max(self.on_disk, sum(file.stat().st_size for file in at.queue.glob("*")))
+        with suppress(FileNotFoundError):  # a file was compacted meanwhile
+            self.on_disk = max(self.on_disk, sum(file.stat().st_size for file in at.queue.glob("*")))
         self.memory = max(self.memory, telemetry.total("otelcol_process_memory_rss"))
 
 
