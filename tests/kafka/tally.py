@@ -14,8 +14,8 @@ Series = tuple[str, str, tuple[tuple[str, Any], ...]]
 """Instance, metric and attributes."""
 
 CUMULATIVE: Final = 2
-OF_THE_RELAY: Final = "esper.relay."
-"""Metrics of the process that sends, which no second relay repeats."""
+OF_THE_RELAY: Final = ("esper.relay.", "esper.nvml.")
+"""Beginnings of the names of metrics about the process that sends: no second relay repeats them."""
 
 
 class Samples(msgspec.Struct):
