@@ -15,7 +15,7 @@ from tests.waiting import PATIENCE_S, wait_for
 
 CLUSTER: Final = "MkU3OEVBNTcwNTJENDM2Qk"
 PARTITIONS: Final = 6
-HEAP: Final = "-Xmx512m"
+JVM: Final = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id=1
@@ -79,7 +79,7 @@ class Broker:
     def start(self) -> None:
         """Start it, and wait until it listens."""
         with (self._directory / "log").open("ab") as log:
-            command = [self._java, HEAP, "kafka.Kafka", str(self._properties)]
+            command = [self._java, *JVM, "kafka.Kafka", str(self._properties)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_for(self._listens, "the start of the broker", every_s=0.1)
 
@@ -98,6 +98,6 @@ class Broker:
             return probe.connect_ex(("127.0.0.1", self._ports["COLLECTORS"])) == 0
 
     def _tool(self, main: str, *arguments: str) -> None:
-        command = [self._java, main, *arguments]
+        command = [self._java, *JVM, main, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -14,6 +14,7 @@ Series = tuple[str, str, tuple[tuple[str, Any], ...]]
 """Instance, metric and attributes."""
 
 CUMULATIVE: Final = 2
+EVENT_ID: Final = "esper.event.id"
 OF_THE_RELAY: Final = ("esper.relay.", "esper.nvml.")
 """Beginnings of the names of metrics about the process that sends: no second relay repeats them."""
 
@@ -86,7 +87,9 @@ class Tally(OtlpReceiver):
 
     def _take_logs(self, group: Any) -> None:
         records = [record for scope in group.scope_logs for record in scope.log_records]
-        self.there.events.update(attributes(record)["esper.event.id"] for record in records)
+        self.there.events.update(
+            pair.value.string_value for record in records for pair in record.attributes if pair.key == EVENT_ID
+        )
 
     def _take_traces(self, group: Any) -> None:
         self.there.spans.update((span.trace_id, span.span_id) for scope in group.scope_spans for span in scope.spans)
