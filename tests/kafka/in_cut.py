@@ -62,7 +62,7 @@ def test_nothing_is_lost_and_no_counter_counts_twice_when_the_hop_is_cut_under_l
     found = lost_of(told, through.sink)
     counters = through.sink.counters
     measured.note("load", f"{len(four)} ranks of {len(JOBS)} jobs on {len(RANKS)} nodes, a round a second each")
-    measured.note("the broker was away (SIGKILL), s", f"{cut_s:.0f}")
+    measured.note("from the broker's end (SIGKILL) until it listened again, s", f"{back_at - cut_at:.0f}")
     measured.note("in the middle of that", "an agent and a gateway killed (SIGKILL) and started again")
     measured.note("lost", found)
     measured.note("not yet arrived when the broker came back, of log records", missing)
