@@ -51,7 +51,7 @@ def test_nothing_is_lost_and_no_counter_counts_twice_when_the_hop_is_cut_under_l
         missing = len(recorded - through.sink.there.events.keys())
         through.broker.start()
         back_at = time.monotonic()
-        wait_for(lambda: through.sink.has(recorded), "the delivery of what was recorded until then", every_s=0.2)
+        wait_for(lambda: through.sink.has(recorded), "the delivery of what was recorded until then", every_s=1.0)
         caught_up_s = time.monotonic() - back_at
         watch(agents, during, time.monotonic() + AFTER_S)
         for rank in four:
