@@ -95,6 +95,15 @@ cluster-test: $(STAMP) ## the manifests in a live Kubernetes, and what is lost w
 	CI=true $(BIN)/python -m scripts.cluster $(BIN)/python -m pytest -v tests/cluster/in_*.py $(OPTIONS)
 	$(BIN)/python -m tests.cluster.measured
 
+# A real broker of Apache Kafka (Maven Central, Debian's JRE) between two agents and two gateways, killed for ten minutes under load.
+# OPTIONS are those of pytest: --cut 60.
+.PHONY: kafka-test
+kafka-test: $(STAMP) ## agents and gateways with a real Kafka, away for ten minutes, 20 minutes
+	sh scripts/collector.sh
+	sh scripts/kafka.sh
+	CI=true $(BIN)/python -m pytest -v tests/kafka/in_*.py $(OPTIONS)
+	$(BIN)/python -m tests.kafka.measured
+
 # A labelled set of real runs, healthy and broken, and how the diagnosis judges them. Stable-Baselines3 as 'make frameworks'.
 .PHONY: diagnoses
 diagnoses: $(STAMP) ## make the labelled runs of the diagnosis and judge them, an hour

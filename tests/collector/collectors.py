@@ -27,20 +27,29 @@ class Collector:
 
     Attributes:
         ports: by the name in ``COLLECTOR_<name>_PORT``.
+        queue: directory of its queues.
     """
 
-    def __init__(self, kind: str, directory: Path, overlay: dict[str, Any] | None = None, **variables: str) -> None:
-        """A collector with ``deploy/collector/<kind>.yaml``, ``overlay`` merged over it; it is not started yet."""
+    def __init__(
+        self, kind: str, directory: Path, overlay: dict[str, Any] | None = None, *, more: str = "", **variables: str
+    ) -> None:
+        """A collector with ``deploy/collector/<kind>.yaml``; it is not started yet.
+
+        Merged over it: ``<kind>-<more>.yaml`` if ``more`` is named, and ``overlay``.
+        """
         self._program = tool("otelcol-esper")
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self._files = [CONFIGURATIONS / f"{kind}.yaml"]
+        if more:
+            self._files.append(CONFIGURATIONS / f"{kind}-{more}.yaml")
         if overlay:
             self._files.append(directory / "overlay.yaml")
             self._files[-1].write_text(yaml.safe_dump(overlay))
         self._variables = {f"COLLECTOR_{name}_PORT": str(port) for name, port in self.ports.items()}
-        self._variables |= {"COLLECTOR_QUEUE_DIR": str(directory / "queue"), **variables}
+        self.queue = directory / "queue"
+        self._variables |= {"COLLECTOR_QUEUE_DIR": str(self.queue), **variables}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
