@@ -20,12 +20,17 @@ class StaleError(FileNotFoundError):
     """A file is gone: its segment was archived anew, with more lines, since the archive was listed."""
 
 
+class DamagedError(ArchiveError):
+    """A file is not what was written."""
+
+
 def download(store: Store, files: Iterable[tuple[str, Stored]], directory: Path) -> list[Path]:
     """Paths of ``files``, each given with its folder, in the same order; those of a local archive where they lie.
 
     Raises:
         StaleError: one is gone; list the archive again.
-        ArchiveError: one cannot be read, or is damaged.
+        DamagedError: one is not what was written.
+        ArchiveError: one cannot be read.
     """
     get = partial(_local if store.directory is not None else _downloaded, store, directory)
     with ThreadPoolExecutor(REQUESTS, thread_name_prefix="esper-archive") as threads:
@@ -44,7 +49,7 @@ def _local(store: Store, _: Path, file: tuple[str, Stored]) -> Path:
     except FileNotFoundError:
         raise StaleError(f"{path} is gone") from None
     if size != stored.size:
-        raise ArchiveError(f"{path} is damaged: {size:,} bytes, {stored.size:,} were written; {_MEND}")
+        raise DamagedError(f"{path} is damaged: {size:,} bytes, {stored.size:,} were written; {_MEND}")
     return path
 
 
@@ -60,7 +65,7 @@ def _downloaded(store: Store, directory: Path, file: tuple[str, Stored]) -> Path
     except FileNotFoundError:
         raise StaleError(f"{store.url}/{folder}/{stored.name} is gone") from None
     if not digest.hexdigest().startswith(stored.hash):
-        raise ArchiveError(
+        raise DamagedError(
             f"{store.url}/{folder}/{stored.name} is damaged: its content is not what was written; {_MEND}"
         )
     return target

@@ -23,7 +23,6 @@ _PART: Final = re.compile(
     r"-(?P<end>\d{12,18})\.json"
 )
 _FILE: Final = re.compile(r"[a-z0-9_]+\.\d{6,12}\.[0-9a-f]{32}\.parquet")
-"""A name in the folder of the rank: nobody's description leads to other objects."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -152,10 +151,19 @@ def decoded(content: bytes, key: str) -> Part:
         raise ValueError(f"{key} was written by a later version of esper-otel ({part.writer}); upgrade to read it")
     if part.key != key:
         raise ValueError(f"{key} describes another segment, {part.key}")
-    for name in (stored.name for files in part.tables.values() for stored in files):
-        if not _FILE.fullmatch(name):
-            raise ValueError(f"{key} names the file {name!r}, which esper-otel never writes")
+    for stored in (stored for files in part.tables.values() for stored in files):
+        check_name(stored, key)
     return part
+
+
+def check_name(stored: Stored, key: str) -> None:
+    """Return if a file has a name that this library gives: nobody's description leads to other objects.
+
+    Raises:
+        ValueError: it has another one; the message names the description, ``key``.
+    """
+    if not _FILE.fullmatch(stored.name):
+        raise ValueError(f"{key} names the file {stored.name!r}, which esper-otel never writes")
 
 
 def part_key(run: str, rank: int, source: str, segment: int, end: int) -> str:
