@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from esper_otel.archive.catalogue import content_or_nothing, in_parallel
-from esper_otel.archive.layout import FORMAT, Stored, check_name
+from esper_otel.archive.layout import FORMAT, Stored, check_names
 from esper_otel.archive.store import Store
 
 MERGED: Final = "_merged"
@@ -98,6 +98,5 @@ def _decoded(content: bytes, key: str) -> MergedSet:
         raise ValueError(f"{key} is no description of merged files: {error}") from None
     if found.format != FORMAT:
         raise ValueError(f"{key} was written by a later version of esper-otel ({found.writer}); upgrade to read it")
-    for stored in found.tables.values():
-        check_name(stored, key)
+    check_names(found.tables.values(), key)
     return found

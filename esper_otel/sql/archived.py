@@ -121,8 +121,9 @@ def usable(store: Store, parts: list[Part], tell: Callable[[str], object]) -> li
 
 def sources_of(part: Part, tables: Collection[str]) -> list[Source]:
     """The files of a segment that have rows of ``tables``."""
+    folder, key = part.folder, part.key
     return [
-        Source(part.folder, table, stored, part.fingerprints.get(table), part.key)
+        Source(folder, table, stored, part.fingerprints.get(table), key)
         for table in sorted(part.tables.keys() & tables)
         for stored in part.tables[table]
     ]
