@@ -16,6 +16,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,7 @@ INTO_SEGMENT_S: Final = (0.2, 6.0)
 def main() -> int:
     """Run it; the exit status."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # with all processes that it started
     directory = Path(options.directory or tempfile.mkdtemp(prefix="archiving-"))
     try:
         return _campaign(options, directory)
@@ -80,7 +82,10 @@ def _campaign(options: argparse.Namespace, directory: Path) -> int:
             time.sleep(LOOK_S)
         with (directory / "relay.log").open("w") as said:
             relay = Relay(run, URL, server.variables(), said)
-            halves = _followed(relay, server, options)
+            try:
+                halves = _followed(relay, server, options)
+            finally:
+                relay.close()
         archived_s = time.monotonic() - began
         if any(trainer.wait() for trainer in trainers) or relay.status() != 0:
             sys.exit(f"the relay ended with status {relay.status()}: {(directory / 'relay.log').read_text()[-2000:]}")

@@ -54,6 +54,11 @@ class Relay:
         self._process.wait()
         self._process = self._started()
 
+    def close(self) -> None:
+        """Kill it if it still runs."""
+        self._process.kill()
+        self._process.wait()
+
     def status(self) -> int | None:
         """Its exit status; None while it runs."""
         return self._process.poll()
