@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -157,6 +158,20 @@ def test_sets_that_overlap_give_no_row_twice(tmp_path: Path) -> None:
     merge(to)
     assert expected == rows(to)
     assert 1 == len(descriptions(to))
+
+
+def test_a_run_that_was_removed_is_in_no_merged_file_after_the_next_merge(tmp_path: Path) -> None:
+    to = f"file://{tmp_path}/archive"
+    small_runs(tmp_path / "runs", to)
+    merge(to)
+
+    for folder in ("run_id=run-03", "_segments/run_id=run-03"):
+        shutil.rmtree(tmp_path / "archive" / folder)
+    assert RUNS - 1 == rows(to)["tolaria_batches"].total()
+    assert RUNS - 1 == merge(to).new_segments
+
+    assert all("run-03" not in path.read_text() for path in (tmp_path / "archive" / MERGED).glob("*.json"))
+    assert RUNS - 1 == rows(to)["tolaria_batches"].total()
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "no description", "foreign"])
