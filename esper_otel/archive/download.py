@@ -11,9 +11,11 @@ from typing import Final
 
 from esper_otel.archive.catalogue import REQUESTS
 from esper_otel.archive.layout import Stored
+from esper_otel.archive.merged import MERGED
 from esper_otel.archive.store import ArchiveError, Store
 
 _MEND: Final = "remove its run from the archive, and archive it again"
+_MEND_MERGED: Final = "remove it, and merge the files of the archive again"
 
 
 class StaleError(FileNotFoundError):
@@ -49,7 +51,7 @@ def _local(store: Store, _: Path, file: tuple[str, Stored]) -> Path:
     except FileNotFoundError:
         raise StaleError(f"{path} is gone") from None
     if size != stored.size:
-        raise DamagedError(f"{path} is damaged: {size:,} bytes, {stored.size:,} were written; {_MEND}")
+        raise DamagedError(f"{path} is damaged: {size:,} bytes, {stored.size:,} were written; {_mend(folder)}")
     return path
 
 
@@ -66,6 +68,10 @@ def _downloaded(store: Store, directory: Path, file: tuple[str, Stored]) -> Path
         raise StaleError(f"{store.url}/{folder}/{stored.name} is gone") from None
     if not digest.hexdigest().startswith(stored.hash):
         raise DamagedError(
-            f"{store.url}/{folder}/{stored.name} is damaged: its content is not what was written; {_MEND}"
+            f"{store.url}/{folder}/{stored.name} is damaged: its content is not what was written; {_mend(folder)}"
         )
     return target
+
+
+def _mend(folder: str) -> str:
+    return _MEND_MERGED if folder == MERGED else _MEND

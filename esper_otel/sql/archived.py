@@ -101,7 +101,9 @@ def _files(
             is_over = not left or (isinstance(error, DamagedError) and not is_merged)
             if is_over:
                 raise
-            may_merge = False  # the files of each segment are there, whatever became of merged ones
+            if isinstance(error, DamagedError):
+                tell(f"{error}; the files of each segment are read instead")
+            may_merge = False  # those are there, whatever became of merged ones
             continue
         for part in parts:
             lost.update(part.lost)

@@ -11,12 +11,14 @@ import pytest
 from esper_otel.archive.address import address_of
 from esper_otel.archive.merged import MERGED
 from esper_otel.archive.store import ArchiveError, Store
+from esper_otel.sql import VIEWS, connect
 from esper_otel.sql import archived as reading
-from esper_otel.sql import connect
 from esper_otel.sql.archiving import merge as merging
 from esper_otel.sql.archiving.merge import Merged
 from tests.archive.object_store import Proxy, Request, faulty
-from tests.archive.rows import archived, command, rows_of
+from tests.archive.rows import archived, command, counted, rows_of
+from tests.archive.test_archive_equals_log import recorded
+from tests.recorded import RECORDINGS, recording
 from tests.runs import lives
 
 RUNS = 5
@@ -62,6 +64,19 @@ def test_merged_files_have_the_rows_of_all_runs_and_are_made_once(archive: str, 
     before = merged_keys(archive)
     assert Merged(RUNS, 0, 0) == merge(archive)
     assert before == merged_keys(archive)
+
+
+def test_values_of_every_type_are_the_same_in_merged_files(tmp_path: Path) -> None:
+    to = f"file://{tmp_path}/archive"
+    for name in RECORDINGS:
+        archived(recording(name), to)
+    archived(recorded(tmp_path / "runs"), to)
+    expected = rows(to)
+
+    done = merge(to)
+
+    assert len(RECORDINGS) < done.segments
+    assert expected == rows(to)
 
 
 def test_a_query_of_all_runs_reads_merged_files_and_one_of_some_runs_theirs(s3: Proxy, tmp_path: Path) -> None:
@@ -193,7 +208,11 @@ def test_merged_files_that_are_damaged_are_passed_over(s3: Proxy, tmp_path: Path
     else:
         store.put(file, content[:-5] if damage == "cut" else content[:-5] + b"other")
 
-    assert expected == rows(to)
+    told: list[str] = []
+    with connect(f"{to}/run_id=*", tell=told.append) as connection:
+        assert expected == counted({view: connection.execute(f"SELECT * FROM {view}").fetchall() for view in VIEWS})
+    assert all("the files of each segment are read instead" in text for text in told)
+    assert bool(told) == (damage in {"changed", "no description", "foreign"})
 
 
 def test_files_of_an_earlier_contract_are_merged_in_the_present_one(tmp_path: Path) -> None:
