@@ -95,7 +95,7 @@ cluster-test: $(STAMP) ## the manifests in a live Kubernetes, and what is lost w
 	CI=true $(BIN)/python -m scripts.cluster $(BIN)/python -m pytest -v tests/cluster/in_*.py $(OPTIONS)
 	$(BIN)/python -m tests.cluster.measured
 
-# Five million events archived through kills of the relay and an outage of the store, and every row compared; an hour. MinIO is
+# Five million events archived through kills of the relay and an outage of the store, and every row compared. MinIO is
 # built by 'go build github.com/minio/minio' in a Go module of its own. OPTIONS are those of the module: --minio PROGRAM.
 .PHONY: archiving
 archiving: $(STAMP) ## a long run archived through kills and an outage, compared row by row; needs MinIO
