@@ -104,6 +104,12 @@ kafka-test: $(STAMP) ## agents and gateways with a real Kafka, away for ten minu
 	CI=true $(BIN)/python -m pytest -v tests/kafka/in_*.py $(OPTIONS)
 	$(BIN)/python -m tests.kafka.measured
 
+# Five million events archived through kills of the relay and an outage of the store, and every row compared. MinIO is
+# built by 'go build github.com/minio/minio' in a Go module of its own. OPTIONS are those of the module: --minio PROGRAM.
+.PHONY: archiving
+archiving: $(STAMP) ## a long run archived through kills and an outage, compared row by row; needs MinIO
+	$(BIN)/python -m benchmarks.archiving $(OPTIONS)
+
 # A labelled set of real runs, healthy and broken, and how the diagnosis judges them. Stable-Baselines3 as 'make frameworks'.
 .PHONY: diagnoses
 diagnoses: $(STAMP) ## make the labelled runs of the diagnosis and judge them, an hour

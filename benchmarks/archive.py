@@ -4,10 +4,11 @@ Archives a recording of esper-lite and multiplies it: the copies share its files
 their own, each an hour later than the one before. Then asks, in a process of its own for each number of runs, all
 columns of the 19 views that esper-lite has, the list of runs, and a query for one hour::
 
-    python -m benchmarks.archive [--runs 1,100,10000] [--recording esper-lite-2env] [--views 19] [--directory DIR]
+    python -m benchmarks.archive [--runs 1,100,10000] [--recording esper-lite-2env] [--views 19] [--merge]
 
-Times are seconds by the clock and, behind them, of the processor. The archive is a directory (``file://``): what a
-network adds is the requests, whose number is shown.
+With ``--merge`` the files of the runs are merged first, as by ``esper-otel compact ARCHIVE``. Times are seconds by the
+clock and, behind them, of the processor. The archive is a directory (``file://``), ``--directory`` or a temporary one:
+what a network adds is the requests, whose number is shown.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from esper_otel.archive.address import Address, address_of
 from esper_otel.archive.layout import SEGMENTS, Part, data_folder, decoded
 from esper_otel.runs.listing import rows_in
 from esper_otel.sql import connect
+from esper_otel.sql.archiving.merge import merge
 from esper_otel.sql.archiving.whole import archive
+from esper_otel.sql.connect import MEMORY_LIMIT
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
 HOUR_US: Final = 3_600_000_000
@@ -63,6 +66,9 @@ def main() -> None:
         place = directory / f"archive-{count}"
         if count > 1:
             multiply(directory / "archive-1", part, place, count)
+        if arguments.merge:
+            with _timed("merge") as found:
+                found.append(merge(address_of(f"file://{place}"), MEMORY_LIMIT, print).segments)
         command = [
             sys.executable,
             "-m",
@@ -84,6 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--recording", default="esper-lite-2env")
     parser.add_argument("--views", type=int, default=len(VIEWS))
     parser.add_argument("--directory", type=Path)
+    parser.add_argument("--merge", action="store_true")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     return parser.parse_args()
 

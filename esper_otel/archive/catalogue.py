@@ -81,8 +81,17 @@ def run_json_of(store: Store, run: str) -> bytes:
     Raises:
         ArchiveError: it cannot be read.
     """
+    return content_or_nothing(store, f"{run_folder(run)}/run.json")
+
+
+def content_or_nothing(store: Store, key: str) -> bytes:
+    """Content of an object; empty where it went since the archive was listed.
+
+    Raises:
+        ArchiveError: it cannot be read.
+    """
     try:
-        return store.get(f"{run_folder(run)}/run.json")
+        return store.get(key)
     except FileNotFoundError:
         return b""
 
@@ -123,19 +132,12 @@ def _contents(store: Store, items: Mapping[str, Item], *, keep: bool) -> dict[st
     known = index.load(store) if keep and len(items) >= index.WORTH else {}
     found = {key: known[key] for key, item in items.items() if key in known and known[key].tag == item.tag}
     missing = [key for key in items if key not in found]
-    for key, content in zip(missing, in_parallel(partial(_got, store), missing), strict=True):
+    for key, content in zip(missing, in_parallel(partial(content_or_nothing, store), missing), strict=True):
         if content:
             found[key] = Entry(items[key].tag, content)
     if keep and len(missing) >= index.WORTH:
         index.save(store, found)
     return {key: entry.content for key, entry in found.items()}
-
-
-def _got(store: Store, key: str) -> bytes:
-    try:
-        return store.get(key)
-    except FileNotFoundError:
-        return b""
 
 
 def _parts(keys: Iterable[str], contents: Mapping[str, bytes], tell: Tell) -> Iterator[Part]:

@@ -11,13 +11,19 @@ from typing import Final
 
 from esper_otel.archive.catalogue import REQUESTS
 from esper_otel.archive.layout import Stored
+from esper_otel.archive.merged import MERGED
 from esper_otel.archive.store import ArchiveError, Store
 
 _MEND: Final = "remove its run from the archive, and archive it again"
+_MEND_MERGED: Final = "remove it, and merge the files of the archive again"
 
 
 class StaleError(FileNotFoundError):
     """A file is gone: its segment was archived anew, with more lines, since the archive was listed."""
+
+
+class DamagedError(ArchiveError):
+    """A file is not what was written."""
 
 
 def download(store: Store, files: Iterable[tuple[str, Stored]], directory: Path) -> list[Path]:
@@ -25,7 +31,8 @@ def download(store: Store, files: Iterable[tuple[str, Stored]], directory: Path)
 
     Raises:
         StaleError: one is gone; list the archive again.
-        ArchiveError: one cannot be read, or is damaged.
+        DamagedError: one is not what was written.
+        ArchiveError: one cannot be read.
     """
     get = partial(_local if store.directory is not None else _downloaded, store, directory)
     with ThreadPoolExecutor(REQUESTS, thread_name_prefix="esper-archive") as threads:
@@ -44,7 +51,7 @@ def _local(store: Store, _: Path, file: tuple[str, Stored]) -> Path:
     except FileNotFoundError:
         raise StaleError(f"{path} is gone") from None
     if size != stored.size:
-        raise ArchiveError(f"{path} is damaged: {size:,} bytes, {stored.size:,} were written; {_MEND}")
+        raise DamagedError(f"{path} is damaged: {size:,} bytes, {stored.size:,} were written; {_mend(folder)}")
     return path
 
 
@@ -60,7 +67,11 @@ def _downloaded(store: Store, directory: Path, file: tuple[str, Stored]) -> Path
     except FileNotFoundError:
         raise StaleError(f"{store.url}/{folder}/{stored.name} is gone") from None
     if not digest.hexdigest().startswith(stored.hash):
-        raise ArchiveError(
-            f"{store.url}/{folder}/{stored.name} is damaged: its content is not what was written; {_MEND}"
+        raise DamagedError(
+            f"{store.url}/{folder}/{stored.name} is damaged: its content is not what was written; {_mend(folder)}"
         )
     return target
+
+
+def _mend(folder: str) -> str:
+    return _MEND_MERGED if folder == MERGED else _MEND

@@ -7,6 +7,7 @@ description, written last, names them. What is not named by a description is nev
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -22,8 +23,7 @@ _PART: Final = re.compile(
     rf"{SEGMENTS}/(?P<run>run_id=[^/]+)/rank=(?P<rank>\d{{1,9}})/(?P<lane>[^/]+)-(?P<segment>\d{{6,12}})"
     r"-(?P<end>\d{12,18})\.json"
 )
-_FILE: Final = re.compile(r"[a-z0-9_]+\.\d{6,12}\.[0-9a-f]{32}\.parquet")
-"""A name in the folder of the rank: nobody's description leads to other objects."""
+_FILES: Final = re.compile(r"(?:[a-z0-9_]+\.\d{6,12}\.[0-9a-f]{32}\.parquet\n)*")
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -152,10 +152,20 @@ def decoded(content: bytes, key: str) -> Part:
         raise ValueError(f"{key} was written by a later version of esper-otel ({part.writer}); upgrade to read it")
     if part.key != key:
         raise ValueError(f"{key} describes another segment, {part.key}")
-    for name in (stored.name for files in part.tables.values() for stored in files):
-        if not _FILE.fullmatch(name):
-            raise ValueError(f"{key} names the file {name!r}, which esper-otel never writes")
+    check_names((stored for files in part.tables.values() for stored in files), key)
     return part
+
+
+def check_names(files: Iterable[Stored], key: str) -> None:
+    """Return if all files have names that this library gives: nobody's description leads to other objects.
+
+    Raises:
+        ValueError: one has another; the message names the description, ``key``.
+    """
+    names = [f"{stored.name}\n" for stored in files]
+    if not _FILES.fullmatch("".join(names)):  # at once: an archive may have a million
+        name = next(name for name in names if not _FILES.fullmatch(name))
+        raise ValueError(f"{key} names the file {name[:-1]!r}, which esper-otel never writes")
 
 
 def part_key(run: str, rank: int, source: str, segment: int, end: int) -> str:

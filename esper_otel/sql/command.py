@@ -89,7 +89,10 @@ def views(
 
 
 def compact(
-    run: Annotated[Path, typer.Argument(help="Run directory, log file (also .gz, .zst) or telemetry directory.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="Run directory, log file (also .gz, .zst), telemetry directory; or an archive of runs."),
+    ],
     directory: Annotated[
         Path | None, typer.Option("-o", "--output", help="Output directory. Default: RUN/parquet.")
     ] = None,
@@ -105,7 +108,14 @@ def compact(
 
     With --to the run goes into an archive of runs, from which all commands read it: 'esper-otel sql s3://bucket/prefix'.
     Credentials come from the standard variables, such as AWS_ACCESS_KEY_ID.
+    'esper-otel compact s3://bucket/prefix' merges the files of small runs in an archive, so that queries over thousands
+    of them open few; the archive keeps the files that it had.
     """
+    if is_address(run):
+        if to is not None or directory is not None:
+            _fail("the files of an archive are merged in it: give neither --to nor -o")
+        _merge(run, memory_limit)
+        return
     if to is not None:
         if directory is not None:
             _fail("--to writes into an archive and -o into a directory; give one of them")
@@ -135,6 +145,21 @@ def _archive(run: Path, to: str, memory_limit: str) -> None:
         _fail(str(error))
     added = f"{done.lines:,} lines in {done.segments:,} segments added, {done.size_bytes / 2**20:,.1f} MiB"
     print(f"{done.address}: {added if done.segments else 'nothing new'}")
+
+
+def _merge(archive: Path, memory_limit: str) -> None:
+    from esper_otel.sql.archiving.merge import merge  # as above
+
+    try:
+        address = address_of(archive)
+        if address.run:
+            raise ValueError(f"give the archive, {address.url}: the files of many runs are merged, not those of one")
+        done = merge(address, memory_limit, _tell)
+    except (OSError, ValueError, RuntimeError, duckdb.Error) as error:
+        _fail(str(error))
+    added = f"files of {done.new_segments:,} segments merged, {done.size_bytes / 2**20:,.1f} MiB"
+    known = f"merged files cover {done.segments:,} segments"
+    print(f"{address.url}: {added if done.new_segments else 'nothing to merge'}; {known}")
 
 
 def _print_views() -> None:

@@ -124,6 +124,32 @@ def test_a_relay_that_is_killed_in_an_upload_leaves_the_rest_to_the_next_one(s3:
     assert rows_of(run) == rows_of(TO)
 
 
+def test_relays_that_are_killed_while_the_run_grows_and_the_store_is_away_lose_and_repeat_nothing(
+    s3: Proxy, tmp_path: Path
+) -> None:
+    run, failures = living(tmp_path), {"signal": "archive"}
+    for is_away in (False, True, False):
+        s3.fault = lambda request: None
+        done = segments()
+        s3.fault = Request.cut if is_away else s3.fault
+        with relay(run, "--follow", "--linger", "0", "--archive", TO) as process:
+            more(run)
+            if is_away:
+                wait_for(lambda: scraped(run, "esper_relay_export_failures_total", failures) > 0, "a failure")
+            else:
+                wait_for(lambda done=done: segments() > done, "a further segment")
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+    with relay(run, "--follow", "--linger", "0", "--archive", TO) as process:
+        more(run)
+        esper_otel.shutdown()
+        _, said = process.communicate(timeout=PATIENCE_S)
+
+    assert 0 == process.returncode, said
+    assert rows_of(run) == rows_of(TO)
+
+
 def test_a_relay_whose_archive_stays_away_ends_with_status_3_and_says_how_to_deliver(s3: Proxy, tmp_path: Path) -> None:
     s3.fault = Request.cut
     run = recorded(tmp_path)
