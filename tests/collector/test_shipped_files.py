@@ -16,6 +16,9 @@ from tests.tools import ROOT, tool
 from tests.waiting import PATIENCE_S
 
 KINDS = ("agent", "gateway", "local")
+OVERLAYS = {"clickhouse": "gateway"}
+"""Files that are merged over one of the others."""
+
 SECTIONS = ("receivers", "processors", "exporters", "connectors", "extensions")
 
 
@@ -39,6 +42,13 @@ def validate(kind: str, directory: Path, *overlays: Path) -> tuple[int, str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_collector_finds_no_fault_in_a_shipped_file(kind: str, tmp_path: Path) -> None:
     assert (0, "") == validate(kind, write_certificates(tmp_path / "tls"))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_collector_finds_no_fault_in_a_file_that_is_merged_over_another(overlay: str, tmp_path: Path) -> None:
+    merged = CONFIGURATIONS / f"{overlay}.yaml"
+
+    assert (0, "") == validate(OVERLAYS[overlay], write_certificates(tmp_path / "tls"), merged)
 
 
 def test_the_collector_does_find_a_fault(tmp_path: Path) -> None:
@@ -67,12 +77,18 @@ def used(kind: str) -> set[tuple[str, str]]:
     return configured
 
 
+def added(overlay: str) -> set[tuple[str, str]]:
+    """Section and type of every component that a merged file configures."""
+    file = yaml.safe_load((CONFIGURATIONS / f"{overlay}.yaml").read_text())
+    return {(section, name.split("/")[0]) for section in SECTIONS for name in file.get(section) or {}}
+
+
 def test_the_manifest_has_exactly_the_components_that_the_files_use(tmp_path: Path) -> None:
     said = subprocess.run([tool("otelcol-esper"), "components"], capture_output=True, text=True, check=True).stdout
     built = yaml.safe_load(said)
     in_binary = {(section, component["name"]) for section in SECTIONS for component in built.get(section) or ()}
 
-    assert set().union(*map(used, KINDS)) == in_binary
+    assert set().union(*map(used, KINDS), *map(added, OVERLAYS)) == in_binary
 
 
 def test_the_binary_was_built_from_this_manifest() -> None:
@@ -94,7 +110,7 @@ def test_all_parts_of_the_manifest_are_of_one_release() -> None:
     assert {f"v{version}"} == versions
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *OVERLAYS])
 def test_every_variable_of_a_file_is_described(kind: str) -> None:
     described = set(re.findall(r"`(\w+)`", (CONFIGURATIONS / "README.md").read_text()))
 
