@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 from grafana import build, provisioning_files
+from grafana.clickhouse import files as clickhouse
 from grafana.lint import problems, problems_between
 from grafana.parity import table as parity
 
 
 def generated(root: Path) -> dict[Path, str]:
     """Content of the dashboards, the provisioning and the parity table by path under the repository ``root``."""
-    return {**build.generated(root), **provisioning_files.generated(root), **parity.generated(root)}
+    shown = {**build.generated(root), **provisioning_files.generated(root), **clickhouse.generated(root)}
+    return {**shown, **parity.generated(root)}
 
 
 def write(root: Path) -> list[Path]:

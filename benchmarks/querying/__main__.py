@@ -23,7 +23,8 @@ from benchmarks.archive import DATA, multiply, only_part
 from benchmarks.querying.asked import QUERIES, Times
 from esper_otel.archive.address import address_of
 from esper_otel.sql.archiving.whole import archive
-from esper_otel.sql.clickhouse.ddl import script
+from esper_otel.sql.clickhouse.archive import statements
+from esper_otel.sql.clickhouse.creating import script
 from esper_otel.sql.clickhouse.place import place_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -56,7 +57,7 @@ def _duckdb(place: Path) -> Times:
 
 
 def _clickhouse(place: Path) -> Times:
-    asked = {"script": script(place_of(f"file://{place}"), "esper"), "queries": QUERIES}
+    asked = {"script": script(statements(place_of(f"file://{place}"), "esper")), "queries": QUERIES}
     command = [str(CHDB), str(Path(__file__).with_name("in_chdb.py"))]
     done = subprocess.run(command, input=json.dumps(asked), check=True, capture_output=True, text=True)
     return _times(done.stdout)

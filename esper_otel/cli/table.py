@@ -51,7 +51,7 @@ COMMANDS: Final = {
     "clickhouse": Command(
         "esper_otel.sql.clickhouse.command:clickhouse",
         "sql",
-        "Print the statements that create the views in ClickHouse, over the Parquet files of an archive.",
+        "Print the statements that create the views in ClickHouse, over the files of an archive or the live stream.",
     ),
     "report": Command(
         "esper_otel.report.command:report",

@@ -56,7 +56,7 @@ def event_log_variables() -> list[Any]:
         _choice("domain", "Domain", by_domain),
         _choice("severity", "Severity", {severity.value: severity.value.upper() for severity in Severity}),
         # Of every step there are so many that the lines of a panel would be those of some seconds.
-        _one_of(LEFT_OUT, "Detail", {"rounds and seeds": "|".join(of_every_step()), "every step": "none"}).hide(
+        one_of(LEFT_OUT, "Detail", {"rounds and seeds": "|".join(of_every_step()), "every step": "none"}).hide(
             SELDOM_CHOSEN
         ),
     ]
@@ -110,10 +110,11 @@ def comparison_variables() -> list[Any]:
     """Choices of smoothing and of rounds a point for the lines of a comparison."""
     smoothing = {"off": "1s", "1 min": "1m", "5 min": "5m", "15 min": "15m", "1 h": "1h"}
     points = {number: number for number in ("1", "2", "5", "10", "20", "50")}
-    return [_one_of(SMOOTHING, "Smoothing", smoothing), _one_of(POINT, "Rounds a point", points)]
+    return [one_of(SMOOTHING, "Smoothing", smoothing), one_of(POINT, "Rounds a point", points)]
 
 
-def _one_of(name: str, label: str, values: dict[str, str]) -> Any:
+def one_of(name: str, label: str, values: dict[str, str]) -> Any:
+    """A variable with one of ``values`` by the words for them, the first until another is chosen."""
     listed = ", ".join(f"{word} : {value}" for word, value in values.items())
     word, value = next(iter(values.items()))
     current = models.VariableOption(selected=True, text=word, value=value)

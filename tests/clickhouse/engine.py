@@ -12,7 +12,8 @@ from typing import Any
 import duckdb
 
 from esper_otel.sql import VIEWS, View, connect
-from esper_otel.sql.clickhouse.ddl import script
+from esper_otel.sql.clickhouse import archive
+from esper_otel.sql.clickhouse.creating import script
 from esper_otel.sql.clickhouse.place import Place
 from esper_otel.sql.views.columns import WIDE, Column, literal, quoted
 from tests.archive.rows import counted
@@ -56,14 +57,14 @@ class ClickHouse:
     def create(self, place: Place) -> None:
         """Create the views over an archive, in place of those that are there."""
         self.ask("DROP DATABASE IF EXISTS esper")
-        self.ask(script(place, "esper"))
+        self.ask(script(archive.statements(place, "esper")))
         self.ask("USE default")
 
-    def view(self, view: View) -> list[tuple[Any, ...]]:
+    def view(self, view: View, database: str = "esper") -> list[tuple[Any, ...]]:
         """Every row of a view. It travels as Parquet, which keeps types, NULL, NaN and infinities apart."""
         path = self._scratch / f"{view.name}.parquet"
         columns = ", ".join(_sent(column) for column in view.columns)
-        self.ask(f"SELECT {columns} FROM esper.{quoted(view.name)}", "Parquet", path)
+        self.ask(f"SELECT {columns} FROM {database}.{quoted(view.name)}", "Parquet", path)
         read = ", ".join(f"{quoted(column.name)}::{column.type}" for column in view.columns)
         with duckdb.connect(config={"threads": "1"}) as reader:
             reader.execute("SET TimeZone = 'UTC'")
@@ -87,14 +88,15 @@ def of_duckdb(*runs: str | PathLike[str]) -> Rows:
         return counted(
             {
                 view.name: connection.execute(
-                    f"SELECT {', '.join(map(_not_null, view.columns))} FROM {view.name}"
+                    f"SELECT {', '.join(map(not_null, view.columns))} FROM {view.name}"
                 ).fetchall()
                 for view in VIEWS.values()
             }
         )
 
 
-def _not_null(column: Column) -> str:
+def not_null(column: Column) -> str:
+    """DuckDB's SQL of a column, empty where it is NULL and ClickHouse knows no NULL."""
     name = quoted(column.name)
     if column.type.endswith("[]"):
         return f"coalesce({name}, [])"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from esper_otel.sql.clickhouse.ddl import script
+from esper_otel.sql.clickhouse.archive import statements
+from esper_otel.sql.clickhouse.creating import script
 from esper_otel.sql.clickhouse.place import place_of
 from tests.archive.rows import archived, command
 from tests.clickhouse.engine import ClickHouse
@@ -25,13 +26,13 @@ def test_its_statements_create_the_views_in_the_database_that_is_named(clickhous
 
 
 def test_the_place_is_where_clickhouse_finds_it() -> None:
-    plain = script(place_of("s3://bucket/some/prefix"), "esper")
-    own = script(place_of("s3://bucket/prefix", "https://minio.example:9000/", "keys"), "esper")
+    plain = script(statements(place_of("s3://bucket/some/prefix"), "esper"))
+    own = script(statements(place_of("s3://bucket/prefix", "https://minio.example:9000/", "keys"), "esper"))
 
     assert "s3('s3://bucket/some/prefix/run_id=*/rank=*/raw.*.parquet', 'Parquet', " in plain
     assert "s3(keys, url = 'https://minio.example:9000/bucket/prefix/run_id=*/rank=*/raw.*.parquet', format" in own
-    assert "s3('gs://bucket/run_id=*/" in script(place_of("gs://bucket"), "esper")
-    assert "file('/data/my runs/run_id=*/" in script(place_of("file:///data/my%20runs"), "esper")
+    assert "s3('gs://bucket/run_id=*/" in script(statements(place_of("gs://bucket"), "esper"))
+    assert "file('/data/my runs/run_id=*/" in script(statements(place_of("file:///data/my%20runs"), "esper"))
 
 
 def test_the_endpoint_is_that_of_the_variables_for_s3_alone() -> None:
@@ -55,7 +56,15 @@ def test_the_endpoint_is_that_of_the_variables_for_s3_alone() -> None:
         (["s3://bucket", "--collection", "a, b"], "is no name of a named collection"),
         (["s3://bucket", "--collection", "seed"], "takes the named collection seed for a column"),
         (["s3://bucket", "--database", "a; b"], "is no name of a database"),
+        ([], "give an archive such as s3://telemetry/runs, or --live"),
+        (["s3://bucket", "--live"], "give an archive such as s3://telemetry/runs, or --live"),
     ],
 )
 def test_what_is_wrong_is_named(arguments: list[str], told: str) -> None:
     assert told in command("clickhouse", *arguments, status=2, AWS_ENDPOINT_URL="", AWS_ENDPOINT_URL_S3="")
+
+
+def test_the_tables_of_the_live_stream_keep_rows_for_the_days_that_are_named() -> None:
+    assert 2 == command("clickhouse", "--live").count("TTL toDateTime(Timestamp) + INTERVAL 7 DAY ")
+    assert 2 == command("clickhouse", "--live", "--days", "30").count("TTL toDateTime(Timestamp) + INTERVAL 30 DAY ")
+    assert 0 == command("clickhouse", "--live", "--days", "0").count("TTL")

@@ -16,7 +16,7 @@ from tests.tools import ROOT, tool
 from tests.waiting import PATIENCE_S
 
 KINDS = ("agent", "gateway", "local")
-LAID_OVER = {"agent-kafka": "agent", "gateway-kafka": "gateway"}
+LAID_OVER = {"agent-kafka": "agent", "gateway-kafka": "gateway", "clickhouse": "gateway"}
 """Files that are merged over another one, by their names."""
 
 SECTIONS = ("receivers", "processors", "exporters", "connectors", "extensions")
@@ -78,7 +78,7 @@ def used(kind: str) -> set[tuple[str, str]]:
         for pipeline in file["service"]["pipelines"].values()
         for section in pipeline
         for name in pipeline[section]
-    } | {("extensions", name) for name in file["service"]["extensions"]}
+    } | {("extensions", name) for name in file["service"].get("extensions", ())}
     started = {(section, name.split("/")[0]) for section, name in names if not name.startswith("$")}
     if kind in LAID_OVER:
         assert configured <= started <= configured | used(LAID_OVER[kind])

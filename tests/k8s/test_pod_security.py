@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.rendering import Object, Pod, Rendered, bytes_of, render_with
+from tests.k8s.rendering import MANIFESTS, Object, Pod, Rendered, bytes_of, render, render_with
 from tests.tools import tool
 from tests.waiting import PATIENCE_S
 
@@ -40,6 +40,10 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 def test_kubernetes_admits_every_pod_as_restricted(example: Rendered, judge: Judge) -> None:
     assert ["", "", ""] == judge(example.pods)
+
+
+def test_also_gateways_that_write_to_clickhouse(judge: Judge) -> None:
+    assert ["", ""] == judge(render(MANIFESTS / "overlays" / "clickhouse").pods)
 
 
 @pytest.mark.parametrize("component", ["gpu", "gpu-dra"])

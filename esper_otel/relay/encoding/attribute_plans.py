@@ -16,8 +16,9 @@ import msgspec
 
 from esper_otel.events import Event
 from esper_otel.relay.encoding.attribute_tables import OF_FEW_VALUES, Floats, SingleValues, Texts, packer, table
-from esper_otel.relay.encoding.attributes import DROPPED_KEY, MAX_KEY_BYTES, cut_text, event_attributes
+from esper_otel.relay.encoding.attributes import MAX_KEY_BYTES, cut_text, event_attributes
 from esper_otel.relay.encoding.wire import attribute
+from esper_otel.signals.log_events import DROPPED
 
 MAX_PLANS: Final = 2_000
 """Maximum number of cached shapes; beyond this the cache is cleared, which only costs speed."""
@@ -97,7 +98,7 @@ class _Plan:
         self.map_kinds = [_map_kinds(type(event))[at] for at in self.maps]
         left_out = len(single) + len(self.maps) - limit
         self.is_cut = left_out > 0
-        self.dropped = attribute(DROPPED_KEY, left_out + 1) if self.is_cut else b""
+        self.dropped = attribute(DROPPED, left_out + 1) if self.is_cut else b""
         self._shown, self._pattern = _pattern(event.otel_name, names, values, single)
         if self.is_cut:
             single = single[: limit - 1]

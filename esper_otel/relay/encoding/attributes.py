@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from esper_otel.events import Event
+from esper_otel.signals.log_events import DROPPED
 
 AttributeValue = str | bool | int | float | tuple[str, ...] | tuple[bool, ...] | tuple[int, ...] | tuple[float, ...]
 
@@ -21,8 +22,6 @@ MAX_TEXT_BYTES: Final = 1024
 MAX_KEY_BYTES: Final = 128
 MAX_ITEMS: Final = 32
 """Longest sequence that becomes an array attribute; a longer one becomes JSON text."""
-
-DROPPED_KEY: Final = "esper.attributes.dropped"
 
 
 def event_attributes(event: Event, *, limit: int, maps: bool = True) -> dict[str, AttributeValue]:
@@ -52,7 +51,7 @@ def limited(attributes: dict[str, AttributeValue], limit: int) -> dict[str, Attr
     if len(attributes) <= limit:
         return attributes
     kept = dict(list(attributes.items())[: limit - 1])
-    kept[DROPPED_KEY] = len(attributes) - len(kept)
+    kept[DROPPED] = len(attributes) - len(kept)
     return kept
 
 

@@ -22,8 +22,8 @@ from esper_otel.relay.encoding.attributes import AttributeValue, attribute_value
 from esper_otel.relay.encoding.wire import Heads, attribute, delimited, key_field, text_attribute_head, text_head
 from esper_otel.relay.otlp.environment import is_sampled
 from esper_otel.relay.traces.state import SpanRef
+from esper_otel.signals import log_events as named
 
-UNKNOWN_EVENT: Final = "esper.unknown"
 MAX_RAW_BYTES: Final = 16_384
 MAX_ATTRIBUTES: Final = 96
 """Most attributes of a log event. Loki takes 128 by default and refuses the whole event beyond; the resource, the
@@ -42,7 +42,7 @@ SEVERITIES: Final = {
 
 _TIMES: Final = struct.Struct("<cQcQ")  # time_unix_nano = 1, observed_time_unix_nano = 11, both fixed64
 _BODY_HEADS: Final = Heads(partial(text_head, b"\x2a"))  # body = 5
-_EVENT_ID_HEADS: Final = Heads(partial(text_attribute_head, key_field("esper.event.id")))
+_EVENT_ID_HEADS: Final = Heads(partial(text_attribute_head, key_field(named.EVENT_ID)))
 _SAMPLED_FLAG: Final = b"\x45\x01\x00\x00\x00"  # flags = 8, fixed32: the trace is sampled
 
 
@@ -57,7 +57,7 @@ class LogEventProjector:
         self._run_id = run_id
         self._share = share_of_traces
         self._plans = AttributePlans()
-        self._epochs = SingleValues("esper.epoch")
+        self._epochs = SingleValues(named.EPOCH)
         self._identities: dict[tuple[object, ...], tuple[bytes, int]] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
 
@@ -82,8 +82,8 @@ class LogEventProjector:
         identity, count = self._identity(record)
         if not events:
             body = cut_text(record.data.decode("utf-8", "replace"), MAX_RAW_BYTES)
-            attributes: Sequence[bytes] = (attribute("esper.unknown.reason", reason or "no_event"),)
-            return [self._log(record, UNKNOWN_EVENT, body, (identity, attributes), context, observed_ns)]
+            attributes: Sequence[bytes] = (attribute(named.UNKNOWN_REASON, reason or "no_event"),)
+            return [self._log(record, named.UNKNOWN_EVENT, body, (identity, attributes), context, observed_ns)]
         room = MAX_ATTRIBUTES - count
         logs = []
         for event in events:
@@ -109,15 +109,15 @@ class LogEventProjector:
         return (encoded, head, event_id, self._epochs[record.epoch]), count + 2
 
     def _rarely_new(self, record: Record) -> tuple[bytes, int]:
-        named: dict[str, AttributeValue | None] = {
-            "esper.event.type": cut_text(record.event_type),
-            "esper.run.id": cut_text(record.run_id or self._run_id),
-            "esper.rank": attribute_value(record.rank),
-            "esper.group.id": cut_text(record.group_id),
-            "esper.seed.id": None if record.seed_id is None else cut_text(record.seed_id),
-            "esper.slot.id": None if record.slot_id is None else cut_text(record.slot_id),
+        found: dict[str, AttributeValue | None] = {
+            named.EVENT_TYPE: cut_text(record.event_type),
+            named.RUN_ID: cut_text(record.run_id or self._run_id),
+            named.RANK: attribute_value(record.rank),
+            named.GROUP_ID: cut_text(record.group_id),
+            named.SEED_ID: None if record.seed_id is None else cut_text(record.seed_id),
+            named.SLOT_ID: None if record.slot_id is None else cut_text(record.slot_id),
         }
-        present = [attribute(name, value) for name, value in named.items() if value is not None]
+        present = [attribute(name, value) for name, value in found.items() if value is not None]
         return b"".join(present), len(present)
 
     def _log(

@@ -6,18 +6,19 @@ with every query, so that new runs are there at once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from esper_otel.archive.layout import FORMAT, SEGMENTS
-from esper_otel.sql.catalogue import VIEWS, in_order
+from esper_otel.sql.catalogue import VIEWS
+from esper_otel.sql.clickhouse.creating import create_database, create_view, create_views
 from esper_otel.sql.clickhouse.place import Place
-from esper_otel.sql.views.clickhouse import from_stored, literal, stored_type_of, type_of
-from esper_otel.sql.views.columns import Column, quoted
+from esper_otel.sql.views.clickhouse import from_stored, literal, stored_type_of
+from esper_otel.sql.views.columns import quoted
 from esper_otel.sql.views.tables import LAYOUT, Table
-from esper_otel.sql.views.view import View
 
+DATABASE: Final = "esper"
 FILES: Final = "archive_files"
 """View of the files that count."""
 
@@ -33,7 +34,6 @@ _TAKEN: Final = {
 }
 """Names by which ClickHouse would not find a named collection."""
 
-_DATABASE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY: Final = rf"^(.*)/{SEGMENTS}/(run_id=[^/]+/rank=[0-9]{{1,9}})/([^/]+)-([0-9]{{6,12}})-([0-9]{{12,18}})\.json$"
 """The same as in the layout of an archive, for ``_path``."""
 
@@ -47,43 +47,19 @@ def statements(place: Place, database: str) -> Iterator[str]:
     Raises:
         ValueError: ``database`` is no plain name, or the named collection has that of a column.
     """
-    if not _DATABASE.fullmatch(database):
-        raise ValueError(f"{database!r} is no name of a database: letters, digits and _ are")
     if place.collection in _TAKEN:
         raise ValueError(f"ClickHouse takes the named collection {place.collection} for a column; give it another name")
-    yield f"CREATE DATABASE IF NOT EXISTS {database}"
-    yield f"USE {database}"
-    yield _view(FILES, _files(place), "Parquet files of the archive that count: those of whole, valid segments.")
-    yield _view(MISSING, _missing(place), "Files that count and are not there: their rows are missing in the views.")
-    for view in in_order(list(VIEWS)):
-        columns = ", ".join(map(_declared, view.columns))
-        yield _view(f"{quoted(view.name)} ({columns})", _selected(view, place), view.description)
+    yield from create_database(database)
+    yield create_view(
+        FILES, (), _files(place), "Parquet files of the archive that count: those of whole, valid segments."
+    )
+    yield create_view(
+        MISSING, (), _missing(place), "Files that count and are not there: their rows are missing in the views."
+    )
+    yield from create_views(partial(_stored, place))
 
 
-def script(place: Place, database: str) -> str:
-    """The statements as one text for ``clickhouse client``.
-
-    Raises:
-        ValueError: ``database`` is no plain name, or the named collection has that of a column.
-    """
-    return "".join(f"{statement};\n" for statement in statements(place, database))
-
-
-def _view(name: str, sql: str, description: str) -> str:
-    return f"CREATE OR REPLACE VIEW {name} AS {sql} COMMENT {literal(description)}"
-
-
-def _declared(column: Column) -> str:
-    return f"{quoted(column.name)} {type_of(column.type)} COMMENT {literal(' '.join(column.description.split()))}"
-
-
-def _selected(view: View, place: Place) -> str:
-    columns = ", ".join(quoted(column.name) for column in view.columns)
-    body = view.clickhouse.format(**{table.name: f"({_stored(table, place)})" for table in view.tables})
-    return f"SELECT {columns} FROM ({body})"
-
-
-def _stored(table: Table, place: Place) -> str:
+def _stored(place: Place, table: Table) -> str:
     """SQL of the rows of a table; a column that files of an earlier contract lack is NULL."""
     structure = ", ".join(f"{quoted(column.name)} {stored_type_of(column)}" for column in table.columns)
     source = place.read(f"run_id=*/rank=*/{table.name}.*.parquet", "Parquet", structure)
