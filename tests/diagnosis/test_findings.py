@@ -259,6 +259,27 @@ def test_a_rank_that_is_slow_since_a_moment_ago_is_named_while_the_run_goes_on(
     assert [(finding.who["rank"], finding.when) for finding in result.findings if finding.kind == "straggler"] == found
 
 
+@pytest.mark.parametrize(("slow", "found"), [(20, [("1", "in the last 30 s")]), (0, [])])
+def test_a_rank_of_slow_steps_is_judged_by_as_many_of_the_last_ones_as_of_fast_steps(
+    slow: int, found: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    lines = [each for rank in range(3) for each in training(rank=rank)]
+    for rank in range(3):
+        for second in range(300):
+            is_slow = rank == 1 and second >= 300 - slow
+            own, waiting = (0.6, 0.1) if is_slow else (0.2, 0.5)
+            durations = {"before_backward": [own], "backward": [waiting]}
+            lines.append(line("TOLARIA_PHASE_DURATIONS", second, rank, step=second, durations_s=durations))
+    directory = run(tmp_path / "run", lines)
+    lock = WriterLock(directory / ".writer.rank0.lock")
+    lock.acquire()
+
+    result = diagnose(directory)
+
+    lock.release()
+    assert [(finding.who["rank"], finding.when) for finding in result.findings if finding.kind == "straggler"] == found
+
+
 def test_a_rank_that_is_slow_without_anybody_waiting_for_it_is_no_straggler(tmp_path: Path) -> None:
     assert kinds(diagnose(run(tmp_path / "run", ranks(0.025, 0.025)))) == set()
 
