@@ -92,6 +92,7 @@ CASES: dict[str, tuple[list[Line], list[Line]]] = {
     "clip_high": (policy(clip_fraction=0.66), policy(clip_fraction=0.65)),
     "policy_ratio": (policy(ratio_max=10.1), policy(ratio_max=10.0)),
     "entropy_collapsed": (heads(0.5, 0.09), heads(0.5, 0.11)),
+    "entropy_coefficient": (policy(entropy_coef=every(1 / 60, -0.01, 0.01)), policy(entropy_coef=0.0)),
     "critic_failing": (policy(120, explained_variance=-0.01), policy(120, explained_variance=0.01)),
     "advantages_degenerate": (policy() + episodes(lambda n: 0.0), policy() + episodes(lambda n: float(n == 39))),
     "straggler": (ranks(0.025, 0.010), ranks(0.0125, 0.0225)),
