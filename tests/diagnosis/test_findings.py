@@ -127,6 +127,25 @@ def test_a_loss_whose_first_values_differ_by_more_than_it_rose_is_left_alone(tmp
 
 
 @pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, {"loss_diverged"}),
+        ({6: 1.9}, set()),  # no jump
+        ({100: 2.2}, set()),  # a larger one later: its values are that noisy
+        (dict.fromkeys(range(20, 120, 4), 0.95), set()),  # as low as at first, now and then
+        (dict.fromkeys(range(60, 72), 0.95), set()),  # a tenth of the run below its start
+    ],
+)
+def test_a_loss_that_was_thrown_out_and_never_came_back_is_found_however_little_it_is_above_its_start(
+    changed: dict[int, float], expected: set[str], tmp_path: Path
+) -> None:
+    losses = {0: 1.0, 1: 1.1, 2: 0.95, 3: 0.9, 6: 2.1} | changed
+    lines = training(120, loss=lambda n: losses.get(n, 1.02))
+
+    assert kinds(diagnose(run(tmp_path / "run", lines))) == expected
+
+
+@pytest.mark.parametrize(
     ("left", "exploded", "severity"),
     [(0.5, 1, Grade.WARNING), (0.5, 2, Grade.CRITICAL), (100.0, 1, Grade.CRITICAL), (None, 1, Grade.CRITICAL)],
 )
