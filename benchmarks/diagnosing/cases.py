@@ -31,7 +31,7 @@ EXPECTED: Final[dict[str, frozenset[str]]] = {
     "deep_sigmoid": frozenset({"vanishing_gradients"}),
     "dead_layer": frozenset({"dead_layers"}),
     "constant_reward": frozenset({"advantages_degenerate"}),
-    "entropy_sign": frozenset({"entropy_collapsed"}),
+    "entropy_sign": frozenset({"entropy_collapsed", "entropy_coefficient"}),
     "stuck_policy": frozenset({"entropy_collapsed"}),
     "dead_head": frozenset({"entropy_collapsed"}),
     "frozen_critic": frozenset({"critic_failing"}),

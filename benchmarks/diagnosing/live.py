@@ -29,6 +29,7 @@ from benchmarks.diagnosing.judge import written_into
 from esper_otel.diagnosis.diagnose import diagnose
 from esper_otel.diagnosis.finding import Finding, Grade
 from esper_otel.diagnosis.live import LiveDiagnosis
+from esper_otel.diagnosis.ranks import STEP
 from esper_otel.log.locks.lock import is_free
 from esper_otel.relay.checkpoint import LOCK
 from esper_otel.stacks.owners import owner_of, owners_of
@@ -51,13 +52,18 @@ SLOW_STEPS: Final = ("--pause", "0.02")
 
 
 class Named(msgspec.Struct, frozen=True):
-    """One fault: the finding that named its rank, the time after which it did, and that of the last question, s."""
+    """One fault: the finding that named its rank, the time after which it did, that of the longest question, s."""
 
     fault: str
     finding: Finding
     took_s: float
     asked_s: float
     before: int
+
+    @property
+    def step(self) -> str:
+        """Time of a step without the slowness, which a busy machine makes longer; empty for a rank that stopped."""
+        return next((f"{each.value:.1f}" for each in self.finding.evidence if each.name == STEP), "")
 
     @property
     def limit_s(self) -> float:
@@ -136,17 +142,17 @@ def named(fault: str, before_s: float) -> Named:
         os.kill(owner.pid, number)
         began = time.monotonic()
         found: list[Finding] = []
-        asked = began
+        longest_s = 0.0
 
         def is_named() -> bool:
-            nonlocal asked
+            nonlocal longest_s
             asked = time.monotonic()
             found[:] = [each for each in findings(run) if each.kind == kind and each.who.get("rank") == str(RANK)]
+            longest_s = max(longest_s, time.monotonic() - asked)
             return bool(found) and (fault != STOPPED or bool(found[0].stack))
 
         wait(is_named, f"{kind} of {fault}")
-        now = time.monotonic()
-        return Named(fault, found[0], now - began, now - asked, before)
+        return Named(fault, found[0], time.monotonic() - began, longest_s, before)
 
 
 def healthy(seconds: float) -> Healthy:
@@ -175,12 +181,14 @@ def _bad(found: Iterable[dict[str, Any]]) -> dict[str, str]:
 
 def table(faults: list[Named], well: Healthy | None, before_s: float) -> str:
     """Times of the faults and findings of the healthy job, as Markdown."""
-    rows = ["| fault of rank 1 | named after, s | limit, s | one question took, s | finding |", "|---|---|---|---|---|"]
+    head = ("fault of rank 1", "named after, s", "limit, s", "longest question, s", "step, ms", "finding")
+    rows = [f"| {' | '.join(head)} |", "|---|---|---|---|---|---|"]
     for each in faults:
         finding = each.finding
         stack = f" Stack of {len(finding.stack)} frames." if finding.stack else ""
         rows.append(
-            f"| {each.fault} | {each.took_s:.1f} | {each.limit_s:g} | {each.asked_s:.1f} | {finding.sentence}{stack} |"
+            f"| {each.fault} | {each.took_s:.1f} | {each.limit_s:g} | {each.asked_s:.1f} | {each.step} |"
+            f" {finding.sentence}{stack} |"
         )
     false = sum(each.before for each in faults)
     rows += ["", f"Findings in the {before_s:g} s before the signal: {false}."]

@@ -31,6 +31,11 @@ FAULTS: Final = (
     *("slow_rank_sleep", "slow_rank_compute", "slow_rank_input", "killed_rank"),
 )
 SLOW_RANK: Final = 1
+LAG_S: Final = 0.015
+LAG_SHARE: Final = 0.5
+"""Time that a slow rank loses in each step, s, or share of a step if that is more: 15 ms of a step to which a busy
+machine gives 80 ms are no slowness by any rule."""
+
 HIT_AT: Final = 0.6
 """Share of the steps after which a fault that begins in mid-run does."""
 
@@ -75,6 +80,7 @@ class Loop:
         self.model = self._model()
         self.optimizer = self._optimizer(draw)
         self.kept: list[torch.Tensor] = []
+        self.began_s = self.lost_s = self.pace_s = 0.0
 
     def _delay_s(self) -> float:
         if self.fault == "slow_loader":
@@ -146,12 +152,16 @@ class Loop:
             yield (images * torch.nan if self.data.is_poisoned else images), self.data.labels[rows]
 
     def _begin_step(self, step: int) -> None:
+        now = time.monotonic()
+        if self.began_s:
+            self.pace_s += 0.1 * (now - self.began_s - self.lost_s - self.pace_s)
+        lag_s = max(LAG_S, LAG_SHARE * self.pace_s)
         if self.is_slow and self.fault == "slow_rank_sleep":
-            time.sleep(0.015)
+            time.sleep(lag_s)
         if self.is_slow and self.fault == "slow_rank_compute":
-            until = time.monotonic() + 0.015
-            while time.monotonic() < until:
+            while time.monotonic() < now + lag_s:
                 torch.randn(64, 64) @ torch.randn(64, 64)
+        self.began_s, self.lost_s = now, time.monotonic() - now
         if step == int(HIT_AT * self.steps):
             self._hit()
 

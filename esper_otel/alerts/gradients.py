@@ -2,8 +2,12 @@
 
 from typing import Final
 
+import msgspec
+
 from esper_otel.alerts.alert import Alert, on_count, text
-from esper_otel.alerts.promql import ARM, Share, limit, metric, series, share, threshold
+from esper_otel.alerts.promql import ARM, RUN, Share, counted, limit, metric, series, share, threshold
+from esper_otel.events.policy_critic import UNDEFINED_WHERE_ALIKE
+from esper_otel.events.policy_optimisation import NEVER_UNDEFINED
 
 _UPDATES: Final = metric("tamiyo.updates")
 _UPDATE_SERIES: Final = series("tamiyo.updates")
@@ -15,6 +19,31 @@ _WORST_NORM: Final = (
     "{{ with printf \"max by (job) (max_over_time(tamiyo_max_pre_clip_grad_norm{job='%s',instance='%s'}[15m]))\""
     " $labels.job $labels.instance | query }}, the largest was {{ . | first | value | humanize }}{{ end }}"
 )
+
+_NONFINITE: Final = "esper.telemetry.nonfinite"
+_OTHER_FIELDS: Final = "~" + "|".join(NEVER_UNDEFINED)
+_LONGER: Final = "20m"
+"""A detection and its number may lie in two scrapes: the number has to count for as long as the detection does."""
+
+
+def _without_undefined(detections: Alert) -> Alert:
+    """``detections``, but not where the only number that was NaN has no value because all returns are alike."""
+    undefined, wrong = (
+        counted(metric(_NONFINITE, field=field), RUN, over=_LONGER) for field in (UNDEFINED_WHERE_ALIKE, _OTHER_FIELDS)
+    )
+    on = f"unless on ({', '.join(RUN)})"
+    update = {"event_type": "TAMIYO_POLICY_UPDATE"}
+    alike = {
+        detections.counter: "0x100 1x140",
+        series(_NONFINITE, field=UNDEFINED_WHERE_ALIKE, **update): "_x100 1x140",
+    }
+    return msgspec.structs.replace(
+        detections,
+        expr=f"{detections.expr}\n{on} (\n{undefined}\n{on} {wrong}\n)",
+        fires={**alike, series(_NONFINITE, field=NEVER_UNDEFINED[0], **update): "_x100 1x140"},
+        quiet=alike,
+    )
+
 
 _GRAD_NORM = (
     on_count(
@@ -193,19 +222,25 @@ _LOST_UPDATES = (
         },
         quiet={_UPDATE_SERIES: "0+1x400", series("tamiyo.skipped_updates", reason="nonfinite_loss"): "0x60 0+1x300"},
     ),
-    on_count(
-        "TamiyoNumericalInstability",
-        "simic.numerical_instabilities",
-        labels={},
-        sample={},
-        domain="tamiyo",
-        severity="critical",
-        concern="nonfinite",
-        summary='NaN or infinity was detected {{ $value | printf "%.0f" }} time(s) in {{ $labels.instance }}',
-        reason="The detector fires on any NaN or infinity in losses, gradients or weights; one is enough.",
-        meaning="The training's anomaly detector found NaN or infinity.",
-        look=(metric("simic.numerical_instabilities"), metric("esper.telemetry.nonfinite")),
-        act="Read the event NUMERICAL_INSTABILITY_DETECTED in the log: its detail names the non-finite value.",
+    _without_undefined(
+        on_count(
+            "TamiyoNumericalInstability",
+            "simic.numerical_instabilities",
+            labels={},
+            sample={},
+            domain="tamiyo",
+            severity="critical",
+            concern="nonfinite",
+            summary='NaN or infinity was detected {{ $value | printf "%.0f" }} time(s) in {{ $labels.instance }}',
+            reason=text("""
+                The detector fires on any NaN or infinity in losses, gradients or weights; one is enough. esper-lite's
+                also fires on an explained variance that is undefined because all returns are alike, as in healthy runs:
+                while that is the only number of a policy update that was NaN, the alert is silent.
+            """),
+            meaning="The training's anomaly detector found NaN or infinity.",
+            look=(metric("simic.numerical_instabilities"), metric(_NONFINITE)),
+            act="Read the event NUMERICAL_INSTABILITY_DETECTED in the log: its detail names the non-finite value.",
+        )
     ),
     Alert(
         name="TamiyoRecurrentStateNonFinite",

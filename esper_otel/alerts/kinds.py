@@ -87,6 +87,14 @@ KINDS: Final[dict[str, Kind]] = {
         of("clip_high", "TamiyoClipFractionHigh"),
         of("policy_ratio", "TamiyoRatioExploded"),
         of("entropy_collapsed", "TamiyoHeadEntropyCollapsed"),
+        Kind(
+            name="entropy_coefficient",
+            meaning="The entropy bonus has the wrong sign: the policy is trained to stop exploring.",
+            act=text("""
+                Make the coefficient positive, or 0 for no bonus: the loss is that of the policy and the critic minus
+                the coefficient times the entropy. Resume from before the entropy fell.
+            """),
+        ),
         of("critic_failing", "TamiyoExplainedVarianceLow"),
         Kind(
             name="advantages_degenerate",

@@ -144,6 +144,15 @@ def share(part: str, whole: str, limit: Share, *, over: str = "30m", by: tuple[s
     return f"{counts}\n  / clamp_min({of}, 1) > {limit.above:g}{enough}"
 
 
+def unless_returns_are_alike(expression: str, over: str) -> str:
+    """``expression``, but not where the returns of every update in the time ``over`` hardly varied.
+
+    Nobody can explain their variance then, and a critic that does not is none that fails.
+    """
+    alike = windowed("min_over_time", metric("tamiyo.ev_low_return_variance"), over)
+    return f"{expression}\nunless on ({', '.join(ARM)}) ({aggregated('min', alike, ARM)} == 1)"
+
+
 def while_running(expression: str) -> str:
     """``expression``, but only while the run continues, stalled or not."""
     status = metric("esper.run.status", esper_run_state="~running|stalled")

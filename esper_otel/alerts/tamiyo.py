@@ -5,7 +5,19 @@ from typing import Final
 import msgspec
 
 from esper_otel.alerts.alert import Alert, on_count, text
-from esper_otel.alerts.promql import ARM, WINDOW, Share, counted, limit, metric, series, share, threshold, windowed
+from esper_otel.alerts.promql import (
+    ARM,
+    WINDOW,
+    Share,
+    counted,
+    limit,
+    metric,
+    series,
+    share,
+    threshold,
+    unless_returns_are_alike,
+    windowed,
+)
 from esper_otel.events.policy_critic import FAILING_LEAST, FAILING_SHARE
 
 _UPDATES: Final = metric("tamiyo.updates")
@@ -16,6 +28,9 @@ _PER_SAMPLE: Final = 40
 """Updates between two samples of the tests, so that a share can be put just under and just over its limit."""
 
 _COLLAPSED_UPDATES: Final = 5
+_ALIKE: Final = (
+    "It is silent while `tamiyo_ev_low_return_variance` was 1 all the time: there is nothing to explain then."
+)
 _BY_HEAD: Final = (*ARM, "head")
 _OF_ONE_HEAD: Final = (*ARM, "rank", "head")
 
@@ -33,6 +48,10 @@ def _collapsed() -> str:
         f"max by ({', '.join(_BY_HEAD)}) (\n{updates} >= {_COLLAPSED_UPDATES}\n"
         f"and on ({', '.join(_OF_ONE_HEAD)}) {newest} < {low}\n)"
     )
+
+
+def _unless_alike(alert: Alert, over: str) -> Alert:
+    return msgspec.structs.replace(alert, expr=unless_returns_are_alike(alert.expr, over))
 
 
 def _share_of_updates(
@@ -179,29 +198,30 @@ _HEALTH = (
         at=12,
         sample={"head": "op"},
     ),
-    on_count(
-        "TamiyoValueCollapsed",
-        "simic.value_collapses",
-        labels={},
-        sample={},
-        domain="tamiyo",
-        severity="warning",
-        concern="critic",
-        summary='The critic of {{ $labels.instance }} failed {{ $value | printf "%.0f" }} time(s)',
-        reason="The detector of the training decides, with limits that grow stricter as the run goes on.",
-        meaning="The critic's loss or Bellman error was far too large, or its values collapsed to one.",
-        look=(metric("tamiyo.value_loss"), metric("tamiyo.bellman_error"), metric("tamiyo.value_std")),
-        act="Compare the spread of the values with the spread of the returns; look at `tamiyo_value_target_scale`.",
+    _unless_alike(
+        on_count(
+            "TamiyoValueCollapsed",
+            "simic.value_collapses",
+            labels={},
+            sample={},
+            domain="tamiyo",
+            severity="warning",
+            concern="critic",
+            summary='The critic of {{ $labels.instance }} failed {{ $value | printf "%.0f" }} time(s)',
+            reason=f"The detector of the training decides, with limits that grow stricter as the run goes on. {_ALIKE}",
+            meaning="The critic's loss or Bellman error was far too large, or its values collapsed to one.",
+            look=(metric("tamiyo.value_loss"), metric("tamiyo.bellman_error"), metric("tamiyo.value_std")),
+            act="Compare the spread of the values with the spread of the returns; look at `tamiyo_value_target_scale`.",
+        ),
+        WINDOW,
     ),
     Alert(
         name="TamiyoExplainedVarianceLow",
         domain="tamiyo",
         severity="warning",
         concern="critic",
-        expr=share(
-            metric("tamiyo.explained_variance_violations", severity="critical"),
-            _UPDATES,
-            _FAILING,
+        expr=unless_returns_are_alike(
+            share(metric("tamiyo.explained_variance_violations", severity="critical"), _UPDATES, _FAILING, over="1h"),
             over="1h",
         ),
         share=_FAILING,
@@ -215,12 +235,12 @@ _HEALTH = (
             made from, before the critic learns from the rollout. Early in a run returns move faster than the critic
             follows: of five demonstrations 47, 27, 46, 58 and 91 % of the updates are below 0, up to 77 % of the first
             50; in the chaos recipe 54 %. The alert requires 80 % of at least 50 updates and marks the one whose critic
-            was worse than a constant in 11 of 12 rollouts.
+            was worse than a constant in 11 of 12 rollouts. {_ALIKE}
         """),
         meaning="The critic is worse than a constant; the advantages are noise.",
         look=(metric("tamiyo.explained_variance"), metric("tamiyo.ev_return_variance"), metric("tamiyo.value_nrmse")),
         act=text("""
-            If `tamiyo_ev_low_return_variance` is 1 the returns hardly vary and nothing is wrong. Otherwise raise the
+            While `tamiyo_ev_low_return_variance` is 1 the returns hardly vary and nothing is wrong. Otherwise raise the
             weight or the learning rate of the critic.
         """),
         fires={

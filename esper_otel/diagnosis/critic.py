@@ -13,9 +13,10 @@ from esper_otel.diagnosis.subject import Subject, clock
 
 _LATE: Final = (
     "(SELECT * FROM (SELECT *, ntile(2) OVER (PARTITION BY rank, group_id ORDER BY timestamp) AS half"
-    " FROM tamiyo_updates WHERE isfinite(explained_variance)) WHERE half = 2)"
+    " FROM tamiyo_updates WHERE isfinite(explained_variance) AND ev_low_return_variance IS NOT TRUE) WHERE half = 2)"
 )
-"""Updates of the second half of the run: early returns move faster than any critic follows."""
+"""Updates of the second half of the run, those whose returns hardly vary left out: there is nothing to explain in them,
+and early returns move faster than any critic follows."""
 
 _FALLEN: Final = """
     SELECT d.timestamp, d.batch, d.value, d.detail FROM value_collapse_detected d WHERE NOT EXISTS (SELECT 1 FROM

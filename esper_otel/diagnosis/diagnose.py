@@ -43,6 +43,7 @@ RULES: Final[tuple[Rule, ...]] = (
     updates.vanishing,
     updates.dead_layers,
     exploration.entropy,
+    exploration.wrong_sign,
     policy.trust_region,
     critic.failing,
     critic.without_gradient,

@@ -79,6 +79,25 @@ def entropy(run: Subject) -> Iterator[Finding]:
         )
 
 
+def wrong_sign(run: Subject) -> Iterator[Finding]:
+    """The loss pays the policy for being certain, whether or not its entropy has collapsed by now."""
+    found = run.one(
+        "SELECT count(*) AS n, count(*) FILTER (entropy_coef < 0) AS negative, min(entropy_coef) AS least,"
+        f" min(timestamp) FILTER (entropy_coef < 0) AS at FROM {_U} WHERE entropy_coef IS NOT NULL"
+    )
+    if found["negative"]:
+        yield Finding(
+            kind="entropy_coefficient",
+            severity=Grade.WARNING,
+            confidence=Confidence.CERTAIN,
+            sentence=f"The entropy coefficient is {found['least']:.3g}, below 0, in {found['negative']} of {found['n']}"
+            " updates: the loss pays the policy for being certain.",
+            evidence=[Figure("entropy coefficient", found["least"])],
+            when=f"since {clock(found['at'])}",
+            query=f"SELECT timestamp, batch, entropy_coef, entropy, head_entropy FROM {_U} ORDER BY timestamp",
+        )
+
+
 def too_large_a_step(run: Subject) -> Iterator[Finding]:
     """A single KL beyond its limit, where the entropy collapsed after it."""
     if step := _large_step(run, _collapses(run)):

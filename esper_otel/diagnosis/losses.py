@@ -21,6 +21,12 @@ LONG: Final = 100
 ROSE: Final = 1.05
 """A loss that was never below its start in so many updates, and ended that much above it, goes the wrong way."""
 
+JUMPED: Final = 2.0
+SELDOM_BELOW: Final = 0.2
+"""Such a loss goes the wrong way, however little it ended above its start, if its largest value of all, so many times
+its start, was in the first tenth of the run, and at most this share of its values was below the start: half of them are
+where a loss merely stays where it began."""
+
 DIVERGED: Final = 3.0
 """The loss ended so many times above where it had been: the median of its last tenth over the median of its best."""
 
@@ -41,6 +47,11 @@ def diverged(run: Subject) -> Iterator[Finding]:
             sentence = (
                 f"The loss of {model} was never below {row['start']:.4g}, where it began, and ended at {last:.4g}."
             )
+        elif is_alone and row["n"] >= LONG and _is_thrown_out(row):
+            sentence = (
+                f"The loss of {model} jumped from {row['start']:.4g} to {row['most']:.4g} at first and never came back:"
+                f" it ended at {last:.4g}."
+            )
         else:
             continue
         yield Finding(
@@ -59,6 +70,12 @@ def _surely_above(row: Row) -> float:
     """A loss above where it began, further than its first values lie apart: what batches differ by is no rise."""
     start, spread = row["start"], row["spread"]
     return float(max(ROSE * start, start + spread))
+
+
+def _is_thrown_out(row: Row) -> bool:
+    """Return True if the loss jumped at first, no tenth of the run was below its start, and hardly any value."""
+    is_above = row["best"] >= row["start"] and row["last_loss"] > row["start"] and row["below"] <= SELDOM_BELOW
+    return bool(is_above and row["most"] > JUMPED * row["start"] and row["most_in"] == 1)
 
 
 def _has_one_loss(run: Subject) -> bool:
@@ -83,11 +100,13 @@ def _tenths(run: Subject) -> list[Row]:
     """Of each loss: where it began, the medians of its first, its best and its last tenth."""
     return run.rows(
         "WITH u AS (SELECT model, optimizer, rank, loss, timestamp, ntile(10) OVER w AS tenth, row_number() OVER w AS"
-        f" number FROM {LOOP} WHERE isfinite(loss) WINDOW w AS (PARTITION BY model, optimizer, rank ORDER BY"
-        " timestamp, seq)), t AS (SELECT model, optimizer, rank, tenth, count(*) AS n, median(loss) AS loss,"
-        f" median(loss) FILTER (number <= {FIRST}) AS start, max(loss) FILTER (number <= {FIRST}) - min(loss) FILTER"
-        f" (number <= {FIRST}) AS spread, min(timestamp) AS began FROM u GROUP BY ALL)"
+        f" number FROM {LOOP} WHERE isfinite(loss) WINDOW w AS (PARTITION BY model, optimizer, rank ORDER BY timestamp,"
+        " seq)), f AS (SELECT model, optimizer, rank, median(loss) AS start, max(loss) - min(loss) AS spread FROM u"
+        f" WHERE number <= {FIRST} GROUP BY ALL), t AS (SELECT u.model, u.optimizer, u.rank, tenth, count(*) AS n,"
+        " median(loss) AS loss, max(loss) AS high, count(*) FILTER (loss < start) AS low, any_value(start) AS start,"
+        " any_value(spread) AS spread, min(timestamp) AS began FROM u JOIN f ON u.model IS NOT DISTINCT FROM f.model"
+        " AND u.optimizer IS NOT DISTINCT FROM f.optimizer AND u.rank = f.rank GROUP BY ALL)"
         " SELECT model, optimizer, rank, sum(n) AS n, min(loss) AS best, min_by(began, loss) AS best_at, max(start) AS"
-        " start, max(spread) AS spread, max(loss) FILTER (tenth = 1) AS first_loss, max(loss) FILTER (tenth = 10) AS"
-        " last_loss FROM t GROUP BY ALL"
+        " start, max(spread) AS spread, max(high) AS most, max_by(tenth, high) AS most_in, sum(low) / sum(n) AS below,"
+        " max(loss) FILTER (tenth = 1) AS first_loss, max(loss) FILTER (tenth = 10) AS last_loss FROM t GROUP BY ALL"
     )

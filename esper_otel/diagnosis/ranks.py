@@ -7,6 +7,7 @@ data-parallel model every rank waits for the last one, so that the slow rank has
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -22,11 +23,12 @@ LAG: Final = 0.2
 WAITED: Final = 0.5
 """Share of that time which the others must be seen to wait."""
 
+STEP: Final = "step without the slowness"
 LEAST_STEPS: Final = 30
 
 RECENT_S: Final = 10
-"""End of a run that goes on which is judged for itself, s: a rank that is slow since a moment ago does not show in the
-means of an hour."""
+"""End of a run that goes on which is judged for itself, s, or its last :data:`LEAST_STEPS` steps if they took longer: a
+rank that is slow since a moment ago does not show in the means of an hour."""
 
 BEHIND: Final = 0.02
 """Share of the updates by which ranks may differ when a run is read: the last ones are being written."""
@@ -42,6 +44,16 @@ _BY_ROUND: Final = (
 
 _WAITS: Final = "backward"
 _UPDATE: Final = "ppo_update"
+
+_LATE: Final = f"""
+    WITH e AS (SELECT rank, timestamp, list_max([len(durations_s[p]) FOR p IN map_keys(durations_s) IF p <> '{_WAITS}'])
+    AS n FROM tolaria_phase_durations), s AS (SELECT rank, timestamp, sum(n) OVER (PARTITION BY rank ORDER BY timestamp
+    DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS later FROM e), r AS (SELECT max(timestamp) AS last,
+    max(timestamp) FILTER (later >= {LEAST_STEPS}) AS before FROM s GROUP BY rank)
+    SELECT least(min(before), max(last) - INTERVAL {RECENT_S} SECOND) AS begins, epoch(max(last) - begins) AS seconds
+    FROM r HAVING count(*) = count(before)
+"""
+"""The time after which every rank made enough steps, :data:`RECENT_S` before the last report or earlier."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -60,23 +72,24 @@ class Work(msgspec.Struct, frozen=True):
 
 def straggler(run: Subject) -> Iterator[Finding]:
     """One rank is slower than the others in its own work, and they wait for it: of late, or over the whole run."""
-    late = f"timestamp > (SELECT max(timestamp) FROM tolaria_phase_durations) - INTERVAL {RECENT_S} SECOND"
-    if run.is_running and (found := _slowest(_of_loops(run, late))) is not None:
-        yield msgspec.structs.replace(found, when=f"in the last {RECENT_S} s")
+    late = run.rows(_LATE) if run.is_running else []
+    if late and (found := _slowest(_of_loops(run, late[0]["begins"]))) is not None:
+        yield msgspec.structs.replace(found, when=f"in the last {late[0]['seconds']:.0f} s")
     elif (found := _slowest(_of_loops(run))) is not None:
         yield found
     if (found := _slowest(_of_rounds(run))) is not None:
         yield msgspec.structs.replace(found, query=_BY_ROUND)
 
 
-def _of_loops(run: Subject, where: str = "true") -> list[Work]:
+def _of_loops(run: Subject, after: datetime = datetime.min) -> list[Work]:
     """Means without the slowest twentieth of the passes: a pause of the collector or a page fault is no pace."""
     rows = run.rows(
         "WITH p AS (SELECT rank, unnest(map_keys(durations_s)) AS phase, unnest(map_values(durations_s)) AS passes FROM"
-        f" tolaria_phase_durations WHERE {where}), d AS (SELECT rank, phase, unnest(passes) AS s FROM p), q AS"
+        " tolaria_phase_durations WHERE timestamp > ?), d AS (SELECT rank, phase, unnest(passes) AS s FROM p), q AS"
         " (SELECT rank, phase, s, quantile_cont(s, 0.95) OVER (PARTITION BY rank, phase) AS most FROM d)"
         " SELECT rank, phase, count(*) AS n, avg(s) FILTER (s <= most) AS mean, sum(s) AS total FROM q GROUP BY ALL"
-        " ORDER BY ALL"
+        " ORDER BY ALL",
+        after,
     )
     return _works([(row["rank"], row["phase"], row["n"], row["mean"]) for row in rows], _WAITS)
 
@@ -123,6 +136,7 @@ def _slowest(works: list[Work]) -> Finding | None:
             Figure(f"own time of rank {slow.rank}", 1e3 * slow.total_s, "ms"),
             Figure("own time of the next slowest", 1e3 * usual.total_s, "ms"),
             Figure("longer wait of the others", 1e3 * waited, "ms"),
+            Figure(STEP, 1e3 * step, "ms"),
             Figure("steps", slow.steps),
         ],
         who={"rank": str(slow.rank), "phase": phase},

@@ -12,6 +12,7 @@ from esper_otel.alerts.promql import threshold
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
 from esper_otel.diagnosis.losses import LOOP, POLICY, has_recovered
 from esper_otel.diagnosis.subject import Subject, clock
+from esper_otel.events.policy_optimisation import NEVER_UNDEFINED
 
 CUT: Final = 10.0
 SELDOM_CUT: Final = 0.01
@@ -31,7 +32,7 @@ LAYER_DECADES: Final = 6.0
 
 def not_finite(run: Subject) -> Iterator[Finding]:
     """A loss, a norm or a weight was NaN or infinite."""
-    for view, columns in ((LOOP, ("loss", "pre_clip_grad_norm")), (POLICY, _POLICY_NUMBERS)):
+    for view, columns in ((LOOP, ("loss", "pre_clip_grad_norm")), (POLICY, NEVER_UNDEFINED)):
         bad = " OR ".join(f"NOT isfinite({name})" for name in columns)
         found = run.one(
             f"SELECT count(*) AS n, min(timestamp) AS at, count(DISTINCT rank) AS ranks FROM {view} WHERE {bad}"
@@ -82,15 +83,18 @@ def not_finite(run: Subject) -> Iterator[Finding]:
         )
 
 
-_POLICY_NUMBERS: Final = ("pre_clip_grad_norm", "policy_loss", "value_loss", "kl_divergence", "entropy")
-_UNSTABLE: Final = f"""
-    SELECT d.timestamp, d.batch, d.detail FROM numerical_instability_detected d WHERE NOT EXISTS (SELECT 1 FROM
-    {POLICY} u WHERE u.rank = d.rank AND u.group_id IS NOT DISTINCT FROM d.group_id AND u.batch = d.batch
-    AND u.ev_low_return_variance AND {" AND ".join(f"coalesce(isfinite(u.{name}), true)" for name in _POLICY_NUMBERS)})
-    ORDER BY d.timestamp
+UNDEFINED_ALONE: Final = f"""
+    EXISTS (SELECT 1 FROM {POLICY} u WHERE u.rank = d.rank AND u.group_id IS NOT DISTINCT FROM d.group_id
+    AND u.batch = d.batch AND u.ev_low_return_variance
+    AND {" AND ".join(f"coalesce(isfinite(u.{name}), true)" for name in NEVER_UNDEFINED)})
 """
-"""Detections of NaN without those of updates whose returns hardly vary and whose other numbers are finite: their
-explained variance is undefined, which esper-lite writes as NaN and its detector counts."""
+"""Condition of a detection of NaN, as ``d``, in an update whose returns hardly vary and whose other numbers are finite:
+its explained variance is undefined, which esper-lite writes as NaN and its detector counts."""
+
+_UNSTABLE: Final = (
+    "SELECT d.timestamp, d.batch, d.detail FROM numerical_instability_detected d"
+    f" WHERE NOT {UNDEFINED_ALONE} ORDER BY d.timestamp"
+)
 
 
 def _first_not_finite(run: Subject, view: str, columns: tuple[str, ...], number: int, bad: str) -> Finding:

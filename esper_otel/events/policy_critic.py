@@ -26,6 +26,9 @@ FAILING_SHARE: Final = 0.8
 FAILING_LEAST: Final = 50
 """Share of at least so many updates beyond the critical limit from which on the critic fails; early ones are low."""
 
+UNDEFINED_WHERE_ALIKE: Final = "explained_variance"
+"""Field that has no value where all returns are alike: esper-lite and Stable-Baselines3 write NaN then."""
+
 
 class PolicyCritic(PolicyOptimisation, frozen=True, kw_only=True):
     """The second part of :class:`~esper_otel.events.PolicyUpdate`; never emitted by itself."""

@@ -8,7 +8,7 @@ mini-batch came up, before that mini-batch's gradient step. Numbers "of the roll
 batch: they are about the policy and the critic that played it.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from esper_otel.events.bounds import DIVERGENCE, NORM
 from esper_otel.events.declare import (
@@ -67,6 +67,9 @@ RATIO_VIOLATIONS = violations(
     ),
     description="Updates with a probability ratio beyond the limit.",
 )
+
+NEVER_UNDEFINED: Final = ("pre_clip_grad_norm", "policy_loss", "value_loss", "kl_divergence", "entropy")
+"""Fields that are finite in every update that did not go wrong."""
 
 
 class PolicyOptimisation(Event, frozen=True, kw_only=True):

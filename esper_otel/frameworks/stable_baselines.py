@@ -16,6 +16,7 @@ from esper_otel.frameworks.scalars import SCALARS
 from esper_otel.frameworks.wrapping import look_after, look_before_and_mute
 
 _UPDATES: Final = "train/n_updates"
+_ENTROPY_COEF: Final = "train/ent_coef"
 _taken: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 """Number of the update that was taken last, by logger."""
 
@@ -45,6 +46,7 @@ def _updated(callback: Any) -> None:
         return
     _taken[logger] = number
     values = {name: value for name, value in logger.name_to_value.items() if name.startswith("train/")}
+    values.setdefault(_ENTROPY_COEF, getattr(model, "ent_coef", None))  # which PPO and A2C have and do not log
     SCALARS.take(values, int(model.num_timesteps), is_whole=True)
 
 

@@ -26,6 +26,7 @@ PLACES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("dead_layers", "loss_diverged", "ranks_differ"), (MODEL,)),
     **dict.fromkeys(("kl_high", "clip_high", "policy_ratio"), (TRUST,)),
     "entropy_collapsed": (ENTROPY,),
+    "entropy_coefficient": (ENTROPY,),
     "critic_failing": (VALUE,),
     "advantages_degenerate": (OUTCOMES,),
     "performance_degraded": (OUTCOMES, ANOMALIES),

@@ -8,16 +8,17 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.events import BatchStats, Event, Rollback, UpdateSkipped
+from esper_otel.diagnosis.updates import UNDEFINED_ALONE
+from esper_otel.events import BatchStats, Event, NumericalInstability, PolicyUpdate, Rollback, UpdateSkipped
 from esper_otel.events.declare import Severity
-from esper_otel.events.policy_critic import FAILING_LEAST, FAILING_SHARE
+from esper_otel.events.policy_critic import FAILING_LEAST, FAILING_SHARE, UNDEFINED_WHERE_ALIKE
 from esper_otel.report.limits import THRESHOLDS, UPDATES, Limit, event_with, limits_of
 from esper_otel.report.source import Connection, one, rows
 from esper_otel.sql.views.columns import columns_of, literal, quoted
 from esper_otel.sql.views.view import view_name
 
 NORM: Final = "pre_clip_grad_norm"
-EXPLAINED: Final = "explained_variance"
+EXPLAINED: Final = UNDEFINED_WHERE_ALIKE
 NORMS: Final = (NORM, "grad_norm_excess")
 """Norm of a policy's update, whose size is known; of any other, how far it is above the largest of late."""
 
@@ -120,6 +121,8 @@ def _not_finite(connection: Connection) -> int:
 
 def _not_finite_in(connection: Connection, event: type[Event]) -> int:
     numbers = [quoted(column.name) for column in columns_of(event) if column.type == "DOUBLE"]
+    if event is PolicyUpdate:  # has no value where all returns are alike, and returns that are NaN make a loss so
+        numbers.remove(quoted(EXPLAINED))
     each = " + ".join(f"count(*) FILTER (NOT isfinite({name}))" for name in numbers)
     where = " WHERE skipped_update" if event is BatchStats else ""  # else they are the update's own, said twice
     return int(one(connection, f"SELECT {each} AS n FROM {view_name(event)}{where}")["n"])
@@ -129,9 +132,10 @@ def _anomalies(connection: Connection) -> dict[str, int]:
     """Anomalies of severity warning and above by kind, without those that are counted separately."""
     found = rows(
         connection,
-        "SELECT coalesce(anomaly_type, lower(event_type)) AS kind, count(*) AS n FROM anomalies"
+        "SELECT coalesce(anomaly_type, lower(event_type)) AS kind, count(*) AS n FROM anomalies d"
         " WHERE severity IN ('warning', 'error', 'critical')"
         f" AND event_type NOT IN ({', '.join(literal(cls.event_type) for cls in (Rollback, UpdateSkipped))})"
+        f" AND NOT (event_type = {literal(NumericalInstability.event_type)} AND {UNDEFINED_ALONE})"
         " GROUP BY 1 ORDER BY n DESC, kind",
     )
     return {row["kind"]: row["n"] for row in found}
@@ -151,6 +155,7 @@ def _critic(connection: Connection) -> Finding | None:
         f"SELECT count(*) AS total, count(*) FILTER ({EXPLAINED} < {limit!r}) AS low, min({EXPLAINED}) AS worst FROM"
         f" (SELECT {EXPLAINED}, row_number() OVER arm AS number, count(*) OVER (PARTITION BY run_id, group_id, rank) AS"
         f" updates FROM {view_name(event_with(EXPLAINED))} WHERE isfinite({EXPLAINED})"
+        " AND ev_low_return_variance IS NOT TRUE"
         " WINDOW arm AS (PARTITION BY run_id, group_id, rank ORDER BY timestamp)) WHERE 2 * number > updates",
     )
     if found["total"] < FAILING_LEAST or found["low"] <= FAILING_SHARE * found["total"]:

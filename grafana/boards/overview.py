@@ -152,7 +152,9 @@ _SOUND = Row(
             limits=ANY_IS_BAD,
             unit="none",
             horizontal=True,
-            each=dict.fromkeys(("ratio explosions", "gradient anomalies", "degradations", "reward hacking"), SELDOM),
+            each=dict.fromkeys(
+                ("instabilities", "ratio explosions", "gradient anomalies", "degradations", "reward hacking"), SELDOM
+            ),
         ),
         table_panel(
             "verdict",

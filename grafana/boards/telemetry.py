@@ -108,7 +108,8 @@ _COMPLETE = Row(
         table_panel(
             "nonfinite",
             "Values that were not finite",
-            "Empty. A field that is here was NaN or infinite and is not exported until it is a number again.",
+            "Empty, but for an explained variance, which has no value where all returns are alike. A field that is "
+            "here was NaN or infinite and is not exported until it is a number again.",
             ("values", only_where(last("esper.telemetry.nonfinite", "event_type", "field", agg="sum"), "> 0")),
             names={"event_type": "event"},
             units={"values": "none"},

@@ -64,3 +64,10 @@ def test_the_head_of_the_critic_whose_norm_is_0_in_every_update_is_found(tmp_pat
     (finding,) = found(tmp_path / "zero", updates(0.0))
     assert finding.sentence == "The critic's gradient is exactly 0 in all 30 updates: it does not learn."
     assert found(tmp_path / "once", updates(1e-9)) == []
+
+
+@pytest.mark.parametrize(("alike", "kinds"), [(True, []), (False, ["critic_failing"])])
+def test_a_critic_cannot_explain_returns_that_are_alike(alike: bool, kinds: list[str], tmp_path: Path) -> None:
+    lines = policy(120, explained_variance=-9.0, ev_low_return_variance=alike)
+
+    assert [finding.kind for finding in diagnose(run(tmp_path / "run", lines)).findings] == kinds

@@ -92,6 +92,7 @@ CASES: dict[str, tuple[list[Line], list[Line]]] = {
     "clip_high": (policy(clip_fraction=0.66), policy(clip_fraction=0.65)),
     "policy_ratio": (policy(ratio_max=10.1), policy(ratio_max=10.0)),
     "entropy_collapsed": (heads(0.5, 0.09), heads(0.5, 0.11)),
+    "entropy_coefficient": (policy(entropy_coef=every(1 / 60, -0.01, 0.01)), policy(entropy_coef=0.0)),
     "critic_failing": (policy(120, explained_variance=-0.01), policy(120, explained_variance=0.01)),
     "advantages_degenerate": (policy() + episodes(lambda n: 0.0), policy() + episodes(lambda n: float(n == 39))),
     "straggler": (ranks(0.025, 0.010), ranks(0.0125, 0.0225)),
@@ -123,6 +124,25 @@ def test_a_loss_whose_first_values_differ_by_more_than_it_rose_is_left_alone(tmp
     noisy = training(120, loss=lambda n: firsts.get(n, 1.01 + 0.19 * n / 120))
 
     assert kinds(diagnose(run(tmp_path / "noisy", noisy))) == set()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, {"loss_diverged"}),
+        ({6: 1.9}, set()),  # no jump
+        ({100: 2.2}, set()),  # a larger one later: its values are that noisy
+        (dict.fromkeys(range(20, 120, 4), 0.95), set()),  # as low as at first, now and then
+        (dict.fromkeys(range(60, 72), 0.95), set()),  # a tenth of the run below its start
+    ],
+)
+def test_a_loss_that_was_thrown_out_and_never_came_back_is_found_however_little_it_is_above_its_start(
+    changed: dict[int, float], expected: set[str], tmp_path: Path
+) -> None:
+    losses = {0: 1.0, 1: 1.1, 2: 0.95, 3: 0.9, 6: 2.1} | changed
+    lines = training(120, loss=lambda n: losses.get(n, 1.02))
+
+    assert kinds(diagnose(run(tmp_path / "run", lines))) == expected
 
 
 @pytest.mark.parametrize(
@@ -252,6 +272,27 @@ def test_a_rank_that_is_slow_since_a_moment_ago_is_named_while_the_run_goes_on(
     lock = WriterLock(directory / ".writer.rank0.lock")
     if is_running:
         lock.acquire()
+
+    result = diagnose(directory)
+
+    lock.release()
+    assert [(finding.who["rank"], finding.when) for finding in result.findings if finding.kind == "straggler"] == found
+
+
+@pytest.mark.parametrize(("slow", "found"), [(20, [("1", "in the last 30 s")]), (0, [])])
+def test_a_rank_of_slow_steps_is_judged_by_as_many_of_the_last_ones_as_of_fast_steps(
+    slow: int, found: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    lines = [each for rank in range(3) for each in training(rank=rank)]
+    for rank in range(3):
+        for second in range(300):
+            is_slow = rank == 1 and second >= 300 - slow
+            own, waiting = (0.6, 0.1) if is_slow else (0.2, 0.5)
+            durations = {"before_backward": [own], "backward": [waiting]}
+            lines.append(line("TOLARIA_PHASE_DURATIONS", second, rank, step=second, durations_s=durations))
+    directory = run(tmp_path / "run", lines)
+    lock = WriterLock(directory / ".writer.rank0.lock")
+    lock.acquire()
 
     result = diagnose(directory)
 

@@ -17,7 +17,7 @@ FIGURES = {"kind": "batch_stats", "batch": 1, "entropy": float("nan"), "kl_diver
 
 
 def counts_of(tmp_path: Path, *events: tuple[str, dict[str, Any]]) -> tuple[Grade, dict[str, int | None]]:
-    lines = [line(name, data, number) for number, (name, data) in enumerate(events, start=1)]
+    lines = [line(name, data, number, severity="warning") for number, (name, data) in enumerate(events, start=1)]
     (tmp_path / "events.jsonl").write_bytes(b"".join(lines))
     with connect(tmp_path, views=VIEWS) as connection:
         verdict = verdict_of(connection, None)
@@ -36,6 +36,24 @@ def test_the_nan_of_an_update_that_was_made_counts_once(tmp_path: Path) -> None:
     _, counts = counts_of(tmp_path, ("PPO_UPDATE_COMPLETED", update), ("ANALYTICS_SNAPSHOT", FIGURES))
 
     assert 2 == counts["values NaN or infinite"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "grade", "not_finite"),
+    [
+        ({}, Grade.GOOD, 0),
+        ({"value_loss": float("nan")}, Grade.BAD, 1),
+        ({"ev_low_return_variance": False}, Grade.LOOK, 0),
+    ],
+)
+def test_an_explained_variance_that_is_undefined_is_no_number_that_went_wrong(
+    changed: dict[str, Any], grade: Grade, not_finite: int, tmp_path: Path
+) -> None:
+    update = UPDATE | {"batch": 1, "explained_variance": float("nan"), "ev_low_return_variance": True} | changed
+    alarm = {"anomaly_type": "numerical_instability", "batch": 1, "detail": "Detected: NaN"}
+    found, counts = counts_of(tmp_path, ("PPO_UPDATE_COMPLETED", update), ("NUMERICAL_INSTABILITY_DETECTED", alarm))
+
+    assert (grade, not_finite) == (found, counts["values NaN or infinite"])
 
 
 @pytest.mark.parametrize("value", [9.38, 0.0])

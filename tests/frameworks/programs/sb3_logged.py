@@ -22,4 +22,4 @@ model.set_logger(configure(str(out.parent / "log"), ["stdout", "json", "tensorbo
 model.learn(steps, log_interval=interval)
 rows = [json.loads(line) for line in (out.parent / "log" / "progress.json").read_text().splitlines()]
 last = {key: float(value) for key, value in model.logger.name_to_value.items()}
-out.with_name(f"{out.stem}.0.json").write_text(json.dumps({"rows": rows, "last": last}))
+out.with_name(f"{out.stem}.0.json").write_text(json.dumps({"rows": rows, "last": last, "entropy_coef": model.ent_coef}))
