@@ -123,14 +123,16 @@ def measure_recipe(recipe: str, directory: Path, *options: str) -> Run:
     return figures
 
 
-def measure_recording(log: Path, directory: Path) -> Run:
-    """Replay a finished log."""
+def measure_recording(log: Path, directory: Path, **variables: str) -> Run:
+    """Replay a finished log through a relay with ``variables``."""
+    options = ("--state-dir", str(directory), "--drain", f"{DEADLINE_S:g}")
     with Capture() as capture:
-        return _relayed(log.name.split(".jsonl")[0], log, capture, ("--state-dir", str(directory)), live=False)
+        return _relayed(log.name.split(".jsonl")[0], log, capture, options, live=False, **variables)
 
 
-def _relayed(name: str, log: Path, capture: Capture, options: tuple[str, ...], *, live: bool) -> Run:
+def _relayed(name: str, log: Path, capture: Capture, options: tuple[str, ...], *, live: bool, **variables: str) -> Run:
     env = environment(
+        **variables,
         OTEL_EXPORTER_OTLP_ENDPOINT=capture.endpoint,
         OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
         OTEL_EXPORTER_PROMETHEUS_PORT="0",
@@ -214,7 +216,7 @@ def scrape(url: str) -> Scrape:
 def _raw(log: Path) -> bytes:
     if log.is_dir():
         return b"".join(path.read_bytes() for path in sorted(log.glob("events*.jsonl")))
-    return gzip.decompress(log.read_bytes())
+    return gzip.decompress(log.read_bytes()) if log.suffix == ".gz" else log.read_bytes()
 
 
 def _spans(body: bytes) -> int:
