@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.scaling.paced import Recording
@@ -42,9 +43,9 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = WHOLE_EVERY
 
     @property
-    def is_summary(self) -> bool:
-        """Whether ranks and environments are exported as their summary."""
-        return self.variables.get("ESPER_OTEL_METRICS") == "summary"
+    def before(self) -> int:
+        """Rounds before the schedule: round 1 is always whole."""
+        return WHOLE_EVERY if "ESPER_OTEL_LOGS" in self.variables else 2
 
 
 _LESS: Final = {"ESPER_OTEL_LOGS": "sampled", "ESPER_OTEL_METRICS": "summary"}
@@ -63,7 +64,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         series: those of its node's relay, shared by the ranks of the node.
-        metrics_bytes: its share of one export of metrics.
+        metrics_bytes, points: its share of one export of metrics, and of the points in it.
         spans, span_bytes, records, record_bytes: of one round, on average.
         anomalous_share: share of the traces that the gateways always keep.
         archive_bytes: archived Parquet of one round.
@@ -74,6 +75,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     round_s: float
     series: float
     metrics_bytes: float
+    points: float
     spans: float
     span_bytes: float
     records: float
@@ -87,6 +89,11 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         """Everything by OTLP, uncompressed."""
         return self.metrics_bytes / INTERVAL_S + (self.span_bytes + self.record_bytes) / self.round_s
 
+    @property
+    def items_per_s(self) -> float:
+        """Spans, log events and points of metrics."""
+        return self.points / INTERVAL_S + (self.spans + self.records) / self.round_s
+
 
 def archived_bytes(recording: Recording, round_s: float, directory: Path) -> float:
     """Bytes of the archive for each round."""
@@ -98,15 +105,14 @@ def archived_bytes(recording: Recording, round_s: float, directory: Path) -> flo
 def cost_of(recording: Recording, choice: Choice, round_s: float, archive_bytes: float, directory: Path) -> Cost:
     """Replay a rank through a relay with the settings, and a node's ranks for the metrics.
 
-    The rounds of the schedule are those after the first 100, since round 1 is sampled too.
-
     Raises:
         RuntimeError: a relay failed.
     """
     directory.mkdir()
-    rank = _replayed(recording, choice, directory / "rank", round_s, rounds=WHOLE_EVERY + choice.rounds)
-    node = _replayed(recording, choice, directory / "node", round_s, rounds=NODE_ROUNDS, ranks=RANKS_PER_NODE)
-    since, until = WHOLE_EVERY * round_s, (WHOLE_EVERY + choice.rounds) * round_s
+    rank = _replayed(recording, choice.variables, directory / "rank", round_s, rounds=choice.before + choice.rounds)
+    alone = {**choice.variables, "OTEL_TRACES_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    node = _replayed(recording, alone, directory / "node", round_s, rounds=NODE_ROUNDS, ranks=RANKS_PER_NODE)
+    since, until = choice.before * round_s, (choice.before + choice.rounds) * round_s
     messages = sorted(_messages(rank, since, until), key=lambda message: message.at_s)
     traces = [one for one in messages if one.signal == "traces"]
     logs = [one for one in messages if one.signal == "logs"]
@@ -117,6 +123,7 @@ def cost_of(recording: Recording, choice: Choice, round_s: float, archive_bytes:
         round_s=round_s,
         series=node.scrape.all_series / RANKS_PER_NODE,
         metrics_bytes=len(metrics) / RANKS_PER_NODE,
+        points=_points(metrics) / RANKS_PER_NODE,
         spans=len(spans) / choice.rounds,
         span_bytes=sum(len(one.body) for one in traces) / choice.rounds,
         records=sum(len(_records(one.body)) for one in logs) / choice.rounds,
@@ -135,16 +142,16 @@ def cost_of(recording: Recording, choice: Choice, round_s: float, archive_bytes:
 
 
 def _replayed(
-    recording: Recording, choice: Choice, directory: Path, round_s: float, *, rounds: int, ranks: int = 1
+    recording: Recording, variables: dict[str, str], directory: Path, round_s: float, *, rounds: int, ranks: int = 1
 ) -> Run:
     directory.mkdir()
     log = directory / f"{recording.run_id}.jsonl"
     recording.write(log, BEGAN, rounds=rounds, round_s=round_s, ranks=ranks)
-    return measure_recording(log, directory / "state", **choice.variables)
+    return measure_recording(log, directory / "state", **variables)
 
 
 def _messages(run: Run, since_s: float, until_s: float) -> Iterator[Message]:
-    """What was exported, each span and log event in the second of the log in which the relay would have sent it."""
+    """The exports, each span and log event in the second of the log in which the relay would have sent it."""
     yield from _by_second(run, "traces", _spans, _of_spans, since_s, until_s)
     yield from _by_second(run, "logs", _records, _of_records, since_s, until_s)
 
@@ -173,6 +180,12 @@ def _by_second(
 def _spans(body: bytes) -> list[Any]:
     request: Any = ExportTraceServiceRequest.FromString(body)
     return [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
+
+
+def _points(body: bytes) -> int:
+    request: Any = ExportMetricsServiceRequest.FromString(body)
+    scopes = [scope for resource in request.resource_metrics for scope in resource.scope_metrics]
+    return sum(len(getattr(one, one.WhichOneof("data")).data_points) for scope in scopes for one in scope.metrics)
 
 
 def _records(body: bytes) -> list[Any]:

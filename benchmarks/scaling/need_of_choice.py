@@ -46,20 +46,25 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.by_cpu, self.by_memory)
 
 
-def capacity_of(climbed: Climb) -> Capacity | None:
-    """Extrapolate the steps that were sustained to a full gateway; None when fewer than two were."""
-    kept = climbed.sustained_steps
+def capacity_of(climbed: Climb, items_per_s: float) -> Capacity | None:
+    """Extrapolate the steps at which nothing was refused to a full gateway; None when there are fewer than two.
+
+    ``items_per_s``: items of one rank. The load of a step counts by the items that came: a generator that is behind,
+    since the machine has other work, makes a smaller load and no other cost of an item.
+    """
+    kept = [step for step in climbed.steps if not step.refused]
     if len(kept) < 2:
         return None
-    last, shape = kept[-1], climbed.shape
-    memory = max(climbed.memory_per_rank_bytes or 0.0, 1.0)
-    cpu_s = last.cpu_s_per_s / last.ranks
+    first, last, shape = kept[0], kept[-1], climbed.shape
+    ranks = last.items_per_s / items_per_s
+    memory = max((last.memory_bytes - first.memory_bytes) / (ranks - first.items_per_s / items_per_s), 1.0)
+    cpu_s = last.cpu_s_per_s / ranks
     free = shape.limit_mib * 2**20 - last.memory_bytes
     return Capacity(
         cpu_s=cpu_s,
         memory_bytes=memory,
         by_cpu=int(shape.cores * BUSY / cpu_s),
-        by_memory=last.ranks + int(free / memory),
+        by_memory=int(ranks + free / memory),
     )
 
 

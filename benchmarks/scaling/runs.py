@@ -27,7 +27,8 @@ from esper_otel.signals.registry import SIGNALS
 
 SCRAPE_S: Final = 15.0
 DEADLINE_S: Final = 900.0
-LINGER_S: Final = 5.0
+LINGER_S: Final = 60.0
+"""Longest time for the last scrape, which ends the relay."""
 
 
 class Scrape(msgspec.Struct, frozen=True):
@@ -182,8 +183,9 @@ class _Scraper:
                 self.cpu_at_start_s = cpu_s(self._relay.pid)
                 thread = threading.Thread(target=self._repeat, args=(url,))
                 thread.start()
-            if "the run is over" in line and url is not None:
+            if "is served for another" in line and url is not None:
                 self.last = scrape(url)
+                self._relay.terminate()
         self._over.set()
         if thread is not None:
             thread.join()

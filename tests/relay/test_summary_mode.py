@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,10 @@ from esper_otel.relay.metrics.families import Family, HistogramPoint
 from esper_otel.relay.metrics.state import MetricState
 from esper_otel.relay.metrics.summary import metrics_option, summarised
 from esper_otel.runtime.relay_environment import checked_environment
+from esper_otel.signals import custom
 from tests.otlp_receiver import OtlpReceiver
 from tests.relay.processes import announced_url, manifest, relay, samples, scrape
+from tests.tools import python_environment
 from tests.waiting import PATIENCE_S, wait_for
 
 AT_NS = 1_700_000_000_000_000_000
@@ -162,8 +166,6 @@ def test_a_metric_whose_summary_would_have_the_name_of_another_one_stays_whole()
         '{"name":"mine","type":"number","description":"Mine.","metrics":[{"instrument":"gauge"}]},'
         '{"name":"mine_max","type":"number","description":"Its largest.","metrics":[{"instrument":"gauge"}]}]}'
     )
-    from esper_otel.signals import custom
-
     custom.learn(EventDeclared(declared="TOLARIA_MINE", declaration=declared))
     cls = custom.class_named("TOLARIA_MINE")
     assert cls is not None
@@ -249,3 +251,19 @@ def test_a_run_tells_of_a_bad_choice_at_its_start_and_the_relay_does_without() -
 
     assert {} == kept
     assert ["ESPER_OTEL_METRICS='less' must be one of all, summary. All metrics are exported."] == problems
+
+
+def test_doctor_shows_the_summary_and_a_wrong_choice(tmp_path: Path) -> None:
+    code = "import sys; sys.argv[0] = 'esper-otel'; from esper_otel.cli import main; main()"
+
+    def lines(**variables: str) -> list[str]:
+        command = [sys.executable, "-c", code, "doctor", str(tmp_path)]
+        env = python_environment(**variables)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
+        return [line for line in done.stdout.splitlines() if "environments are exported" in line or "--metrics" in line]
+
+    assert [] == lines()
+    [chosen] = lines(ESPER_OTEL_METRICS="summary")
+    assert "summary: ranks and environments are exported as their minimum, median, maximum and worst" in chosen
+    [wrong] = lines(ESPER_OTEL_METRICS="less")
+    assert wrong.startswith("BAD")
