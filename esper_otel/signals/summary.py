@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from esper_otel.signals.cardinality import PLANNED, cardinalities
@@ -37,6 +38,7 @@ def folded(attributes: Collection[str], instrument: str, numbers: Mapping[str, i
     return tuple(part for part in PARTS if part in attributes and numbers.get(part, 0) > least)
 
 
+@lru_cache(8_192)
 def summary_names(name: str, unit: str, suffix: str) -> tuple[str, str, str]:
     """Name, unit and Prometheus name of a part of a gauge's summary; a ratio's unit belongs to its name's end."""
     own = "" if unit == "1" or suffix in WORST.values() else unit

@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -22,8 +23,8 @@ from esper_otel.signals.summary import NOUNS, STATISTICS, WORST, folded, summary
 
 VARIABLE: Final = "ESPER_OTEL_METRICS"
 
-Split = Callable[[AttributeValues], tuple[AttributeValues, AttributeValues]]
-"""Attribute values of a point as those that stay, and those that tell its rank or environment."""
+Pick = Callable[[AttributeValues], AttributeValues]
+"""Some of the attribute values of a point."""
 
 _Point = float | HistogramPoint
 
@@ -60,24 +61,26 @@ def summarised(families: list[Family], numbers: Mapping[str, int]) -> tuple[list
 
 def _summary(family: Family, parts: tuple[str, ...]) -> Iterator[Family]:
     stays = tuple(name for name in family.attributes if name not in parts)
-    split = _split(family.attributes, parts)
+    rest_of = _pick(family.attributes, stays)
     if family.instrument == "gauge":
-        yield from _statistics(family, stays, parts, split)
+        yield from _statistics(family, stays, parts, rest_of)
         return
     sums: dict[AttributeValues, _Point] = {}
     exemplars: defaultdict[AttributeValues, dict[int, Exemplar]] = defaultdict(dict)
     for values, point in family.points.items():
-        rest, _ = split(values)
+        rest = rest_of(values)
         sums[rest] = _plus(sums[rest], point) if rest in sums else point
-        exemplars[rest] |= family.exemplars.get(values, {})
+        if family.exemplars:
+            exemplars[rest] |= family.exemplars.get(values, {})
     kept = {rest: found for rest, found in exemplars.items() if found}
     yield msgspec.structs.replace(family, attributes=stays, points=sums, exemplars=kept)
 
 
-def _split(attributes: tuple[str, ...], parts: tuple[str, ...]) -> Split:
-    rest = [index for index, name in enumerate(attributes) if name not in parts]
-    own = [attributes.index(part) for part in parts]
-    return lambda values: (tuple(values[i] for i in rest), tuple(values[i] for i in own))
+def _pick(attributes: tuple[str, ...], chosen: tuple[str, ...]) -> Pick:
+    places = [attributes.index(name) for name in chosen]
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple(values[place] for place in places)
 
 
 def _plus(one: _Point, other: _Point) -> _Point:
@@ -89,12 +92,12 @@ def _plus(one: _Point, other: _Point) -> _Point:
     return one + other
 
 
-def _statistics(family: Family, stays: tuple[str, ...], parts: tuple[str, ...], split: Split) -> Iterator[Family]:
+def _statistics(family: Family, stays: tuple[str, ...], parts: tuple[str, ...], rest_of: Pick) -> Iterator[Family]:
     groups: defaultdict[AttributeValues, list[tuple[float, AttributeValues]]] = defaultdict(list)
+    own_of = _pick(family.attributes, parts)
     for values, point in family.points.items():
         assert isinstance(point, int | float)
-        rest, own = split(values)
-        groups[rest].append((point, own))
+        groups[rest_of(values)].append((point, own_of(values)))
     for group in groups.values():
         group.sort()
     over = " and ".join(f"{NOUNS[part]}s" for part in parts)
