@@ -107,7 +107,7 @@ _KIND: Final = {
 
 
 def _samples(url: str) -> Iterator[tuple[str, float]]:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         text = answer.read().decode()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -91,7 +91,7 @@ class Rank:
             if self._next == len(schedule.messages):
                 self._next, self._cycle = 0, self._cycle + 1
                 self._began_s += schedule.period_s
-        if self._metrics_s <= until_s:
+        if self._metrics_s <= until_s and self._number % schedule.metrics_ranks == 0:
             self._metrics_s += schedule.metrics_every_s
             into.setdefault("metrics", []).append(schedule.as_rank(schedule.metrics, (), self._number, 0))
 

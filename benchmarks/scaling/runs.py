@@ -27,7 +27,8 @@ from esper_otel.signals.registry import SIGNALS
 
 SCRAPE_S: Final = 15.0
 DEADLINE_S: Final = 900.0
-LINGER_S: Final = 5.0
+LINGER_S: Final = 60.0
+"""Longest time for the last scrape, which ends the relay."""
 
 
 class Scrape(msgspec.Struct, frozen=True):
@@ -123,14 +124,16 @@ def measure_recipe(recipe: str, directory: Path, *options: str) -> Run:
     return figures
 
 
-def measure_recording(log: Path, directory: Path) -> Run:
-    """Replay a finished log."""
+def measure_recording(log: Path, directory: Path, **variables: str) -> Run:
+    """Replay a finished log through a relay with ``variables``."""
+    options = ("--state-dir", str(directory), "--drain", f"{DEADLINE_S:g}")
     with Capture() as capture:
-        return _relayed(log.name.split(".jsonl")[0], log, capture, ("--state-dir", str(directory)), live=False)
+        return _relayed(log.name.split(".jsonl")[0], log, capture, options, live=False, **variables)
 
 
-def _relayed(name: str, log: Path, capture: Capture, options: tuple[str, ...], *, live: bool) -> Run:
+def _relayed(name: str, log: Path, capture: Capture, options: tuple[str, ...], *, live: bool, **variables: str) -> Run:
     env = environment(
+        **variables,
         OTEL_EXPORTER_OTLP_ENDPOINT=capture.endpoint,
         OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
         OTEL_EXPORTER_PROMETHEUS_PORT="0",
@@ -180,8 +183,9 @@ class _Scraper:
                 self.cpu_at_start_s = cpu_s(self._relay.pid)
                 thread = threading.Thread(target=self._repeat, args=(url,))
                 thread.start()
-            if "the run is over" in line and url is not None:
+            if "is served for another" in line and url is not None:
                 self.last = scrape(url)
+                self._relay.terminate()
         self._over.set()
         if thread is not None:
             thread.join()
@@ -214,7 +218,7 @@ def scrape(url: str) -> Scrape:
 def _raw(log: Path) -> bytes:
     if log.is_dir():
         return b"".join(path.read_bytes() for path in sorted(log.glob("events*.jsonl")))
-    return gzip.decompress(log.read_bytes())
+    return gzip.decompress(log.read_bytes()) if log.suffix == ".gz" else log.read_bytes()
 
 
 def _spans(body: bytes) -> int:

@@ -32,6 +32,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run_id: id of the captured run, ending in six digits.
         metrics: the largest export of metrics; sent every ``metrics_every_s`` (s).
+        metrics_ranks: ranks whose metrics one export has; the first of them sends it.
         messages: exports of traces and logs in order of time, from 0 to ``period_s``.
     """
 
@@ -39,6 +40,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     period_s: float
     metrics: bytes
     metrics_every_s: float
+    metrics_ranks: int = 1
     messages: tuple[Message, ...]
 
     def stretched(self, factor: float) -> Schedule:
@@ -71,7 +73,7 @@ def schedule_of(run_id: str, requests: list[Request], metrics_every_s: float) ->
     if not metrics or not rest:
         raise ValueError("the captured run exported no metrics or neither traces nor logs")
     began = rest[0].at_s
-    messages = tuple(Message(r.at_s - began, r.signal, r.body, _trace_ids(r)) for r in rest)
+    messages = tuple(Message(r.at_s - began, r.signal, r.body, trace_ids_of(r.signal, r.body)) for r in rest)
     return Schedule(
         run_id=run_id,
         period_s=messages[-1].at_s + 1.0,
@@ -81,13 +83,14 @@ def schedule_of(run_id: str, requests: list[Request], metrics_every_s: float) ->
     )
 
 
-def _trace_ids(request: Request) -> tuple[bytes, ...]:
+def trace_ids_of(signal: str, body: bytes) -> tuple[bytes, ...]:
+    """Ids of the traces that an export of traces or logs names."""
     found: set[bytes] = set()
-    if request.signal == "traces":
-        traces: Any = ExportTraceServiceRequest.FromString(request.body)
+    if signal == "traces":
+        traces: Any = ExportTraceServiceRequest.FromString(body)
         for span in (s for r in traces.resource_spans for scope in r.scope_spans for s in scope.spans):
             found |= {span.trace_id, *(link.trace_id for link in span.links)}
     else:
-        logs: Any = ExportLogsServiceRequest.FromString(request.body)
+        logs: Any = ExportLogsServiceRequest.FromString(body)
         found = {log.trace_id for r in logs.resource_logs for scope in r.scope_logs for log in scope.log_records}
     return tuple(sorted(found - {b""}))

@@ -77,15 +77,19 @@ class Climb(msgspec.Struct, frozen=True, kw_only=True):
     steps: list[Step]
 
     @property
+    def sustained_steps(self) -> list[Step]:
+        """The steps before the first that was not sustained."""
+        return list(itertools.takewhile(lambda step: step.is_sustained, self.steps))
+
+    @property
     def sustained(self) -> Step | None:
-        """The last step before the first that was not sustained; None when there is none."""
-        kept = list(itertools.takewhile(lambda step: step.is_sustained, self.steps))
-        return kept[-1] if kept else None
+        """The last of :attr:`sustained_steps`; None when there is none."""
+        return self.sustained_steps[-1] if self.sustained_steps else None
 
     @property
     def memory_per_rank_bytes(self) -> float | None:
         """Growth of the memory with the ranks over the sustained steps; None when there are fewer than two."""
-        kept = list(itertools.takewhile(lambda step: step.is_sustained, self.steps))
+        kept = self.sustained_steps
         if len(kept) < 2:
             return None
         return (kept[-1].memory_bytes - kept[0].memory_bytes) / (kept[-1].ranks - kept[0].ranks)

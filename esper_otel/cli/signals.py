@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from esper_otel.alerts import summary_page
 from esper_otel.events import EventDeclared
 from esper_otel.log.envelope import Record
 from esper_otel.log.reader import LogReader
@@ -50,7 +51,7 @@ def signals(
     if output is Format.JSON:
         print(json.dumps(catalogue.rows(declared), indent=2))
     elif output is Format.MARKDOWN:
-        print(catalogue.markdown(declared), end="")
+        print(catalogue.markdown(declared) + summary_page.markdown(), end="")
     else:
         _print_table(declared)
 

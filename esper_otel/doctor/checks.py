@@ -28,7 +28,8 @@ from esper_otel.log.locks.lock import is_free
 from esper_otel.relay.archive.setup import VARIABLE as ARCHIVE
 from esper_otel.relay.archive.setup import archive_url
 from esper_otel.relay.gpu.calls import Calls, DriverUnavailableError
-from esper_otel.relay.options import resource_defaults
+from esper_otel.relay.metrics.summary import metrics_option
+from esper_otel.relay.options import SUMMARY, resource_defaults
 from esper_otel.relay.otlp.exporters import Exporters, resource_from_env
 from esper_otel.relay.otlp.log_choice import log_options
 from esper_otel.relay.prometheus.endpoint import address_from_env
@@ -66,6 +67,7 @@ def examine(telemetry_dir: Path) -> Iterator[Finding]:
     yield from _latest_run(telemetry_dir)
     yield _scrape_address(telemetry_dir / LATEST)
     yield from _endpoints()
+    yield from _metrics()
     yield from _log_events()
     yield from _archive()
     yield _gpu()
@@ -195,6 +197,18 @@ def _log_events() -> Iterator[Finding]:
         return
     if options.label:
         yield Finding("log events", State.NOTE, f"{options.label}: {options}")
+
+
+def _metrics() -> Iterator[Finding]:
+    """The metrics that ESPER_OTEL_METRICS summarises."""
+    try:
+        chosen = metrics_option()
+    except ValueError as error:
+        yield Finding("metrics", State.BAD, str(error))
+        return
+    if chosen == SUMMARY:
+        words = "ranks and environments are exported as their minimum, median, maximum and worst; the log has the rest"
+        yield Finding("metrics", State.NOTE, f"{chosen}: {words}")
 
 
 def _archive() -> Iterator[Finding]:

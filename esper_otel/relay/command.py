@@ -14,6 +14,7 @@ from esper_otel.relay.alerts.setup import alert_options
 from esper_otel.relay.archive.setup import archive_url
 from esper_otel.relay.checkpoint import StateDirectoryBusyError
 from esper_otel.relay.console import say
+from esper_otel.relay.metrics.summary import metrics_option
 from esper_otel.relay.options import (
     DEFAULT_DRAIN_S,
     DEFAULT_GRACE_S,
@@ -97,6 +98,10 @@ def relay(
     logs_every: Annotated[
         int | None, typer.Option(help="With --logs sampled: rounds of which one is sent whole, 100 by default.")
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Metrics of ranks and environments: all; summary, minimum, median, maximum and the worst."),
+    ] = None,
     parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Project the event log of a run to OpenTelemetry: Prometheus endpoint, spans, metrics and log events by OTLP.
@@ -109,6 +114,7 @@ def relay(
         asked = alert_options(is_asked=alerts, webhook=alert_webhook, command=alert_command)
         url = archive_url(archive)
         chosen = log_options(logs, logs_every)
+        of_metrics = metrics_option(metrics)
     except ValueError as error:
         say(str(error))
         raise typer.Exit(2) from None
@@ -130,6 +136,7 @@ def relay(
         alerts=asked,
         archive=url,
         logs=chosen,
+        metrics=of_metrics,
     )
     raise_file_limit()  # a run has a log for each rank
     # Batches of lines live for a moment and hold no cycles: looking through them every 700 objects is work for nothing.

@@ -42,6 +42,7 @@ class AlertOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ALL: Final = "all"
+SUMMARY: Final = "summary"
 WARNINGS: Final = "warnings"
 SAMPLED: Final = "sampled"
 DEFAULT_EVERY: Final = 100
@@ -97,6 +98,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         alerts: alerts that the relay raises itself; None for none.
         archive: address of the archive that the run goes into; empty for none.
         logs: the log events that are sent by OTLP.
+        metrics: ``all``; or ``summary``, of the ranks and environments.
     """
 
     run: Path
@@ -116,6 +118,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     alerts: AlertOptions | None = None
     archive: str = ""
     logs: LogOptions = ALL_LOGS
+    metrics: str = ALL
 
 
 class Subject(msgspec.Struct, frozen=True):

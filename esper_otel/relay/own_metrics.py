@@ -66,7 +66,9 @@ class OwnMetrics:
             metrics.set_own(own.EXPORTED, {(account.signal,): float(account.exported) for account in accounts})
             metrics.set_own(own.EXPORT_FAILURES, {(account.signal,): float(account.failed) for account in accounts})
             metrics.set_own(own.REFUSED, {(account.signal,): float(account.refused) for account in accounts})
-        together: dict[own.OwnSignal, dict[tuple[str, ...], float]] = {}
+        together: dict[own.OwnSignal, dict[tuple[str, ...], float]] = {own.LEFT_OUT: {}}  # none of a stored state
+        if metrics.summarised_points is not None:
+            together[own.LEFT_OUT] = {("metrics",): float(metrics.summarised_points)}
         for pipeline in self._pipelines.values():
             for signal, points in pipeline.points().items():
                 together.setdefault(signal, {}).update(points)

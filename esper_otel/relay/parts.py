@@ -21,7 +21,7 @@ from esper_otel.relay.lifecycle.stopped import StoppedRanks
 from esper_otel.relay.liveness import Liveness
 from esper_otel.relay.metrics import pipeline as metrics_pipeline
 from esper_otel.relay.metrics.pipeline import MetricsPipeline
-from esper_otel.relay.options import Options, resource_defaults, state_directory_of, subject_of
+from esper_otel.relay.options import SUMMARY, Options, resource_defaults, state_directory_of, subject_of
 from esper_otel.relay.otlp import metrics_export
 from esper_otel.relay.otlp import pipeline as delivery
 from esper_otel.relay.otlp.exporters import Exporters, resource_from_env
@@ -101,9 +101,12 @@ class Parts:
             watch=self.gpus.ledger.observe,
             own_id=self._own_id,
             follows=self.follows,
+            is_summary=options.metrics == SUMMARY,
         )
         self.pipelines = self._make_pipelines()
-        self.presence = Presence(self.subject, self.resource, is_first=self.follows(0), logs=options.logs)
+        self.presence = Presence(
+            self.subject, self.resource, is_first=self.follows(0), logs=options.logs, metrics=options.metrics
+        )
         self.own = OwnMetrics(self.metrics, liveness=self.liveness, gpus=self.gpus, pipelines=self.pipelines)
 
     def start(self) -> None:

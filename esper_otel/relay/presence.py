@@ -14,7 +14,7 @@ from esper_otel.log import manifest
 from esper_otel.log.layout import relay_directory
 from esper_otel.log.locks.processes import process_start
 from esper_otel.relay.console import say, say_once
-from esper_otel.relay.options import ALL_LOGS, LogOptions, Subject
+from esper_otel.relay.options import ALL, ALL_LOGS, LogOptions, Subject
 from esper_otel.relay.otlp.exporters import Exporters
 from esper_otel.relay.prometheus.endpoint import Endpoint
 from esper_otel.relay.prometheus.targets import WILDCARDS, Target, announce, keep, target_of, withdraw
@@ -27,13 +27,21 @@ class Presence:
     """The entries of one relay. Write errors are reported and ignored."""
 
     def __init__(
-        self, subject: Subject, resource: Resource, *, is_first: bool = True, logs: LogOptions = ALL_LOGS
+        self,
+        subject: Subject,
+        resource: Resource,
+        *,
+        is_first: bool = True,
+        logs: LogOptions = ALL_LOGS,
+        metrics: str = ALL,
     ) -> None:
         """Nothing is written yet.
 
         ``is_first``: whether it is the relay of rank 0, where every node has one. ``logs``: what log events it sends.
+        ``metrics``: whether it exports all metrics or their summary.
         """
         self._logs = logs
+        self._metrics = metrics
         self._entry = relay_directory(of_node=not is_first)
         self._subject = subject
         self._job = str(resource.attributes["service.name"])
@@ -49,6 +57,8 @@ class Presence:
             say(f"metrics of run {self._subject.run_id} at {endpoint.url}{everywhere}")
         else:
             say("metrics are not served: OTEL_METRICS_EXPORTER does not name prometheus")
+        if self._metrics != ALL:
+            say("ranks and environments are exported as their summary, but for what alerts need; the log has the rest")
         if not exporters.active:
             say(exporters.describe())
         self._relay = {
@@ -58,6 +68,7 @@ class Presence:
             "prometheus_url": endpoint.url if endpoint else None,
             "otlp_endpoint": next((exporter.endpoint for exporter in exporters.active), None),
             **({"otlp_logs": self._logs.label} if self._logs.label else {}),
+            **({"metrics": self._metrics} if self._metrics != ALL else {}),
         }
         self._update_manifest(self._relay)
         directory = self._subject.targets_directory

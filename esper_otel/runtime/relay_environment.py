@@ -210,6 +210,7 @@ _RULES: Final = (
     _rule("ESPER_OTEL_ARCHIVE", _archive, "The run is not archived.", is_shown=False),
     _rule("ESPER_OTEL_LOGS", _one_of("all", "warnings", "sampled"), "All log events are sent."),
     _rule("ESPER_OTEL_LOGS_EVERY", _whole(1, 1_000_000_000), "100 applies."),
+    _rule("ESPER_OTEL_METRICS", _one_of("all", "summary"), "All metrics are exported."),
     _rule("ESPER_OTEL_ALERTS", _one_of("true", "false", "1", "0", "yes", "no", "on", "off"), "0 applies."),
     _rule("ESPER_OTEL_ALERT_WEBHOOK", _endpoint, "Findings are not sent.", is_shown=False),
     _rule("ESPER_OTEL_GPUS", _one_of("all", "none"), "The GPUs of the run are sampled."),

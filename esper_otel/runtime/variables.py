@@ -124,6 +124,14 @@ VARIABLES: Final = (
         RELAY,
     ),
     Variable(
+        "ESPER_OTEL_METRICS",
+        "`all`",
+        "As `--metrics`. `summary`: gauges of more than 4 ranks or environments are exported as minimum, median,"
+        " maximum and the number of the worst, counters and histograms as their sum; what alerts need stays whole"
+        " ([when](../guides/scale.md#fewer-series)). Change it between runs, not during one.",
+        RELAY,
+    ),
+    Variable(
         "ESPER_OTEL_GPUS",
         "GPUs of the run",
         "`all`: sample every GPU of the node. `none`: sample none.",

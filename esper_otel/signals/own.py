@@ -88,7 +88,8 @@ LEFT_OUT: Final = _own(
     "esper.relay.left_out",
     "counter",
     "{item}",
-    "Log events that ESPER_OTEL_LOGS left out; their events are in the log. Absent where all are sent.",
+    "Log events that ESPER_OTEL_LOGS left out, and points of metrics that ESPER_OTEL_METRICS=summary replaced in"
+    " scrapes and exports; their events are in the log. Absent where all are sent.",
     "signal",
 )
 CUT_SPANS: Final = _own(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from esper_otel.alerts import summary_page
 from esper_otel.signals import catalogue as signals
 from esper_otel.sql import catalogue as views
 from scripts.reference import commands, events, frameworks, settings
@@ -11,7 +12,7 @@ def generated(root: Path) -> dict[Path, str]:
     """Content of every generated reference page, by its path under the repository ``root``."""
     shelf = root / "docs" / "reference"
     return {
-        shelf / "signals.md": signals.markdown(),
+        shelf / "signals.md": signals.markdown() + summary_page.markdown(),
         shelf / "views.md": views.markdown(),
         shelf / "events.md": events.markdown(),
         shelf / "cli.md": commands.markdown(),

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.prometheus import recording, runbook
+from deploy.prometheus import runbook
 from deploy.prometheus.rule import rule
 from esper_otel.alerts import ALERTS
 from esper_otel.alerts.alert import Alert
 from esper_otel.alerts.collector import TELEMETRY
 from esper_otel.alerts.promql import metric
+from esper_otel.alerts.recording import RECORDING
 from esper_otel.signals import SIGNALS
 from esper_otel.signals.names import prometheus_label
 from esper_otel.signals.own import OWN_SIGNALS
@@ -54,10 +55,10 @@ def test_an_alert_names_metrics_of_the_registry_with_labels_that_they_have(alert
     assert [] == unknown_in(alert.expr)
 
 
-@pytest.mark.parametrize("name", recording.RECORDING)
+@pytest.mark.parametrize("name", RECORDING)
 def test_a_recording_rule_names_metrics_of_the_registry_with_labels_that_they_have(name: str) -> None:
-    assert selectors_of(recording.RECORDING[name])
-    assert [] == unknown_in(recording.RECORDING[name])
+    assert selectors_of(RECORDING[name])
+    assert [] == unknown_in(RECORDING[name])
 
 
 @EVERY_ALERT

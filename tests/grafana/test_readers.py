@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.prometheus.recording import RECORDING
 from esper_otel.alerts import ALERTS
 from esper_otel.alerts.promql import BY_NAME
+from esper_otel.alerts.recording import RECORDING
 from grafana.boards import BOARDS
 from grafana.layout.annotations import MARKS
 from grafana.queries.facts import signals_in

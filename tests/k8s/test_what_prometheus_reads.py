@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 from deploy.k8s import build
-from deploy.prometheus.recording import RECORDING
 from esper_otel.alerts import ALERTS
+from esper_otel.alerts.recording import RECORDING
 from tests.alerts.promtool import promtool
 from tests.k8s.rendering import Rendered
 from tests.tools import ROOT, python_environment

@@ -29,6 +29,11 @@ class AttributeLimits:
         """Number of different values folded into ``other``, by attribute."""
         return {name: len(values) for name, values in self._folded.items() if values}
 
+    @property
+    def admitted(self) -> dict[str, int]:
+        """Number of different values that are exported, by attribute."""
+        return {name: len(values) for name, values in self._admitted.items()}
+
     def bound(self, attribute: str, value: object) -> str:
         """The exported value of ``attribute``; an absent (None) value is the empty string."""
         if value is None:

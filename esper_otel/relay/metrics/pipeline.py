@@ -21,6 +21,7 @@ from esper_otel.relay.metrics.exemplars import Exemplars
 from esper_otel.relay.metrics.families import Family
 from esper_otel.relay.metrics.fit import fingerprints, require_fit
 from esper_otel.relay.metrics.state import MetricState
+from esper_otel.relay.metrics.summary import summarised
 from esper_otel.signals import custom, own
 
 CHECKPOINT: Final = "metrics"
@@ -37,6 +38,7 @@ class MetricsPipeline:
     Attributes:
         state: the metrics.
         reader: the log.
+        summarised_points: points that a summary replaced, in all exports and scrapes; None where all are exported.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class MetricsPipeline:
         watch: Callable[[Ingested], None] | None = None,
         own_id: str | None = None,
         follows: Callable[[int], bool] | None = None,
+        is_summary: bool = False,
     ) -> None:
         """Go on from the stored state in ``directory``, else begin at the start.
 
         ``run_id`` is the run of records that do not name one. ``liveness`` sees every line after it acted; its state is
         stored with the rest. So does ``watch``, which keeps its own. ``own_id``: the run that all lines belong to, None
-        to take their word. ``follows``: whether a rank's log is read, default all.
+        to take their word. ``follows``: whether a rank's log is read, default all. ``is_summary``: whether ranks and
+        environments are exported as their summary.
 
         Raises:
             FileNotFoundError: there is nothing to read and ``follow`` is off.
@@ -69,6 +73,7 @@ class MetricsPipeline:
         self._follows = follows
         self._exemplars = Exemplars(run_id)
         self._watch = watch
+        self.summarised_points = 0 if is_summary else None
         self._lock = threading.Lock()
         stored = directory.load(CHECKPOINT) if directory else None
         if stored is not None:
@@ -135,7 +140,11 @@ class MetricsPipeline:
     def collect(self, now_ns: int) -> list[Family]:
         """The families at this moment; safe to call from any thread."""
         with self._lock:
-            return self._exemplars.attach(self.state.collect(now_ns))
+            families = self._exemplars.attach(self.state.collect(now_ns))
+            if self.summarised_points is not None:
+                families, replaced = summarised(families, self.state.limits.admitted)
+                self.summarised_points += replaced
+            return families
 
     def set_own(self, signal: own.OwnSignal, points: dict[tuple[str, ...], float]) -> None:
         """Replace the points of one of the relay's own metrics."""
