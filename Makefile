@@ -146,9 +146,18 @@ lifecycle: $(STAMP) ## random lives of a run, many of them
 	$(BIN)/python -m tests.lifecycle.campaign $(OPTIONS)
 
 # The whole fault campaign (some 20 minutes on 4 cores); it writes the table in docs/evidence/faults.md.
+# OPTIONS=--both-roads runs the faults of the log alone, in C and in Python, and writes the table that compares them.
 .PHONY: faults
 faults: $(STAMP) tools ## the whole fault campaign, 20 minutes
-	$(BIN)/python -m tests.faults.campaign
+	$(BIN)/python -m tests.faults.campaign $(OPTIONS)
+
+# Lines written in C against those that Python writes: every odd value in every field, and 25,000 generated sets of events;
+# then Python's two ways against each other.
+.PHONY: lines
+LINES = -m pytest -n $(JOBS) --timeout 14400 --hypothesis-profile campaign --hypothesis-show-statistics $(OPTIONS)
+lines: $(STAMP) ## bytes of the lines in C and in Python, for very many events, 10 minutes
+	ESPER_OTEL_NATIVE=1 $(BIN)/python $(LINES) tests/log/campaign.py tests/log/test_native_lines.py
+	ESPER_OTEL_NATIVE=0 $(BIN)/python $(LINES) tests/log/test_encode.py tests/log/test_own_lines.py
 
 # The figures against every alternative: two runs for the spread, some 45 minutes on a machine with nothing else to do.
 # ESPER_LITE_SRC=…/src adds esper-lite's own hub.

@@ -11,6 +11,9 @@ from typing import NoReturn
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ROAD = "ESPER_OTEL_NATIVE"
+"""Variable that says whether the part in C records events: 0 switches it off."""
+
 HOW_TO_GET = {
     "amtool": "'make tools', or 'apt-get install prometheus-alertmanager'",
     "chdb-python": "'make tools' (scripts/chdb.sh)",
@@ -49,6 +52,10 @@ def do_without(missing: str) -> NoReturn:
 
 
 def python_environment(**extra: str) -> dict[str, str]:
-    """Environment of a child process: this code, none of the caller's OpenTelemetry settings, and ``extra``."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "ESPER_OTEL_"))}
+    """Environment of a child process: this code, none of the caller's OpenTelemetry settings, and ``extra``.
+
+    Whether the part in C records is the caller's choice, so that a whole campaign can run on either road.
+    """
+    left_out = "OTEL_", "ESPER_OTEL_"
+    kept = {name: value for name, value in os.environ.items() if name == ROAD or not name.startswith(left_out)}
     return {**kept, "PYTHONPATH": str(ROOT), **extra}

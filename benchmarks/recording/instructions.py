@@ -1,6 +1,6 @@
 """Instructions of the processor for one event on each road, counted by valgrind: no load changes them.
 
-    python -m benchmarks.recording.instructions [--events 4000]
+    python -m benchmarks.recording.instructions [--events 4000] [--only "recorder, native"]
 
 Each road runs in a process of its own; all its threads are counted from the first event until the last is written.
 ``unlocked`` is the part that runs without the interpreter's lock: encoding in C. *The numbers alone* is what a call by
@@ -22,13 +22,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.alternatives.payloads import PAYLOADS
-from benchmarks.recording.roads import ROADS, opened, table
+from benchmarks.recording.roads import ALONE, ROADS, opened, table
+from esper_otel.native import state
 
 A_BATCH: Final = 200
 BATCH_S: Final = 0.02
 SETTLED_S: Final = 1.0
 TOTAL: Final = re.compile(r"Collected : (\d+)")
-UNLOCKED: Final = re.compile(r"^\s*([\d,]+) .*line\.c:write_line ", re.MULTILINE)
+UNLOCKED: Final = re.compile(r"^\s*([\d,]+) .*:write_line ", re.MULTILINE)
+"""With the name of its file, or ``???`` where the compiler wrote none."""
 
 
 def record(road: str, payload: str, events: int) -> None:
@@ -66,13 +68,15 @@ def count(road: str, payload: str, events: int, directory: Path) -> tuple[int, i
     annotate = ["callgrind_annotate", "--inclusive=yes", "--threshold=100", str(out)]
     shown = subprocess.run(annotate, capture_output=True, text=True, check=True)
     unlocked = UNLOCKED.search(shown.stdout)
+    if unlocked is None and ROADS[road][0] == "1" and road != ALONE:
+        raise RuntimeError(f"{road}: no line was written in C: {state()}")
     return int(found[1]), int(unlocked[1].replace(",", "")) if unlocked else 0
 
 
-def measure(events: int) -> list[dict[str, Any]]:
-    """A row for each payload and road."""
+def measure(events: int, only: str) -> list[dict[str, Any]]:
+    """A row for each payload and road whose name holds ``only``."""
     rows = []
-    for payload, road in itertools.product(PAYLOADS, list(ROADS)[1:]):
+    for payload, road in itertools.product(PAYLOADS, [road for road in list(ROADS)[1:] if only in road]):
         with tempfile.TemporaryDirectory() as directory:
             each, unlocked = (number / events for number in count(road, payload, events, Path(directory)))
         row = {"payload": payload, "road": road, "all": round(each), "unlocked": round(unlocked)}
@@ -85,12 +89,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=4_000)
+    parser.add_argument("--only", default="", help="roads whose name holds this")
     parser.add_argument("--record", nargs=3, metavar=("ROAD", "PAYLOAD", "EVENTS"), help="used by the benchmark itself")
     arguments = parser.parse_args()
     if arguments.record:
         record(arguments.record[0], arguments.record[1], int(arguments.record[2]))
     else:
-        print(table(measure(arguments.events)))
+        print(table(measure(arguments.events, arguments.only)))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,10 @@ def _recorder(payload: Payload) -> Act:
     return payload.calls(esper_otel.recorder(type(payload.build(payload.pool[0]))))
 
 
+ALONE: Final = "the numbers alone"
 ROADS: Final[dict[str, tuple[str, Callable[[Payload], Act]]]] = {
     "nothing (A/A)": ("1", _nothing),
-    "the numbers alone": ("1", _bring),
+    ALONE: ("1", _bring),
     "emit(), in Python": ("0", _emit),
     "recorder, in Python": ("0", _recorder),
     "emit(), native": ("1", _emit),

@@ -9,10 +9,13 @@ from benchmarks.table.cells import Row, both, figure, found, ratio
 
 OURS: Final = "esper_otel"
 OURS_BUILT: Final = "esper_otel, event built before"
-NOT_RIVALS: Final = (OURS, OURS_BUILT, "nothing (A/A)")
+OURS_RECORDER: Final = "esper_otel, recorder"
+NOT_RIVALS: Final = (OURS, OURS_BUILT, OURS_RECORDER, "nothing (A/A)")
 PAYLOADS: Final = ("decision", "policy update")
 AIM_RATIO: Final = 1.01
-AIM_STALL_MS: Final = 2.0
+AIM_STALL_MS: Final = 0.5
+"""More than without recording: the machine itself stalls a step for longer than any fixed limit would allow."""
+
 AIM_RELAY_US: Final = 15.0
 AIM_EVENTS_PER_S: Final = 50_000
 EVERYTHING: Final = "metrics, spans, logs, OTLP metrics"
@@ -36,12 +39,12 @@ def _slowdown_aim(runs: Sequence[dict[str, Any]], way: str, payload: str) -> str
 
 def _stall_aim(runs: Sequence[dict[str, Any]]) -> str:
     rows = [found(run["slowdown"], way=OURS, payload="decision", rate=10_000) for run in runs]
-    held = [row is not None and row["max_with_ms"] - row["step_ms"] <= AIM_STALL_MS for row in rows]
-    worst = both(rows, lambda row: f"{row['max_with_ms'] - row['step_ms']:.1f}")
-    alone = both(rows, lambda row: f"{row['max_without_ms'] - row['step_ms']:.1f}")
+    held = [row is not None and row["p999_with_ms"] - row["p999_without_ms"] <= AIM_STALL_MS for row in rows]
+    slow = both(rows, lambda row: f"{row['p999_with_ms']:.1f}")
+    alone = both(rows, lambda row: f"{row['p999_without_ms']:.1f}")
     return (
-        f"Longest stall of a step at 10,000 decisions a second: {worst} ms, and {alone} ms without recording; "
-        f"aim: {AIM_STALL_MS:g} ms. {_verdict(held)}"
+        f"p99.9 of a step at 10,000 decisions a second: {slow} ms, and {alone} ms without recording; "
+        f"aim: at most {AIM_STALL_MS:g} ms more. {_verdict(held)}"
     )
 
 

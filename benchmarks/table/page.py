@@ -135,11 +135,11 @@ def _stalls(runs: Sequence[Run]) -> str:
         rows = _rows(runs, "slowdown", way=name, payload="decision", rate=10_000)
         if not any(rows):
             continue
-        keys = ("p99_without_ms", "p99_with_ms", "max_without_ms", "max_with_ms")
+        keys = ("p99_without_ms", "p99_with_ms", "p999_without_ms", "p999_with_ms")
         cells = [both(rows, _of(key)) for key in keys]
         shares = [both(rows, _share_of(key)) for key in ("stalls_without", "stalls_with")]
         body.append([name, *cells, *shares])
-    return table(["", "p99 without", "p99 with", "max without", "max with", "over 2 ms without", "with"], body)
+    return table(["", "p99 without", "p99 with", "p99.9 without", "p99.9 with", "over 2 ms without", "with"], body)
 
 
 def _of(key: str, scale: float = 1.0) -> Callable[[Row], str]:

@@ -26,7 +26,7 @@ enum { MOST_KEPT = 1 << 20, COPY_COST = 4, OBJECT_COST = 16 };               /* 
 typedef struct { char *at; size_t used, size; Py_ssize_t events; } Page;
 typedef struct {
     PyObject_HEAD
-    Page filled, read, work, out; /* work: records that are being encoded into out */
+    Page filled, read, work, out; /* work: what take() copied of emitted events; out: lines of it and of the page read */
     size_t cursor;                /* first record on the page read that is not dropped */
     Py_ssize_t limit, bytes;      /* most events and bytes that may wait */
     long long offset_ns;          /* what makes the monotonic clock Unix time */
@@ -246,25 +246,21 @@ static PyObject *queue_take(Queue *queue, PyObject *args)
     Py_ssize_t most, cost = 0, count = 0;
     if (!PyArg_ParseTuple(args, "KnLLL", &seq, &most, &step_ns, &shift_ns, &within_ns))
         return NULL;
-    Page *work = &queue->work, *out = &queue->out;
-    size_t at;
+    Page *read = &queue->read, *work = &queue->work, *out = &queue->out;
     work->used = out->used = 0;
     turn_page(queue);
-    for (at = queue->cursor; at < queue->read.used && cost < most && work->used < MOST_KEPT; count++) {
-        Head *head = (Head *)(queue->read.at + at);
-        if (head->plan ? !room(work, size_of(head)) : !copy_event(queue, work, *reference_in(head)))
+    size_t at = queue->cursor, end = at;
+    for (; end < read->used && cost < most && end - at + work->used < MOST_KEPT; count++) {
+        Head *head = (Head *)(read->at + end);
+        if (!head->plan && !copy_event(queue, work, *reference_in(head)))
             break;
-        if (head->plan) {
-            memcpy(work->at + work->used, head, size_of(head));
-            work->used += size_of(head);
-        }
         cost += head->plan ? 1 : COPY_COST;
-        at += size_of(head);
+        end += size_of(head);
     }
     if (!count) {
         PyObject *items = PyList_New(0);
-        for (; items && at < queue->read.used && cost < most; cost += OBJECT_COST) {
-            Head *head = (Head *)(queue->read.at + at);
+        for (; items && at < read->used && cost < most; cost += OBJECT_COST) {
+            Head *head = (Head *)(read->at + at);
             if (head->plan)
                 break;
             if (PyList_Append(items, *reference_in(head)))
@@ -275,15 +271,18 @@ static PyObject *queue_take(Queue *queue, PyObject *args)
     }
     int is_written = 1;
     Py_BEGIN_ALLOW_THREADS
-    for (at = 0; at < work->used && is_written;) {
-        const Head *head = (const Head *)(work->at + at);
+    for (const char *copied = work->at; at < end && is_written; at += size_of((const Head *)(read->at + at))) {
+        const Head *head = (const Head *)(read->at + at);
+        if (!head->plan) {
+            head = (const Head *)copied;
+            copied += size_of(head);
+        }
         uint64_t since_step_ns = (uint64_t)head->time_ns - (uint64_t)(step_ns - within_ns);
         int64_t time_ns = head->time_ns + (since_step_ns <= 2 * (uint64_t)within_ns ? shift_ns : 0);
         char *line = room(out, MOST_OF_LINE * head->bytes + 2 * (size_t)head->plan->bytes + 256);
         is_written = line != NULL;
         if (is_written)
             out->used = (size_t)(write_line(&queue->second, line, head, time_ns, seq++) - out->at);
-        at += size_of(head);
     }
     Py_END_ALLOW_THREADS
     return is_written ? Py_BuildValue("y#n", out->at, (Py_ssize_t)out->used, count) : PyErr_NoMemory();

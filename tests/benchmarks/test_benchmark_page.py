@@ -21,7 +21,7 @@ def slowdown(way: str, centre: float, *, width: float = 0.004, worst_ms: float =
     return [
         {
             "way": way, "payload": payload, "rate": 10_000, "ratio": centre, "low": centre - width,
-            "high": centre + width, "step_ms": 4.0, "max_with_ms": worst_ms, "max_without_ms": 5.0,
+            "high": centre + width, "p999_with_ms": worst_ms, "p999_without_ms": 5.0,
         }
         for payload in ("decision", "policy update")
     ]  # fmt: skip

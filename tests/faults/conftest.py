@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from esper_otel.native import state
 from tests.faults.ledger import WHOLE, Entry, Figures, keep
 from tests.faults.runs import LEARNER, train
 from tests.faults.shim import build_shim
@@ -45,7 +46,7 @@ def pytest_runtest_makereport(
         reason = str(call.excinfo.value) if call.excinfo is not None else ""
         figures = item.stash.get(_FIGURES, Figures())
         name, holds = marker.kwargs["name"], marker.kwargs["holds"]
-        keep(Entry(name, holds, item.nodeid, report.outcome, reason[:300], figures))
+        keep(Entry(name, holds, item.nodeid, report.outcome, reason[:300], figures, state()))
     return report
 
 

@@ -42,7 +42,7 @@ class Figures(msgspec.Struct):
 
 
 class Entry(msgspec.Struct):
-    """One line of the ledger."""
+    """One line of the ledger; ``recording`` is the road of events into the log: ``native``, or ``python (why)``."""
 
     fault: str
     holds: str
@@ -50,6 +50,7 @@ class Entry(msgspec.Struct):
     outcome: str
     reason: str
     figures: Figures
+    recording: str = ""
 
 
 def fault(name: str, *, holds: str) -> pytest.MarkDecorator:

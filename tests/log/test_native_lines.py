@@ -11,7 +11,7 @@ import weakref
 from collections import OrderedDict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esper_otel.events import EVENT_TYPES, Decision, Event, PolicyUpdate, SeedGerminated, UpdateSkipped
+from esper_otel.events.declare import CUSTOM_TYPES, Domain, declares, note
 from esper_otel.log.writer import Writer
 from esper_otel.log.writing.plans import MOST_PLANS, is_plain
 from esper_otel.native import core
@@ -73,6 +74,25 @@ def test_every_class_of_the_contract_is_copied(event: type[Event]) -> None:
         return
 
     assert [True] == [is_native for is_native, _ in taken(queue)][:1]
+
+
+def test_a_field_that_is_declared_needs_nothing_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CUSTOM_TYPES, "MY_EVENT", Event)  # and taken out again afterwards
+
+    @declares("MY_EVENT", domain=Domain.SIMIC)
+    class Mine(Event, frozen=True, kw_only=True):
+        known: Annotated[str | None, note("A name.")] = None
+        added: Annotated[dict[str, float] | None, note("What was added today.")] = None
+
+    queue, item = slices(), (Mine(known="a", added={"op": 0.1}), time.time_ns(), "A", None, None)
+    queue.queue.put(item)
+    [_, (was_native_at_once, in_python)] = taken(queue)  # the first is its declaration
+    queue.queue.put(item)
+    [(was_native, line)] = taken(queue)
+
+    assert (False, True) == (was_native_at_once, was_native)
+    assert {"known": "a", "added": {"op": 0.1}} == msgspec.json.decode(line)["data"]
+    assert in_python.replace(b'-2"', b'-3"').replace(b'"seq":2,', b'"seq":3,') == line
 
 
 @settings(deadline=None)
@@ -151,6 +171,17 @@ ODD = {
 @pytest.mark.parametrize("field", ["value_estimate", "slot_id", "inner_epoch"])
 def test_an_odd_value_is_written_as_python_would_write_it(odd: Any, field: str) -> None:
     assert_equal(Decision(**{"env_id": 1, field: odd}), Decision(env_id=1, head_confidence={"op": odd}))
+
+
+PLACES = [(event, field) for event in EVENT_TYPES.values() for field in event.__struct_fields__]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(list(ODD))), min_size=1, max_size=4))
+def test_any_odd_value_in_any_field_of_any_class_is_written_as_python_would_write_it(
+    choices: list[tuple[tuple[type[Event], str], str]],
+) -> None:
+    assert_equal(*[event_with(event, field, ODD[odd]) for (event, field), odd in choices])
 
 
 @pytest.mark.parametrize("severity", [None, "warning"])
@@ -281,6 +312,12 @@ def test_a_closed_writer_is_let_go(tmp_path: Path) -> None:
 
     assert alive() is None
     assert not native.queue.is_open
+
+
+def event_with(event: type[Event], field: str, odd: Any) -> Event:
+    """An event with ``odd`` in one field, and with those that it must have."""
+    required = {given.name: 0.5 for given in msgspec.structs.fields(event) if given.required}
+    return event(**required | {field: odd})
 
 
 def assert_equal(*found: Event) -> None:
