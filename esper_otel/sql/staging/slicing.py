@@ -96,7 +96,7 @@ class Slicing:
         self.observed = Observed({})
 
     def read(self) -> Iterator[Read]:
-        """What was found in each slice.
+        """Yield the findings of each slice.
 
         Raises:
             OSError: a file cannot be read or written.
