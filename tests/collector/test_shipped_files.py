@@ -80,10 +80,10 @@ def used(kind: str) -> set[tuple[str, str]]:
         for name in pipeline[section]
     } | {("extensions", name) for name in file["service"].get("extensions", ())}
     started = {(section, name.split("/")[0]) for section, name in names if not name.startswith("$")}
-    if kind in LAID_OVER:
-        assert configured <= started <= configured | used(LAID_OVER[kind])
-        return configured
     chosen_by_variable = {component for component in configured if component[1] in {"nop", "otlp_http"}}
+    if kind in LAID_OVER:
+        assert configured - chosen_by_variable <= started <= configured | used(LAID_OVER[kind])
+        return configured
     assert configured == started | (chosen_by_variable if kind == "local" else set())
     return configured
 

@@ -10,6 +10,7 @@ from tests.recorded import recording
 from tests.report.browser import opened
 from tests.report.made_runs import as_two_arms, hostile, line, log, recorded_lines, updates
 from tests.shared_run import finished_run
+from tests.waiting import wait_for
 
 CHARTS = 8
 
@@ -59,10 +60,9 @@ def test_a_dark_screen_gets_light_text_and_paper_dark_text_again(browser: Browse
         report.scroll_through()
         on_screen = report.page.evaluate(ink)
         report.page.emulate_media(media="print")
-        report.page.wait_for_timeout(200)
 
         assert "rgb(230, 235, 241)" == on_screen
-        assert "rgb(28, 39, 51)" == report.page.evaluate(ink)
+        wait_for(lambda: report.page.evaluate(ink) == "rgb(28, 39, 51)", "dark text on paper")
 
 
 def test_texts_of_a_hostile_log_stay_texts(browser: Browser, tmp_path: Path) -> None:
