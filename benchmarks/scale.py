@@ -95,12 +95,7 @@ def main() -> int:
         except (RuntimeError, FileNotFoundError) as error:
             print(error, file=sys.stderr)
             return 1
-    text = PAGE.read_text(encoding="utf-8")
-    for section, body in sections(runs, climbed).items():
-        print(f"## {section}\n\n{body}")
-        text = page.put(text, section, body)
-    if not given.print:
-        PAGE.write_text(text, encoding="utf-8")
+    page.publish(PAGE, sections(runs, climbed), is_written=not given.print)
     return 0
 
 

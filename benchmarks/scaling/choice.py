@@ -194,21 +194,19 @@ def _records(body: bytes) -> list[Any]:
 
 
 def _of_spans(like: bytes, spans: list[Any]) -> bytes:
-    request: Any = ExportTraceServiceRequest.FromString(like)
-    del request.resource_spans[1:], request.resource_spans[0].scope_spans[1:]
-    scope = request.resource_spans[0].scope_spans[0]
-    del scope.spans[:]
-    scope.spans.extend(spans)
-    body: bytes = request.SerializeToString()
-    return body
+    return _with(ExportTraceServiceRequest.FromString(like), ("resource_spans", "scope_spans", "spans"), spans)
 
 
 def _of_records(like: bytes, records: list[Any]) -> bytes:
-    request: Any = ExportLogsServiceRequest.FromString(like)
-    del request.resource_logs[1:], request.resource_logs[0].scope_logs[1:]
-    scope = request.resource_logs[0].scope_logs[0]
-    del scope.log_records[:]
-    scope.log_records.extend(records)
+    return _with(ExportLogsServiceRequest.FromString(like), ("resource_logs", "scope_logs", "log_records"), records)
+
+
+def _with(request: Any, names: tuple[str, str, str], items: list[Any]) -> bytes:
+    """The request with ``items`` alone, under its first resource and scope."""
+    resources = getattr(request, names[0])
+    scopes = getattr(resources[0], names[1])
+    del resources[1:], scopes[1:], getattr(scopes[0], names[2])[:]
+    getattr(scopes[0], names[2]).extend(items)
     body: bytes = request.SerializeToString()
     return body
 

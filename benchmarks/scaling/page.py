@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from benchmarks.scaling.rank import INTERVAL_S, Rank
 from benchmarks.scaling.relabelling import droppable, rule, sample_names
@@ -24,6 +25,20 @@ def put(text: str, name: str, body: str) -> str:
     if not pattern.search(text):
         raise ValueError(f"the page has no section between '<!-- {name} -->' and '<!-- /{name} -->'")
     return pattern.sub(lambda found: f"{found[1]}\n{body.strip()}\n\n{found[2]}", text)
+
+
+def publish(path: Path, sections: Mapping[str, str], *, is_written: bool) -> None:
+    """Print the sections, and put them on the page if asked.
+
+    Raises:
+        ValueError: the page lacks the marks of one.
+    """
+    text = path.read_text(encoding="utf-8")
+    for name, body in sections.items():
+        print(f"## {name}\n\n{body}")
+        text = put(text, name, body) if is_written else text
+    if is_written:
+        path.write_text(text, encoding="utf-8")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

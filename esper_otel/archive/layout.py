@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -144,16 +144,41 @@ def decoded(content: bytes, key: str) -> Part:
     Raises:
         ValueError: it is none, or of a later version; the message names the object.
     """
-    try:
-        part = _DECODER.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{key} is no description of an archived segment: {error}") from None
-    if part.format != FORMAT:
-        raise ValueError(f"{key} was written by a later version of esper-otel ({part.writer}); upgrade to read it")
+    part = described(_DECODER, content, key, "an archived segment")
     if part.key != key:
         raise ValueError(f"{key} describes another segment, {part.key}")
     check_names((stored for files in part.tables.values() for stored in files), key)
     return part
+
+
+class Described(Protocol):
+    """A description that tells its version."""
+
+    @property
+    def format(self) -> int:
+        """Version of the layout."""
+
+    @property
+    def writer(self) -> str:
+        """Version of the program that wrote it."""
+
+
+_D = TypeVar("_D", bound=Described)
+
+
+def described(decoder: msgspec.json.Decoder[_D], content: bytes, key: str, what: str) -> _D:
+    """The description of ``what`` in the object ``key``.
+
+    Raises:
+        ValueError: it is none, or of a later version; the message names the object.
+    """
+    try:
+        found = decoder.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{key} is no description of {what}: {error}") from None
+    if found.format != FORMAT:
+        raise ValueError(f"{key} was written by a later version of esper-otel ({found.writer}); upgrade to read it")
+    return found
 
 
 def check_names(files: Iterable[Stored], key: str) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from esper_otel.archive.catalogue import content_or_nothing, in_parallel
-from esper_otel.archive.layout import FORMAT, Stored, check_names
+from esper_otel.archive.layout import FORMAT, Stored, check_names, described
 from esper_otel.archive.store import Store
 
 MERGED: Final = "_merged"
@@ -92,11 +92,6 @@ def valid_sets(sets: Mapping[str, MergedSet], current: Collection[str]) -> dict[
 
 
 def _decoded(content: bytes, key: str) -> MergedSet:
-    try:
-        found = _DECODER.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{key} is no description of merged files: {error}") from None
-    if found.format != FORMAT:
-        raise ValueError(f"{key} was written by a later version of esper-otel ({found.writer}); upgrade to read it")
+    found = described(_DECODER, content, key, "merged files")
     check_names(found.tables.values(), key)
     return found

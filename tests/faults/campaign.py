@@ -92,7 +92,7 @@ def table(ledger: Path) -> str:
 
 
 def table_of_both_roads(ledger: Path) -> str:
-    """What the faults of the log did to events that were recorded in C and to those recorded in Python."""
+    """Effects of the faults of the log on events recorded in C and on those recorded in Python."""
     rows: dict[str, tuple[Row, Row]] = {}
     for entry in entries(ledger):
         rows.setdefault(entry.fault, (Row(entry.holds), Row(entry.holds)))[entry.recording != "native"].add(entry)
@@ -107,7 +107,7 @@ def table_of_both_roads(ledger: Path) -> str:
 
 
 def entries(ledger: Path) -> list[Entry]:
-    """What the tests found out."""
+    """Findings of the tests."""
     return [msgspec.json.decode(line, type=Entry) for line in ledger.read_bytes().splitlines()]
 
 

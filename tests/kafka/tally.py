@@ -48,7 +48,7 @@ class Samples(msgspec.Struct):
 
     @property
     def never_falls(self) -> bool:
-        """Whether each time has one value, none below the value before it."""
+        """Return True if each time has one value, none below the value before it."""
         if any(len(values) > 1 for values in self.values.values()):
             return False
         in_order = [next(iter(values)) for _, values in sorted(self.values.items())]
@@ -81,7 +81,7 @@ class Tally(OtlpReceiver):
         return "ok", RESPONSES[signal]()
 
     def has(self, events: set[str]) -> bool:
-        """Whether all these events are there."""
+        """Return True if all these events are there."""
         with self._counting:
             return events <= self.there.events.keys()
 

@@ -1,6 +1,6 @@
 """Cost of a rank and needs of 10,000 by what the relays leave out; writes tables of docs/guides/scale.md.
 
-    python -m benchmarks.scale_choices [--recording RUN_DIRECTORY] [--costs FILE] [--ranks …] [--no-load] [--print]
+    python -m benchmarks.scaling.choices [--recording RUN_DIRECTORY] [--costs FILE] [--ranks …] [--no-load] [--print]
 
 Replays the rounds of a demo run at a pace of 2.7 s through relays with each choice of settings, and puts what they
 export on one gateway in two steps of ranks. Bytes and items depend on the log alone. CPU is CPU time as /proc counts
@@ -104,17 +104,11 @@ def main() -> int:
         except (RuntimeError, FileNotFoundError, ValueError) as error:
             print(error, file=sys.stderr)
             return 1
-    text = PAGE.read_text(encoding="utf-8")
     found = sections(costs, climbs)
     if given.recording:
         logs = [(log.name.split(".jsonl")[0], log) for log in sorted(RECORDINGS.glob("*.jsonl.gz"))]
         found["summary"] = summarised.summary([("demo", given.recording), *logs])
-    for section, body in found.items():
-        print(f"## {section}\n\n{body}")
-        if not given.print:
-            text = page.put(text, section, body)
-    if not given.print:
-        PAGE.write_text(text, encoding="utf-8")
+    page.publish(PAGE, found, is_written=not given.print)
     return 0
 
 
