@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, help="directory of the logs, kept; default: a temporary one")
     parser.add_argument("--write", type=Path, metavar="PAGE")
     options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program's modules are not compiled at every start
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.directory or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)

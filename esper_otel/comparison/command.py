@@ -17,7 +17,7 @@ from esper_otel.comparison.compare import compare as comparison_of
 from esper_otel.comparison.curves import Outcome, outcomes_of
 from esper_otel.comparison.sides import groups_of, paths_of
 from esper_otel.runs.summary import IS_BETTER_HIGH
-from esper_otel.sql.output import plain
+from esper_otel.sql.plain import plain
 from esper_otel.text.terminal import printable
 
 FAILED: Final = 3

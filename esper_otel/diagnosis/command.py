@@ -16,7 +16,7 @@ import typer
 from esper_otel.diagnosis.diagnose import diagnose as diagnosis_of
 from esper_otel.diagnosis.finding import Diagnosis, Finding, Grade
 from esper_otel.sql.connect import MEMORY_LIMIT
-from esper_otel.sql.output import plain
+from esper_otel.sql.plain import plain
 from esper_otel.sql.select import out_of_memory
 from esper_otel.text.terminal import printable
 

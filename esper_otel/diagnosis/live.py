@@ -29,7 +29,7 @@ from esper_otel.log import manifest
 from esper_otel.runs.places import Run, run_of
 from esper_otel.sql.catalogue import in_order, tables_under
 from esper_otel.sql.connect import open_database
-from esper_otel.sql.output import plain
+from esper_otel.sql.plain import plain
 from esper_otel.sql.staging import parts
 from esper_otel.sql.staging.stage import Stage
 from esper_otel.sql.views.columns import quoted

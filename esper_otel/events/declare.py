@@ -5,10 +5,9 @@ the fields that are metric attributes; the annotation of each field gives the me
 instruments that it feeds. Everything else (instruments, Prometheus names, SQL columns, the catalogue) is derived
 from these declarations by :mod:`esper_otel.signals`; nothing about a signal is typed a second time.
 
-Nothing here may import torch or OpenTelemetry: the contract is read by processes that have neither.
+Nothing here may import torch or OpenTelemetry: the contract is read by processes that have neither. Annotations are
+values here, not texts: each event class inherits them, and whoever looks at its fields would compile every text anew.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum

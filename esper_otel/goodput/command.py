@@ -15,7 +15,7 @@ import typer
 from esper_otel.goodput.measure import Report, measure
 from esper_otel.goodput.shares import MEASURED, Goodput
 from esper_otel.sql.connect import MEMORY_LIMIT
-from esper_otel.sql.output import plain
+from esper_otel.sql.plain import plain
 from esper_otel.sql.select import out_of_memory
 from esper_otel.text.terminal import printable
 

@@ -5,8 +5,7 @@ producer's, an older version's, a number that is not finite, a payload under its
 :mod:`esper_otel.log.codec`, which takes every line.
 """
 
-from __future__ import annotations
-
+# Annotations are values here: sixty-six classes inherit those of OwnLine, and msgspec would compile each text anew.
 from datetime import datetime
 from functools import reduce
 from operator import or_

@@ -12,7 +12,7 @@ from esper_otel.log.salvage import valid_text
 from esper_otel.mcp_server.directories import files_of, modified_s
 from esper_otel.runs.listing import rows_in
 from esper_otel.runs.rows import Row
-from esper_otel.sql.output import plain
+from esper_otel.sql.plain import plain
 
 
 def rows_of(directories: Sequence[Path]) -> dict[Path, Row]:

@@ -26,7 +26,7 @@ from esper_otel.mcp_server.directories import files_of
 from esper_otel.mcp_server.messages import Answer, Question, Rows, Statement
 from esper_otel.sql import QueryError, connect, select
 from esper_otel.sql.bounded import bounded_memory
-from esper_otel.sql.output import plain
+from esper_otel.sql.plain import plain
 from esper_otel.sql.select import out_of_memory
 from esper_otel.sql.staging.workers import read_frame, write_frame
 

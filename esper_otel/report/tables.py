@@ -10,7 +10,7 @@ import msgspec
 from esper_otel.events import EVENT_TYPES, TrainingStarted
 from esper_otel.report.source import Connection, Row, rows
 from esper_otel.report.updates import clock
-from esper_otel.sql.output import plain
+from esper_otel.sql.plain import plain
 from esper_otel.sql.views.columns import ENVELOPE, columns_of
 from esper_otel.sql.views.view import first_sentence
 

@@ -7,7 +7,9 @@ at import and not during an incident.
 
 import math
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -77,7 +79,8 @@ class EventField(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None
 
 
-def declared_fields(cls: type[msgspec.Struct]) -> dict[str, tuple[Any, Field]]:
+@cache
+def declared_fields(cls: type[msgspec.Struct]) -> Mapping[str, tuple[Any, Field]]:
     """Type and declaration of every field of an event or nested struct.
 
     Raises:
@@ -147,10 +150,10 @@ def build(event_types: dict[str, type[Event]], *, open_attributes: frozenset[str
 
 
 def _check_namespaces(owners: dict[str, tuple[Metric, str]]) -> None:
-    for name, (_, where) in owners.items():
-        inside = [other for other in owners if other.startswith(f"{name}.")]
-        if inside:
-            raise SignalError(f"{where}: metric {name!r} is also the namespace of {inside[0]!r}; rename one of them")
+    for name, after in pairwise(sorted(owners)):  # a dot comes before everything else that a name may have
+        if after.startswith(f"{name}."):
+            where = owners[name][1]
+            raise SignalError(f"{where}: metric {name!r} is also the namespace of {after!r}; rename one of them")
 
 
 def _signals_of(event: type[Event]) -> Iterator[tuple[Signal, Metric]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from typing import IO, Any, Final
@@ -17,6 +15,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from esper_otel.sql.plain import plain
 from esper_otel.text.terminal import printable
 
 TABLE_ROWS: Final = 1000
@@ -115,23 +114,6 @@ _WRITERS: Final[dict[Format, Callable[[duckdb.DuckDBPyConnection, IO[str]], None
     Format.JSON: _write_json,
     Format.CSV: _write_csv,
 }
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON types: times as ISO 8601 in UTC, non-finite numbers by name, as in the log."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else _nonfinite(value)
-    if isinstance(value, datetime):
-        return value.isoformat() + "Z"
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return value if isinstance(value, int | str | None) else str(value)
-
-
-def _nonfinite(value: float) -> str:
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,7 @@ A type that DuckDB has no name for (values of any kind, tuples of mixed types) i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -80,12 +80,9 @@ def fields_of(cls: type[msgspec.Struct]) -> tuple[Column, ...]:
     Raises:
         TypeError: a field has a type that no event field may have.
     """
-    info = inspect.type_info(cls)
-    if not isinstance(info, inspect.StructType):
-        raise TypeError(f"{cls!r} is not a struct")
-    types = {field.name: _field_type(field) for field in info.fields}
+    nodes = _nodes(cls)
     return tuple(
-        Column(name, types[name], declaration.description, declaration.key)
+        Column(name, _field_type(name, nodes[name]), declaration.description, declaration.key)
         for name, (_, declaration) in declared_fields(cls).items()
     )
 
@@ -101,18 +98,24 @@ def columns_of(cls: type[Event]) -> tuple[Column, ...]:
 
 def map_value(cls: type[Event], name: str) -> str | type[msgspec.Struct] | None:
     """Value type of the map ``name`` of an event: a DuckDB type or a struct class; None if it is not a map."""
-    info = inspect.type_info(cls)
-    assert isinstance(info, inspect.StructType)
-    node = next(_required(field.type) for field in info.fields if field.name == name)
+    node = _nodes(cls)[name]
     if not isinstance(node, inspect.DictType) or _duckdb_type(node) == JSON:
         return None
     value = _required(node.value_type)
     return value.cls if isinstance(value, inspect.StructType) else _duckdb_type(value)
 
 
-def _field_type(field: inspect.Field) -> str:
-    node = _required(field.type)
-    is_seed = field.name == "seed" or field.name.endswith("_seed")  # seeds of random streams fill 64 bit and more
+@cache
+def _nodes(cls: type[msgspec.Struct]) -> Mapping[str, inspect.Type]:
+    """The type of each field, once and for all: msgspec looks at every class inside ``cls`` to tell it."""
+    info = inspect.type_info(cls)
+    if not isinstance(info, inspect.StructType):
+        raise TypeError(f"{cls!r} is not a struct")
+    return {field.name: _required(field.type) for field in info.fields}
+
+
+def _field_type(name: str, node: inspect.Type) -> str:
+    is_seed = name == "seed" or name.endswith("_seed")  # seeds of random streams fill 64 bit and more
     return WIDE if is_seed and isinstance(node, inspect.IntType) else _duckdb_type(node)
 
 
@@ -124,9 +127,7 @@ def _required(node: inspect.Type) -> inspect.Type:
 
 
 def _struct(node: Any) -> str:
-    info = inspect.type_info(node.cls)
-    assert isinstance(info, inspect.StructType)
-    parts = [(field.name, _duckdb_type(_required(field.type))) for field in info.fields]
+    parts = [(name, _duckdb_type(inner)) for name, inner in _nodes(node.cls).items()]
     if any(type_ == JSON for _, type_ in parts):
         return JSON
     return f"STRUCT({', '.join(f'{name} {type_}' for name, type_ in parts)})"
