@@ -71,10 +71,12 @@ def test_a_program_under_opentelemetry_instrument_is_recorded_without_a_change_t
 def test_the_relay_of_an_instrumented_program_is_not_instrumented_itself(package: Path) -> None:
     command = tool("opentelemetry-instrument")
     program = """
-import os, pathlib
+import os, pathlib, time
 train_ppo_vectorized()
 relay = hub.backends[0]._telemetry.relay_pid
-print(*pathlib.Path(f"/proc/{relay}/environ").read_text().split(chr(0)), sep=chr(10))
+while not (environ := pathlib.Path(f"/proc/{relay}/environ").read_text()):  # while the program is being loaded
+    time.sleep(0.01)
+print(*environ.split(chr(0)), sep=chr(10))
 print("own", os.environ["PYTHONPATH"])
 hub.close()
 """
