@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,11 +38,21 @@ def paths_of(side: str, tell: Tell) -> list[Path]:
         OSError: one cannot be listed.
     """
     found: list[Path] = []
-    for part in map(Path, side.split(",")):
+    for part in map(Path, parts_of(side)):
         if is_address(part):
             found += map(Path, addresses_below(part))
         else:
             found += runs_below([part], tell) if part.is_dir() and not is_one_run(part) else [part]
+    return found
+
+
+def parts_of(side: str) -> list[str]:
+    """The paths of one side: what stands between its commas, and as a whole what exists with a comma in its name."""
+    words, found = side.split(","), []
+    while words:
+        count = next((n for n in range(len(words), 1, -1) if os.path.exists(",".join(words[:n]))), 1)  # noqa: PTH110  # never raises
+        found.append(",".join(words[:count]))
+        del words[:count]
     return found
 
 
@@ -62,7 +73,7 @@ def groups_of(given: Sequence[str], tell: Tell) -> list[Group]:
             for arm, run in arms.items():
                 own = (side,) if len(paths) > 1 else configuration(run)
                 key = (own, arm if len(arms) > 1 else "")
-                name = f"{name_of(side)} / {arm}" if len(arms) > 1 else name_of(side.split(",")[0])
+                name = f"{name_of(side)} / {arm}" if len(arms) > 1 else name_of(parts_of(side)[0])
                 found.setdefault(key, Group(name if len(paths) > 1 else run.name, [])).runs.append(run)
     return list(found.values())
 

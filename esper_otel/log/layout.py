@@ -229,6 +229,12 @@ def resolve(path: Path) -> list[Source]:
         found = _run(path) or _latest(path) or _esper_lite(path) or _loose(path)
         if found:
             return found
+        for begun in (path, path / LATEST):
+            if (begun / RUN_FILE).is_file():
+                raise FileNotFoundError(
+                    f"no event log in {begun}: the run began, as its {RUN_FILE} says, and has recorded no event. It is"
+                    " still starting, or it ended before its first event; 'esper-otel runs' has its state"
+                )
         raise FileNotFoundError(
             f"no event log in {path}: looked for events.jsonl, events.rank<N>.jsonl, {LATEST}/events.jsonl,"
             f" telemetry_*/events.jsonl and *.jsonl (also .gz and .zst){_runs_below(path)}"

@@ -32,11 +32,12 @@ def report(
     Exit status 2: there is nothing to read, or the file cannot be written.
     """
     # Plotly takes a while to import, and only this command needs it
+    from esper_otel.comparison.sides import parts_of
     from esper_otel.report.overlay.page import write_overlay
     from esper_otel.report.page import write_report
 
     try:
-        if len(runs) == 1 and "," not in runs[0]:
+        if len(runs) == 1 and len(parts_of(runs[0])) == 1:
             write_report(runs[0], out, _tell)
         else:
             write_overlay(runs, out, _tell)

@@ -13,7 +13,7 @@ from esper_otel.log.layout import LATEST
 from esper_otel.log.salvage import valid_text
 from esper_otel.runs.entry import Known
 from esper_otel.runs.index import MIN_RUNS, Index, without_collector
-from esper_otel.runs.places import is_one_run
+from esper_otel.runs.places import has_begun
 from esper_otel.runs.reading import Entries, Trust, has_its_logs, is_in_place
 from esper_otel.runs.rows import Row
 from esper_otel.runs.stored import DamagedError, Noted
@@ -84,7 +84,7 @@ def shown_in(
 def _shown_in(
     directory: Path, choose: Choose, tell: Callable[[str], object], *, keep: bool, is_loaded: bool, is_by_start: bool
 ) -> Sequence[Row]:
-    if directory.is_file() or is_one_run(directory):
+    if directory.is_file() or has_begun(directory):
         entries = Entries(Index(directory.parent, is_loaded=is_loaded), tell)
         row = _row(entries, directory.name, str(directory))
         return _decoded(choose([] if row is None else [row]))

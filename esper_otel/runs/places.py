@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.log.layout import FINDINGS_FILE, Series, SingleFile, Source, has_log, resolve
+from esper_otel.log.layout import FINDINGS_FILE, Series, SingleFile, Source, has_log, ranks_with_lock, resolve
 from esper_otel.log.salvage import valid_text
 
 PARQUET: Final = "parquet"
@@ -83,6 +83,16 @@ def is_one_run(path: Path) -> bool:
         return True
     try:
         return has_log(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def has_begun(directory: Path) -> bool:
+    """Return True if the directory is one run, also one that has recorded no event: then a rank's lock is there."""
+    if is_one_run(directory):
+        return True
+    try:
+        return bool(ranks_with_lock(directory))
     except (FileNotFoundError, NotADirectoryError):
         return False
 

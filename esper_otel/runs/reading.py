@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -116,12 +117,15 @@ class Entries:
     def _looked_at(self, name: str, path: Path, known: Entry | None) -> Known | None:
         status = path.stat()
         place = Place(status.st_ino, status.st_mtime_ns, time.time_ns())
-        if path.is_dir() and not is_one_run(path):
+        locks = tuple(ranks_with_lock(path)) if path.is_dir() else ()
+        has_events = not path.is_dir() or is_one_run(path)
+        if not has_events and not locks:
             return None
         told = _told(path)
         if told.problem:
             self._tell(told.problem)
-        locks = tuple(ranks_with_lock(path)) if path.is_dir() else ()
+        if not has_events:
+            return self._begun(name, place, told, locks)
         try:
             now = signature_of(path)
         except FileNotFoundError:
@@ -132,6 +136,13 @@ class Entries:
             return self._index.keep(name, msgspec.structs.replace(known, listed=listed))
         self.changed += 1
         return self._read(name, path, now.text, known, place, told, locks)
+
+    def _begun(self, name: str, place: Place, told: Told, locks: tuple[int, ...]) -> Known:
+        """The entry of a run that has recorded no event: its start is that of ``run.json``."""
+        from esper_otel.runs.summing import Summing  # takes as long to import as a list of known runs
+
+        summary = Summing(Progress(first_us=_started_us(told))).summary(told.world_size)
+        return self._index.note(name, "", None, Listed(place, summary, told, locks, _raw(Progress())), is_whole=False)
 
     def _unchanged(
         self, known: Entry | None, signature: str, place: Place, told: Told, locks: tuple[int, ...]
@@ -213,6 +224,15 @@ def told_by(content: Mapping[str, Any], problems: Sequence[str]) -> Told:
         rest=_raw({**rest, "argv": _arguments(content.get("argv"))}),
         problem=valid_text("".join(problems)),
     )
+
+
+def _started_us(told: Told) -> int | None:
+    """Start of the session, Unix time in microseconds."""
+    try:
+        started = datetime.fromisoformat(str(msgspec.msgpack.decode(told.rest).get("started_at")))
+        return int(started.timestamp() * 1e6)
+    except (ValueError, OverflowError, OSError):  # there is none, or it is no time
+        return None
 
 
 def _arguments(argv: Any) -> list[str]:

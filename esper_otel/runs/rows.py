@@ -104,9 +104,8 @@ class Row:
 
     def _duration_s(self, listed: Listed) -> float | None:
         first, last = listed.summary.first_us, listed.summary.heard_us
-        if first is None or last is None:
-            return None
-        return (time.time() if self.state in {RUNNING, STALLED} else last / 1e6) - first / 1e6
+        now = time.time() * 1e6 if self.state in {RUNNING, STALLED} else last
+        return None if first is None or now is None else (now - first) / 1e6
 
     def as_json(self) -> dict[str, Any]:
         """Plain data; what was not recorded is absent."""

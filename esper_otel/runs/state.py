@@ -29,7 +29,8 @@ def state_of(place: str, listed: Listed) -> str:
         return outcome
     path = Path(place)
     if any(is_free(Series(path, rank).lock_path) is False for rank in listed.locks):
-        quiet_s = time.time() - (listed.summary.progress_us or time.time() * 1e6) / 1e6
+        last_us = listed.summary.progress_us or listed.summary.first_us  # one that has recorded nothing began then
+        quiet_s = 0.0 if last_us is None else time.time() - last_us / 1e6
         return STALLED if quiet_s > STALLED_S else RUNNING
     if outcome:
         return outcome

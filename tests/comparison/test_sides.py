@@ -42,3 +42,24 @@ def test_a_directory_of_one_configuration_alone_is_an_error_that_says_what_to_gi
     assert done.exit_code == 2
     assert str(directory) in done.stderr
     assert "give a second" in done.stderr
+
+
+def test_a_path_that_exists_with_a_comma_in_its_name_is_one_path(tmp_path: Path) -> None:
+    runs = trained(tmp_path / "lr=0.1,batch=32", (1e-3, 2e-3, 3e-3))
+    for number in range(3):  # as Hydra names the runs of a sweep
+        (runs / f"r{number}").rename(runs / f"lr={number},seed={number}")
+    one, two, three = (str(runs / f"lr={number},seed={number}") for number in range(3))
+
+    found = json.loads(compared(f"{one},{two}", three, "--json").stdout)
+    alone = json.loads(compared(str(runs), "--json").stdout)
+
+    assert [(["lr=0,seed=0", "lr=1,seed=1"], ["lr=2,seed=2"])] == [(each["a"], each["b"]) for each in found]
+    assert 2 == len(alone)
+
+
+def test_a_path_with_a_comma_that_does_not_exist_is_named_by_the_part_that_is_missing(tmp_path: Path) -> None:
+    there = trained(tmp_path / "a,b", (1e-3,)) / "r0"
+
+    done = compared(f"{there},{tmp_path}/none", str(there))
+
+    assert (2, True) == (done.exit_code, f"{tmp_path}/none does not exist" in done.stderr)

@@ -116,3 +116,12 @@ def test_a_browser_draws_the_bands_and_asks_for_nothing(browser: Browser, sides:
         assert [] == page.refused()
         assert [] == page.console
         assert [(tmp_path / "page.html").as_uri()] == page.requests
+
+
+def test_one_run_whose_directory_has_a_comma_in_its_name_gets_its_own_report(tmp_path: Path) -> None:
+    one = trained(tmp_path / "lr=0.1,batch=32", 0.0, 1)
+
+    done = CliRunner().invoke(app, ["report", str(one), "-o", str(tmp_path / "r.html")])
+
+    assert 0 == done.exit_code, done.stderr
+    assert "lr=0.1,batch=32" in (tmp_path / "r.html").read_text()
