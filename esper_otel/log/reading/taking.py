@@ -81,7 +81,6 @@ class LineTaker:
         lines = self._lines.take(limit - len(found), max_bytes - self.taken_bytes)
         decode_line = self._decoder
         source, segment, began_at = self._source.name, self._segment, self._offset
-        last: tuple[Record, bytes, int, int] | None = None
         for line, length in lines:
             self._offset += length
             if len(line) > MAX_LINE_BYTES:
@@ -89,21 +88,13 @@ class LineTaker:
             elif line.strip():
                 item = decode_line(line, source, self._offset, segment)
                 if type(item) is Record:
-                    last = item, line, length, self._offset
+                    self._record = item
+                    self._mark(line, length)
                     found.append(item)
                 else:
-                    self._note(last)
-                    last = None
                     self._take_odd(found, line, length)
-        self._note(last)
         self.taken_bytes += self._offset - began_at
         return bool(lines)
-
-    def _note(self, last: tuple[Record, bytes, int, int] | None) -> None:
-        """Remember a record and its line, the last ones of some."""
-        if last is not None:
-            self._record = last[0]
-            self._mark(*last[1:])
 
     def _take_odd(self, found: list[Record | BadLine], line: bytes, length: int) -> None:
         """Take a line that is no event: a run of zero bytes, or one that may hold some all the same."""
@@ -111,16 +102,15 @@ class LineTaker:
             self._last_line = HOLE * min(length, MARK_BYTES), b"", self._segment, self._offset
             found.append(self._bad(Reason.MALFORMED, f"{length} zero bytes"))
             return
-        self._mark(line, length, self._offset)
+        self._mark(line, length)
         items = self._events_in(line)
         self._record = next((item for item in reversed(items) if isinstance(item, Record)), self._record)
         found += items or [self._bad(Reason.MALFORMED, excerpt(line))]
 
-    def _mark(self, line: bytes, length: int, end: int) -> None:
-        """Remember the line that ends at ``end``, with what ends it: a newline, or the first of some zero bytes."""
+    def _mark(self, line: bytes, length: int) -> None:
+        """Remember the line that ends here, with what ends it: a newline, or the first of some zero bytes."""
         has_newline = length > len(line)
-        if not has_newline:
-            end += 1
+        end = self._offset if has_newline else self._offset + 1
         self._last_line = (line, b"\n" if has_newline else HOLE, self._segment, end)
 
     def _events_in(self, line: bytes) -> list[Record | BadLine]:

@@ -69,32 +69,30 @@ class Batches:
     def _batch(self, items: list[Record | BadLine]) -> Batch:
         batch = Batch(self._run.run_ids, self._run.run_dirs, [], [], [], self._wanted)
         records: list[Record] = []
-        is_repeated, attributed, is_needed = self._duplicates.is_repeated, self._arms.attributed, self._needed.has
         for item in items:
-            if type(item) is BadLine:
+            if isinstance(item, BadLine):
                 self.observed.add(item)
                 batch.bad.append(item)
                 continue
-            assert type(item) is Record
             records.append(item)
-            if is_repeated(item):
+            if self._duplicates.is_repeated(item):
                 batch.repeated.append(_within_64_bit(item))
                 continue
-            record = attributed(item)
-            if is_needed(record):
+            record = self._arms.attributed(item)
+            if self._needed.has(record):
                 batch.records.append(_within_64_bit(record))
-        self.longest = max(self.longest, max((len(record.data) for record in batch.records), default=0))
+                self.longest = max(self.longest, len(item.data))
         self.observed.add_records(records)
         return batch
 
 
 def _within_64_bit(record: Record) -> Record:
     """``record`` without envelope numbers that no column holds."""
-    epoch, seq, rank = record.epoch or 0, record.seq or 0, record.rank
-    if -_INT64 <= epoch < _INT64 and -_INT64 <= seq < _INT64 and -_INT64 <= rank < _INT64:
+    epoch, seq = record.epoch or 0, record.seq or 0
+    if -_INT64 <= epoch < _INT64 and -_INT64 <= seq < _INT64 and -_INT64 <= record.rank < _INT64:
         return record
     fits = {
         name: number if number is None or -_INT64 <= number < _INT64 else None
         for name, number in (("epoch", record.epoch), ("seq", record.seq))
     }
-    return msgspec.structs.replace(record, rank=rank if -_INT64 <= rank < _INT64 else 0, **fits)
+    return msgspec.structs.replace(record, rank=record.rank if -_INT64 <= record.rank < _INT64 else 0, **fits)
