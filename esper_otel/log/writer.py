@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from esper_otel.events.declare import Event
 from esper_otel.events.run import Heartbeat, TelemetryLoss
-from esper_otel.log.compression.compress import compress_later
+from esper_otel.log.compression.compress import compress_later, compress_left
 from esper_otel.log.layout import Series
 from esper_otel.log.locks.lock import LockHeldError, WriterLock
 from esper_otel.log.queued import LegacyLines, Queued
@@ -129,10 +129,20 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="esper-otel-encoder", daemon=True)
         with ExitStack() as failure:  # as where the system gives no more threads
             failure.callback(self._lock.release)
-            self._disk = self._start_disk(compress_later if compress else lambda _: None)
+            self._disk = Disk(
+                self._file,
+                buffer_bytes=buffer_bytes,
+                losses=self.losses,
+                speaker=self.speaker,
+                on_open=self._before_open,
+                keep=self._keep,
+                on_segment=compress_later if compress else lambda _: None,
+            )
             failure.callback(self._disk.close, 0.1)
             self._thread.start()
             failure.pop_all()
+        if compress:
+            compress_left(self._series)
 
     def bind(self, recorder: Any, event: type[Event], group_id: str, severity: str | None) -> None:
         """Have ``recorder`` copy the values of ``event`` into the queue from now on, where that can be done."""
@@ -175,17 +185,6 @@ class Writer:
     def written_events(self) -> int:
         """Number of events written."""
         return self._disk.written_events
-
-    def _start_disk(self, on_segment: Callable[[Path], object]) -> Disk:
-        return Disk(
-            self._file,
-            buffer_bytes=self._buffer_bytes,
-            losses=self.losses,
-            speaker=self.speaker,
-            on_open=self._before_open,
-            keep=self._keep,
-            on_segment=on_segment,
-        )
 
     def _take_lock(self) -> None:
         try:

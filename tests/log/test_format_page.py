@@ -118,19 +118,23 @@ def test_the_examples_of_the_page_are_what_the_writer_writes(telemetry: Path) ->
 
 WRITER = """
 import sys, time, math
+from pathlib import Path
 import esper_otel
 from esper_otel.events import PolicyUpdate
 rank, telemetry = int(sys.argv[1]), sys.argv[2]
 settings = {"telemetry_dir": telemetry, "rank": rank, "segment_bytes": 20_000, "heartbeat_s": 0, "compress": rank == 1}
 esper_otel.configure(run_id="run", world_size=2, relay=False, **settings)
-for number in range(400):
+run_dir, number = Path(telemetry, "run"), 0
+# Until the segments are there that the tests are about: closed ones of rank 0, a compressed one of rank 1.
+while number < 400 or len(list(run_dir.glob("*.zst" if rank else "events.0*.jsonl"))) < 2:
     odd = [1e-7, 1e22, math.nan, -math.inf, 2**70, -0.0][number % 6]
     message = "a\\nb\\u2028é" if number % 7 == 0 else None
     esper_otel.emit(PolicyUpdate(ppo_update_idx=number, approx_kl_max=odd), message=message)
-    if number % 50 == 49:
+    number += 1
+    if number % 50 == 0:
         time.sleep(0.06)
 if rank == 0:
-    print("emitted", flush=True)
+    print(number, flush=True)
     time.sleep(600)
 esper_otel.shutdown()
 """
@@ -144,9 +148,9 @@ def damaged_run(telemetry: Path) -> Path:
     subprocess.run([*command, "1", str(telemetry)], env=environment, check=True)
     with subprocess.Popen([*command, "0", str(telemetry)], env=environment, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
-        child.stdout.readline()
+        emitted = int(child.stdout.readline())
         run = telemetry / "run"
-        while sum(content(path).count(b"\n") for path in segments(run)[0]) < 400:
+        while sum(content(path).count(b"\n") for path in segments(run)[0]) < emitted:
             assert child.poll() is None
         os.kill(child.pid, signal.SIGKILL)
     active = run / "events.jsonl"
@@ -167,7 +171,7 @@ def test_a_reader_that_follows_the_page_finds_what_the_library_finds(damaged_run
     assert [json.loads(data) for *_, data in library[1]] == [line["data"] for line in events[1]]
     assert bad == [b'{"event_id":"run-0-9']
     assert len(segments(damaged_run)[0]) > 2
-    assert {path.suffix for path in segments(damaged_run)[1]} >= {".zst"}
+    assert ".zst" in {path.suffix for path in segments(damaged_run)[1]}
 
 
 def test_every_field_has_its_place_and_type(damaged_run: Path) -> None:

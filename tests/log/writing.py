@@ -35,6 +35,10 @@ def numbers(run: Path) -> list[int | None]:
     return [item.seq if isinstance(item, Record) else None for item in read(run)]
 
 
+def closed_segments(run: Path) -> list[Path]:
+    return sorted(run.glob("events.0*.jsonl"))
+
+
 def losses(run: Path) -> list[dict[str, Any]]:
     import json
 
