@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from esper_otel.log.layout import RUN_FILE
 from esper_otel.log.salvage import valid_text
-from esper_otel.runs.places import MANIFEST, PARQUET, is_one_run, run_of
+from esper_otel.runs.places import MANIFEST, PARQUET, has_begun, is_one_run, run_of
 
 _LOGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
-def runs_in(directories: Sequence[Path]) -> dict[str, Path]:
+def runs_in(directories: Sequence[Path], *, with_events: bool = True) -> dict[str, Path]:
     """The runs by their ``run_id`` in the views, newest first.
+
+    ``with_events=False`` adds those that have begun and recorded none, which have no views.
 
     A directory is a telemetry directory, a run or one log file. Links that lead outside are skipped. If two
     runs share a name, the name of the parent directory is put before it.
     """
     found: dict[Path, str] = {}
     for root in directories:
-        for path in _runs_at(root):
+        for path in _runs_at(root, is_one_run if with_events else has_begun):
             if _stays_in(path, root):
                 found.setdefault(path.resolve(), _name(path))
     shared = {name for name in found.values() if list(found.values()).count(name) > 1}
@@ -53,19 +55,19 @@ def modified_s(path: Path) -> float:
     return max(times, default=0.0)
 
 
-def _runs_at(root: Path) -> Iterator[Path]:
-    if root.is_file() or is_one_run(root):
+def _runs_at(root: Path, is_run: Callable[[Path], bool]) -> Iterator[Path]:
+    if root.is_file() or is_run(root):
         yield root
         return
     for path in sorted(root.iterdir()):
-        if _may_be_run(path) if path.is_dir() else path.name.endswith(_LOGS):
+        if _may_be(path, is_run) if path.is_dir() else path.name.endswith(_LOGS):
             yield path
 
 
-def _may_be_run(path: Path) -> bool:
+def _may_be(path: Path, is_run: Callable[[Path], bool]) -> bool:
     """Return True for a run, and for a directory that cannot be read: its entry says so."""
     try:
-        return is_one_run(path)
+        return is_run(path)
     except OSError:
         return True
 

@@ -84,7 +84,7 @@ class Tools:
 
     def list_runs(self, limit: Limit = 50) -> str:
         """List the runs, newest first: name, place, size, state, duration, best and last outcome, settings, tags."""
-        found = self._found()
+        found = self._found(with_events=False)
         try:
             rows = listing.rows_of(self._directories)
         except OSError as error:
@@ -168,7 +168,7 @@ class Tools:
         found = self._found()
         unknown = [name for name in names if name not in found]
         if unknown or not names:
-            said = f"there is no run {unknown[0]!r}" if unknown else "runs is empty: name a run, or omit it"
+            said = self._why_not(unknown[0]) if unknown else "runs is empty: name a run, or omit it"
             raise ToolError(f"{said}; runs: {_listed(list(found))}")
         paths = [str(found[name]) for name in names]
         try:
@@ -178,9 +178,13 @@ class Tools:
         except AskError as error:
             raise ToolError(str(error)) from None
 
-    def _found(self) -> dict[str, Path]:
+    def _why_not(self, name: str) -> str:
+        has_begun = name in self._found(with_events=False)
+        return f"run {name!r} has recorded no event yet" if has_begun else f"there is no run {name!r}"
+
+    def _found(self, *, with_events: bool = True) -> dict[str, Path]:
         try:
-            return runs_in(self._directories)
+            return runs_in(self._directories, with_events=with_events)
         except OSError as error:
             raise ToolError(f"the runs cannot be listed: {error}") from None
 

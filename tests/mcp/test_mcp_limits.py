@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from esper_otel.log.writer import Writer
 from tests.mcp.asked import Assistant, assistant
 from tests.recorded import RECORDINGS
 from tests.sql.made_logs import line
@@ -135,6 +136,21 @@ def test_what_was_logged_since_is_in_the_next_answer_and_nothing_is_written(tmp_
         assert ([[2]], [[3]]) == (first, second)
         assert {"a", "b"} == {found["run"] for found in session.asks("list_runs")["runs"]}
     assert ["events.jsonl"] == [path.name for path in run.iterdir()]
+
+
+def test_a_run_without_an_event_is_listed_and_a_question_about_it_says_so(tmp_path: Path) -> None:
+    run_at(tmp_path / "older", events=2)
+    Writer(tmp_path / "begun", "begun", heartbeat_s=0).close()
+
+    with assistant(tmp_path) as session:
+        listed = {found["run"]: found for found in session.asks("list_runs")["runs"]}
+        said = session.fails("query_sql", query="FROM raw_events", runs=["begun"])
+        newest = session.rows("SELECT count(*) FROM raw_events")
+
+    assert {"older", "begun"} == set(listed)
+    assert "problem" not in listed["begun"]
+    assert "run 'begun' has recorded no event yet; runs: older" in said
+    assert [[2]] == newest
 
 
 def test_what_reaches_outside_by_a_link_is_not_there(tmp_path: Path) -> None:
