@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -43,7 +43,7 @@ def compress(segment: Path) -> None:
     The compressed file gets its name once complete, then the plain one is removed: a follower finds one or both. Two
     threads, of this process or of two without working locks, may compress the same segment: each has its own draft.
     """
-    draft = segment.with_name(f".{segment.name}.zst.{secrets.token_hex(4)}.new")
+    draft = segment.with_name(f".{segment.name}.zst.{os.urandom(4).hex()}.new")
     try:
         package = zstandard()
     except OSError:
