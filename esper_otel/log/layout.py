@@ -176,8 +176,20 @@ def has_log(directory: Path) -> bool:
     Raises:
         OSError: it cannot be listed.
     """
-    with os.scandir(directory) as found:
-        return any(entry.name.startswith("events") and _NAME.fullmatch(entry.name) for entry in found)
+    return any(map(_NAME.fullmatch, _beginning_with("events", directory)))
+
+
+def has_lock(directory: Path) -> bool:
+    """Return True if :func:`ranks_with_lock` has a rank. Cheap, whatever else is in the directory.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    return any(map(_LOCK_NAME.fullmatch, _beginning_with(".writer", directory)))
+
+
+def _beginning_with(start: str, directory: Path) -> list[str]:
+    return [name for name in os.listdir(directory) if name.startswith(start)]  # noqa: PTH208  # of 100,000 runs
 
 
 def ranks_with_lock(directory: Path) -> list[int]:

@@ -25,16 +25,36 @@ Tell = Callable[[str], object]
 _PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 
 
-def archived_runs(text: str | PathLike[str], tell: Tell) -> list[tuple[str, str, Entry]]:
-    """Name, address and entry of each run that an address means; of an archive all of them.
+class ArchivedRuns:
+    """The runs that an address means; of an archive all of them.
 
-    Raises:
-        FileNotFoundError: there is none.
-        ArchiveError: the archive cannot be read.
+    Attributes:
+        runs: name, address and entry of each.
     """
-    address = address_of(text)
-    found = runs_in(Store(address), address if address.run else address.of_every_run, tell)
-    return [(run.name, str(address.of(run.name)), _entry(run)) for run in found]
+
+    def __init__(self, text: str | PathLike[str], tell: Tell) -> None:
+        """Read the archive.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ArchiveError: the archive cannot be read.
+        """
+        address = address_of(text)
+        found = runs_in(Store(address), address if address.run else address.of_every_run, tell)
+        self.runs = [(run.name, str(address.of(run.name)), _entry(run)) for run in found]
+        self._entries = {name: entry for name, _, entry in self.runs}
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a run of :attr:`runs`."""
+        return self._entries[name]
+
+    def column(self, _: str) -> dict[str, Any]:
+        """Nothing: the entries are at hand."""
+        return {}
+
+    def has_column(self, _: str) -> bool:
+        """False: the entries tell."""
+        return False
 
 
 def addresses_below(text: str | PathLike[str]) -> list[str]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import difflib
 import heapq
-import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from itertools import compress
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
 
-from esper_otel.runs.rows import COLUMNS, Row
+from esper_otel.runs.listed import COLUMNS
+from esper_otel.runs.rows import TIMES, Row, as_text, orders_of
 
 _CONDITION: Final = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|!=|=|<|>|~)\s*([^=<>~].*?|)\s*", re.DOTALL)
 _BY_NAME: Final = operator.attrgetter("run")
 _QUOTES: Final = ("'", '"')
+
+_PLAIN: Final = frozenset({int, float, type(None)})
 
 _ORDERED: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq,
@@ -41,9 +46,8 @@ class Condition(msgspec.Struct, frozen=True):
     comparison: str
     value: str
 
-    def is_met_by(self, row: Row) -> bool:
-        """Return True if ``row`` meets it."""
-        found = row.value(self.column)
+    def is_met_by(self, found: Any) -> bool:
+        """Return True if a run whose value is ``found`` meets it."""
         if self.column == "tags":
             each = [self._holds(tag) for tag in found or []]
             return all(each) if self.comparison == "!=" else any(each)
@@ -82,7 +86,9 @@ def refuse_unknown(rows: Sequence[Row], columns: Iterable[str]) -> None:
         ValueError: one is not; the message has names like it.
     """
     for column in columns:
-        if column in COLUMNS or not rows or any(column in row.settings for row in rows):
+        if column in COLUMNS or not rows or rows[0].source.has_column(column):
+            continue
+        if any(column in row.settings for row in rows):
             continue
         known = [*COLUMNS, *sorted({name for row in rows for name in row.settings})]
         near = difflib.get_close_matches(column, known, n=3, cutoff=0.5)
@@ -91,9 +97,12 @@ def refuse_unknown(rows: Sequence[Row], columns: Iterable[str]) -> None:
 
 def meeting(rows: Sequence[Row], conditions: Sequence[Condition]) -> Sequence[Row]:
     """The rows that meet all ``conditions``."""
-    if not conditions:
-        return rows
-    return [row for row in rows if all(condition.is_met_by(row) for condition in conditions)]
+    for condition in conditions:
+        values = orders_of(rows, condition.column)
+        if condition.column in TIMES:
+            values = list(map(as_text, values))
+        rows = [row for row, value in zip(rows, values, strict=True) if condition.is_met_by(value)]
+    return rows
 
 
 def ordered(rows: Iterable[Row], order: str, limit: int = 0) -> list[Row]:
@@ -102,10 +111,16 @@ def ordered(rows: Iterable[Row], order: str, limit: int = 0) -> list[Row]:
     Rows without a value come last, those of equal value by name.
     """
     column, is_greatest_first = order.removeprefix("-"), order.startswith("-")
-    values = [(row.order(column), row) for row in rows]
+    rows = [*rows]
+    orders = orders_of(rows, column)
+    values = list(zip(orders, rows, strict=True))
     keyed: list[tuple[Any, Row]]
-    if {int}.issuperset({type(value) for value, _ in values}):  # times, of a hundred thousand runs
+    if {int}.issuperset(map(type, orders)):  # times, of a hundred thousand runs
         keyed, unknown = values, []
+    elif _PLAIN.issuperset(map(type, orders)):  # numbers, of as many
+        is_number = [value is not None and isfinite(value) for value in orders]
+        keyed = list(compress(values, is_number))
+        unknown = list(compress(rows, map(operator.not_, is_number)))
     else:
         every = [(_key(value), row) for value, row in values]
         keyed = [each for each in every if each[0] is not None]
@@ -134,11 +149,22 @@ def _key(value: Any) -> tuple[int, float, str] | None:
     number = _number(value)
     if number is None:
         return (1, 0.0, str(value))
-    return (0, number, "") if math.isfinite(number) else None
+    return (0, number, "") if isfinite(number) else None
 
 
 def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        return _number_of(value)
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+@lru_cache(1024)
+def _number_of(text: str) -> float | None:
+    """The number that a text is, or None; states and hosts repeat over a hundred thousand runs."""
+    try:
+        return float(text)
+    except ValueError:
         return None

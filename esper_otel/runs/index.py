@@ -12,15 +12,16 @@ import contextlib
 import gc
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from esper_otel.log.listing import names_in
 from esper_otel.log.opening import written_whole
+from esper_otel.runs.columns import Columns, columns_of
 from esper_otel.runs.entry import NO_TYPES, Entry, Known, Listed
 from esper_otel.runs.facts import Facts
 from esper_otel.runs.stored import DamagedError, Head, Noted, Stored, content_of, entry_of
@@ -62,6 +63,33 @@ class Index:
             return self.entry(name) if name in self.runs else None
         except DamagedError:
             return None
+
+    def column(self, name: str) -> Mapping[str, Any]:
+        """A value of every run whose entry is that of the file, by the run; empty where the file has no such column.
+
+        Raises:
+            DamagedError: it is not what was written.
+        """
+        if self._stored is None or name not in self._stored.head.columns:
+            return {}
+        found = dict(zip(self._stored.head.names, self._stored.column(name), strict=True))
+        for changed in self._new:
+            found.pop(changed, None)
+        return found
+
+    def has_column(self, name: str) -> bool:
+        """Return True if a run that the file knows has a value under that name."""
+        return self._stored is not None and name in self._stored.head.columns
+
+    def _columns(self, names: Sequence[str]) -> Columns:
+        stored = self._stored
+        known: dict[str, Mapping[str, Any]] = {}
+        is_known: set[str] = set()
+        if stored is not None and not stored.head.is_cut:
+            with contextlib.suppress(DamagedError):
+                known = {column: self.column(column) for column in stored.head.columns}
+                is_known = set(stored.head.names) - set(self._new) if known else set()
+        return columns_of(names, lambda name: self.entry(name).listed, known if is_known else {}, is_known)
 
     def _encoded(self, name: str) -> bytes:
         new = self._new.get(name)
@@ -126,7 +154,8 @@ class Index:
             if name in kept:
                 with contextlib.suppress(DamagedError):
                     entries[name] = self._encoded(name)
-        content = content_of(self._types, {name: self.runs[name] for name in entries}, list(entries.values()))
+        runs = {name: self.runs[name] for name in entries}
+        content = content_of(self._types, runs, list(entries.values()), self._columns(list(entries)))
         for path in _places(self._directory):
             with contextlib.suppress(OSError):
                 if path.name != NAME:

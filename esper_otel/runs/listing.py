@@ -70,11 +70,10 @@ def shown_in(
         OSError: the directory does not exist or cannot be listed.
     """
     if is_address(directory):
-        from esper_otel.runs.archived import archived_runs  # of no use to a directory
+        from esper_otel.runs.archived import ArchivedRuns  # of no use to a directory
 
-        archived = archived_runs(directory, tell)
-        entries = {name: entry for name, _, entry in archived}
-        return choose([Row(name, address, Known.of(entry), entries.__getitem__) for name, address, entry in archived])
+        archived = ArchivedRuns(directory, tell)
+        return choose([Row(name, address, Known.of(entry), archived) for name, address, entry in archived.runs])
     try:
         return _shown_in(directory, choose, tell, keep=keep, is_loaded=keep, is_by_start=is_by_start)
     except DamagedError:  # what is decoded when it is shown; without the index nothing is
@@ -158,8 +157,8 @@ def _names(directory: Path) -> list[str]:
 def _row(entries: Entries, name: str, path: str, trust: Trust = Trust.NONE) -> Row | None:
     try:
         known = entries.of(name, path, trust)
-        return None if known is None else Row(name, path, known, entries.entry)
+        return None if known is None else Row(name, path, known, entries.index)
     except FileNotFoundError:  # removed a moment ago, or a directory of something else
         return None
     except (OSError, ValueError) as error:
-        return Row(name, path, None, entries.entry, valid_text(str(error)))
+        return Row(name, path, None, entries.index, valid_text(str(error)))

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.log.layout import FINDINGS_FILE, Series, SingleFile, Source, has_log, ranks_with_lock, resolve
+from esper_otel.log.layout import FINDINGS_FILE, Series, SingleFile, Source, has_lock, has_log, resolve
 from esper_otel.log.salvage import valid_text
 
 PARQUET: Final = "parquet"
@@ -92,7 +92,7 @@ def has_begun(directory: Path) -> bool:
     if is_one_run(directory):
         return True
     try:
-        return bool(ranks_with_lock(directory))
+        return has_lock(directory)
     except (FileNotFoundError, NotADirectoryError):
         return False
 

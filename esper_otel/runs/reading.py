@@ -78,13 +78,12 @@ class Entries:
         read_bytes: size of the logs of which something was read.
         changed: number of entries that were made.
         over_changed: whether one of them is of a run that was over.
-        entry: the entry of a run by its name.
+        index: the entries.
     """
 
     def __init__(self, index: Index, tell: Callable[[str], object]) -> None:
         """``tell`` gets a sentence for people about a ``run.json`` that cannot be read."""
-        self._index = index
-        self.entry = index.entry
+        self.index = index
         self._tell = tell
         self._now_ns = time.time_ns()
         self.read_bytes = 0
@@ -98,18 +97,15 @@ class Entries:
             OSError: it cannot be read.
             ValueError: only Parquet files are left of it.
         """
-        known = self._index.runs.get(name)
+        known = self.index.runs.get(name)
         if known is None:
             return self._looked_at(name, Path(place), None)
-        if trust is Trust.RUNS and known.is_over:
+        if known.is_over and (trust is Trust.RUNS or (trust is Trust.LOGS and is_in_place(known, place))):
             return known
-        if is_in_place(known, place):
-            if trust is Trust.LOGS and known.is_over:
-                return known
-            if has_its_logs(known, place) and not self._is_over_by_now(known):
-                return known
+        if is_in_place(known, place) and has_its_logs(known, place) and not self._is_over_by_now(known):
+            return known
         self.over_changed |= known.is_over
-        return self._looked_at(name, Path(place), self._index.whole_entry(name))
+        return self._looked_at(name, Path(place), self.index.whole_entry(name))
 
     def _is_over_by_now(self, known: Known) -> bool:
         return known.noted_ns < known.settles_ns <= self._now_ns
@@ -133,7 +129,7 @@ class Entries:
         listed = self._unchanged(known, now.text, place, told, locks)
         if listed is not None and known is not None:
             self.changed += not told.problem or known.listed is None or told != known.listed.told
-            return self._index.keep(name, msgspec.structs.replace(known, listed=listed))
+            return self.index.keep(name, msgspec.structs.replace(known, listed=listed))
         self.changed += 1
         return self._read(name, path, now.text, known, place, told, locks)
 
@@ -142,7 +138,7 @@ class Entries:
         from esper_otel.runs.summing import Summing  # takes as long to import as a list of known runs
 
         summary = Summing(Progress(first_us=_started_us(told))).summary(told.world_size)
-        return self._index.note(name, "", None, Listed(place, summary, told, locks, _raw(Progress())), is_whole=False)
+        return self.index.note(name, "", None, Listed(place, summary, told, locks, _raw(Progress())), is_whole=False)
 
     def _unchanged(
         self, known: Entry | None, signature: str, place: Place, told: Told, locks: tuple[int, ...]
@@ -183,13 +179,13 @@ class Entries:
             self.read_bytes += max(sum(each["offset"] for each in progress.positions.values()) - before, 0)
             is_whole = reader.unread_bytes() == 0
         listed = Listed(place, summing.summary(told.world_size), told, locks, _raw(progress))
-        return self._index.note(name, signature, observed.facts(signature), listed, is_whole=is_whole)
+        return self.index.note(name, signature, observed.facts(signature), listed, is_whole=is_whole)
 
     def _known_of(self, path: Path, signature: str, known: Entry | None, place: Place) -> tuple[Facts | None, Progress]:
         """Known facts of a log that only grew since; None for any other."""
         if known is None or known.listed is None or known.listed.place.inode != place.inode:
             return None, Progress()
-        facts, progress = self._index.facts_so_far(known), _PROGRESS.decode(known.listed.progress)
+        facts, progress = self.index.facts_so_far(known), _PROGRESS.decode(known.listed.progress)
         if facts is None or not _has_grown(known.signature, signature) or not _are_marked(path, progress):
             return None, Progress()
         return facts, progress

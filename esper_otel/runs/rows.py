@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final
-
-import msgspec
+from typing import Any, Final, Protocol
 
 from esper_otel.log.reading.standing import RUNNING
 from esper_otel.log.salvage import valid_text
+from esper_otel.runs.columns import LAST_SEEN, STATE
 from esper_otel.runs.entry import Entry, Known, Listed
+from esper_otel.runs.listed import COLUMNS, NUMBERS, OUTCOME_COLUMNS, number_in, settings_in, told_in
 from esper_otel.runs.state import STALLED, state_of
 from esper_otel.runs.summary import OUTCOMES
 
-NUMBERS: Final = (
-    *("rounds", "updates", "sessions", "ranks", "duration_s"),
-    *(f"{which}{name}" for name in OUTCOMES for which in ("", "best_")),
-)
-"""Columns that are numbers; ``best_reward`` is the best one, ``reward`` the last."""
 
-TEXTS: Final = ("run", "state", "started_at", "last_seen_at", "host", "commit", "command", "notes")
-COLUMNS: Final = (*TEXTS, *NUMBERS, "tags")
-"""Columns that every run may have; any other name is that of a setting."""
+class Source(Protocol):
+    """The place of the entries of some rows."""
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a run."""
+
+    def column(self, name: str) -> Mapping[str, Any]:
+        """The values of a column or setting by run, of as many runs as they are at hand of."""
+
+    def has_column(self, name: str) -> bool:
+        """Return True if a run has a value under that name, as far as is known without a look at each."""
 
 
 class Row:
@@ -38,22 +41,25 @@ class Row:
         problem: why it cannot be read, else empty; a damaged ``run.json`` alone is a problem of ``listed.told``.
     """
 
-    __slots__ = ("__dict__", "_entries", "known", "path", "problem", "run")
+    __slots__ = ("__dict__", "known", "path", "problem", "run", "source")
 
-    def __init__(
-        self, run: str, path: str, known: Known | None, entries: Callable[[str], Entry], problem: str = ""
-    ) -> None:
-        """``entries`` gives the entry of a run by its name."""
+    def __init__(self, run: str, path: str, known: Known | None, source: Source, problem: str = "") -> None:
+        """``source`` has the run's entry."""
         self.run = run
         self.path = path
         self.known = known
-        self._entries = entries
+        self.source = source
         self.problem = problem
 
     @cached_property
     def listed(self) -> Listed | None:
         """The part of its entry that is shown; None where it cannot be read."""
-        return None if self.known is None else self._entries(self.run).listed
+        return None if self.known is None else self.source.entry(self.run).listed
+
+    @property
+    def is_over(self) -> bool:
+        """Return True if nobody continues it, as far as its directory tells."""
+        return self.known is not None and self.known.is_over
 
     @cached_property
     def state(self) -> str:
@@ -61,46 +67,34 @@ class Row:
         return "" if self.listed is None else state_of(self.path, self.listed)
 
     def value(self, column: str) -> Any:
-        """The value of a column of :data:`COLUMNS`, or of a setting; None if the run has none."""
+        """The value of a column of :data:`~.listed.COLUMNS`, or of a setting; None if the run has none."""
+        found = self.order(column)
+        return as_text(found) if column in TIMES else found
+
+    def order(self, column: str) -> Any:
+        """The same as it is sorted: a time in microseconds."""
+        if column == "started_at":
+            return None if self.known is None else self.known.started_us
         listed = self.listed
         if column in {"run", "state"} or listed is None:
             return getattr(self, column, None) or None
-        summary = listed.summary
-        if column in _TIMES:
-            return _time(getattr(summary, _TIMES[column]))
+        if column == LAST_SEEN:
+            return listed.summary.heard_us
         if column == "duration_s":
             return self._duration_s(listed)
         if column in NUMBERS:
-            name = column.removeprefix("best_")
-            if name in OUTCOMES:
-                outcome = getattr(summary, name)
-                return outcome.last if name == column else outcome.best
-            return getattr(summary, column)
+            return number_in(listed, column)
         return self.told.get(column) if column in COLUMNS else self.settings.get(column)
-
-    def order(self, column: str) -> Any:
-        """Sort key of a value; of a time its number, which costs less than its text."""
-        if column == "started_at":
-            return None if self.known is None else self.known.started_us
-        if column in _TIMES and self.listed is not None:
-            return getattr(self.listed.summary, _TIMES[column])
-        return self.value(column)
 
     @cached_property
     def told(self) -> dict[str, Any]:
         """Content of ``run.json``: tags, notes, host, commit, command."""
-        if self.listed is None:
-            return {}
-        content = msgspec.msgpack.decode(self.listed.told.rest)
-        argv = content.get("argv") or []
-        return {**content, "command": " ".join(argv) or None}
+        return {} if self.listed is None else told_in(self.listed)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Hyperparameters: options of the command, and what the start of the training says."""
-        if self.listed is None:
-            return {}
-        return {**options_in(self.told.get("argv") or []), **msgspec.msgpack.decode(self.listed.summary.settings)}
+        return {} if self.listed is None else settings_in(self.listed, self.told)
 
     def _duration_s(self, listed: Listed) -> float | None:
         first, last = listed.summary.first_us, listed.summary.heard_us
@@ -114,7 +108,7 @@ class Row:
             "path": valid_text(self.path),
             "problem": self.problem or (self.listed.told.problem if self.listed is not None else None),
         }
-        shown |= {name: self.value(name) for name in COLUMNS if name not in {"run", *_OUTCOME_COLUMNS}}
+        shown |= {name: self.value(name) for name in COLUMNS if name not in _SINGLE}
         for name in OUTCOMES:
             best, last = self.value(f"best_{name}"), self.value(name)
             shown[name] = None if last is None else {"best": _finite(best), "last": _finite(last)}
@@ -122,23 +116,38 @@ class Row:
         return {name: value for name, value in shown.items() if value not in (None, "", [])}
 
 
-_TIMES: Final = {"started_at": "first_us", "last_seen_at": "heard_us"}
-_OUTCOME_COLUMNS: Final = frozenset(f"{which}{name}" for name in OUTCOMES for which in ("", "best_"))
+def orders_of(rows: Sequence[Row], column: str) -> list[Any]:
+    """:meth:`Row.order` of each of ``rows``, which have one source: from a column of it where there is one.
+
+    Raises:
+        DamagedError: the column, or an entry, is not what was written.
+    """
+    if not rows or column in {"run", "started_at"}:
+        return [row.order(column) for row in rows]
+    at_hand = rows[0].source.column(LAST_SEEN if column == "duration_s" else column)
+    if column not in _OF_NOW:
+        return [at_hand[row.run] if row.known and row.run in at_hand else row.order(column) for row in rows]
+    value = _took_s if column == "duration_s" else _unchanged
+    return [value(row, at_hand[row.run]) if row.is_over and row.run in at_hand else row.order(column) for row in rows]
 
 
-def options_in(argv: list[str]) -> dict[str, str]:
-    """Options of a command line, ``--lr 0.1`` or ``--lr=0.1``, by their names."""
-    found = {}
-    for number, word in enumerate(argv):
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not name.isascii() or not name:
-            continue
-        following = argv[number + 1] if number + 1 < len(argv) else ""
-        found[name.replace("-", "_")] = value if equals else following if not following.startswith("--") else "true"
-    return {name: value or "true" for name, value in found.items()}
+def _unchanged(_: Row, value: Any) -> Any:
+    return value
 
 
-def _time(microseconds: int | None) -> str | None:
+def _took_s(row: Row, last_us: int | None) -> float | None:
+    first_us = row.order("started_at")
+    return None if first_us is None or last_us is None else (last_us - first_us) / 1e6
+
+
+TIMES: Final = frozenset({"started_at", LAST_SEEN})
+_OF_NOW: Final = frozenset({STATE, "duration_s"})
+"""Columns that change without a line in the log, until a run is over."""
+
+_SINGLE: Final = frozenset({"run", *OUTCOME_COLUMNS})
+
+
+def as_text(microseconds: int | None) -> str | None:
     """ISO 8601 in UTC, to the second."""
     if microseconds is None:
         return None

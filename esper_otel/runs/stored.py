@@ -1,6 +1,7 @@
-"""The file of an index: a head with what is asked of every run, and behind it their entries, read when asked for.
+"""The file of an index: a head with what is asked of every run, and behind it what is read when it is asked for.
 
-A list of a hundred thousand runs shows fifty: the head has 10 MB, the entries have 60.
+These are a column for each value that a list may be sorted by or have a condition on, and the entries of the runs. A
+list of a hundred thousand runs shows fifty: the head has 10 MB, a column 0.1 to 1 MB, the entries have 60 MB.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from esper_otel.log.listing import STEP_S
 from esper_otel.log.opening import open_to_read
+from esper_otel.runs.columns import Columns, most_common
 from esper_otel.runs.entry import Entry, Known
 
-VERSION: Final = 4
+VERSION: Final = 5
 MAX_BYTES: Final = 512 * 1024 * 1024
 
 _SIZES: Final = struct.Struct(">IQQ")
-"""The beginning of the file: checksum of the head, its size and that of all entries."""
+"""The beginning of the file: checksum of the head, its size and that of all columns and entries."""
 
 _NOTE: Final = struct.Struct(">QQQI")
 """The next part: inode and time of the directory when all was last found as here, when that was, checksum."""
@@ -62,8 +64,10 @@ class Head(msgspec.Struct, array_like=True):
         types: the sets of event types.
         names: name of each run's directory, or log file.
         runs: what is asked of each.
-        ends: where each entry ends, in bytes behind the head.
+        ends: where each entry ends, in bytes behind the columns.
         checksums: of each entry.
+        columns: size and checksum of each column, in their order.
+        is_cut: whether columns of rare settings were left out.
     """
 
     version: int = VERSION
@@ -72,6 +76,8 @@ class Head(msgspec.Struct, array_like=True):
     runs: list[Known] = []
     ends: list[int] = []
     checksums: list[int] = []
+    columns: dict[str, tuple[int, int]] = {}
+    is_cut: bool = False
 
 
 _HEAD: Final = msgspec.msgpack.Decoder(Head)
@@ -103,8 +109,7 @@ class Stored:
         checksum, self._head_size, self._entries_size = _SIZES.unpack_from(start)
         *noted, seal = _NOTE.unpack_from(start, _SIZES.size)
         self.noted = Noted(*noted) if seal == zlib.crc32(start[_SIZES.size : -4]) else None
-        self._start = _START + self._head_size
-        if size != self._start + self._entries_size:
+        if size != _START + self._head_size + self._entries_size:
             raise DamagedError("the index has another size than it says")
         head = os.pread(self._fd, self._head_size, _START)
         if zlib.crc32(head) != checksum:
@@ -114,6 +119,10 @@ class Stored:
         sizes = {len(found.names), len(found.runs), len(found.ends), len(found.checksums)}
         if found.version != VERSION or len(sizes) != 1:
             raise DamagedError("the index is of another version")
+        sizes_of_columns = [size for size, _ in found.columns.values()]
+        self._start = _START + self._head_size + sum(sizes_of_columns)
+        self._entries_size -= sum(sizes_of_columns)
+        self._column_starts = dict(zip(found.columns, accumulate(sizes_of_columns, initial=0), strict=False))
         self._numbers: dict[str, int] = {}
         self._asked = 0
         self._entries = b""
@@ -135,6 +144,21 @@ class Stored:
         if zlib.crc32(found) != self.head.checksums[number]:
             raise DamagedError(f"the entry of {name} in the index is damaged")
         return found
+
+    def column(self, name: str) -> list[Any]:
+        """A column of the head: its value for each run, in their order.
+
+        Raises:
+            DamagedError: it cannot be read, or is not what was written.
+        """
+        size, checksum = self.head.columns[name]
+        found = self._read(size, _START + self._head_size + self._column_starts[name] - self._start)
+        if zlib.crc32(found) != checksum:
+            raise DamagedError(f"the column {name} of the index is damaged")
+        values: list[Any] = msgspec.msgpack.decode(found, type=list)
+        if len(values) != len(self.head.names):
+            raise DamagedError(f"the column {name} of the index has another length than the runs")
+        return values
 
     def note(self, noted: Noted) -> None:
         """Write in place that all was found as it is here: to replace the file would change the directory."""
@@ -166,13 +190,18 @@ def entry_of(encoded: bytes) -> Entry:
         raise DamagedError(f"an entry of the index is damaged: {error}") from error
 
 
-def sealed(head: bytes, entries: bytes = b"") -> bytes:
-    """The content of the file: ``head`` and ``entries`` behind what tells whether they are what was written."""
-    return _SIZES.pack(zlib.crc32(head), len(head), len(entries)) + bytes(_NOTE.size) + head + entries
+def sealed(head: bytes, rest: bytes = b"") -> bytes:
+    """The content of the file: ``head``, columns and entries behind what tells whether they are what was written."""
+    return _SIZES.pack(zlib.crc32(head), len(head), len(rest)) + bytes(_NOTE.size) + head + rest
 
 
-def content_of(types: list[tuple[str, ...]], runs: dict[str, Known], entries: Sequence[bytes]) -> bytes:
-    """Bytes of an index of ``runs``, with their encoded ``entries`` in the same order."""
+def content_of(
+    types: list[tuple[str, ...]], runs: dict[str, Known], entries: Sequence[bytes], columns: Columns
+) -> bytes:
+    """Bytes of an index of ``runs``, with their encoded ``entries`` and their ``columns`` in the same order."""
     ends, checksums = list(accumulate(map(len, entries))), list(map(zlib.crc32, entries))
-    head = Head(VERSION, types, list(runs), list(runs.values()), ends, checksums)
-    return sealed(msgspec.msgpack.encode(head), b"".join(entries))
+    kept, is_cut = most_common(columns)
+    encoded = {name: msgspec.msgpack.encode(values) for name, values in kept.items()}
+    parts = {name: (len(each), zlib.crc32(each)) for name, each in encoded.items()}
+    head = Head(VERSION, types, list(runs), list(runs.values()), ends, checksums, parts, is_cut)
+    return sealed(msgspec.msgpack.encode(head), b"".join([*encoded.values(), *entries]))

@@ -16,8 +16,9 @@ from esper_otel.log.locks.lock import WriterLock
 from esper_otel.runs import listing
 from esper_otel.runs.filters import condition_of, meeting, ordered
 from esper_otel.runs.index import MIN_RUNS, NAME
+from esper_otel.runs.listed import options_in
 from esper_otel.runs.listing import rows_in
-from esper_otel.runs.rows import Row, options_in
+from esper_otel.runs.rows import Row
 from esper_otel.sql import connect
 from esper_otel.sql.staging import gather
 from tests.runs.lives import append, batch, ended, line, started, told, update

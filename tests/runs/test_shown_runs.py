@@ -20,8 +20,9 @@ from esper_otel.runs import listing, reading
 from esper_otel.runs.command import BY_START
 from esper_otel.runs.filters import condition_of, meeting, ordered
 from esper_otel.runs.index import Index
+from esper_otel.runs.listed import COLUMNS
 from esper_otel.runs.listing import shown_in
-from esper_otel.runs.rows import COLUMNS, Row
+from esper_otel.runs.rows import Row
 from tests.runs.histories import NAMES, Lives
 from tests.runs.lives import Past, append, batch, ended, started, told
 from tests.tools import python_environment
