@@ -15,6 +15,7 @@ from typing import Final
 
 from esper_otel.signals.cardinality import PLANNED, cardinalities
 from esper_otel.signals.names import prometheus_name
+from esper_otel.signals.own import OwnSignal
 from esper_otel.signals.registry import Signal
 
 PARTS: Final = ("rank", "env_id")
@@ -36,6 +37,12 @@ def folded(attributes: Collection[str], instrument: str, numbers: Mapping[str, i
     """The attributes of a metric that its summary is over; ``numbers``: known ranks and environments."""
     least = MANY if instrument == "gauge" else 1
     return tuple(part for part in PARTS if part in attributes and numbers.get(part, 0) > least)
+
+
+def may_be_summarised(signal: Signal | OwnSignal) -> bool:
+    """Return True for a gauge that a relay of many ranks or environments exports as a summary."""
+    is_gauge = isinstance(signal, Signal) and signal.instrument.otel == "gauge"
+    return is_gauge and not set(PARTS).isdisjoint(signal.attributes)
 
 
 @lru_cache(8_192)

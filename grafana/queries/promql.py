@@ -17,6 +17,7 @@ from esper_otel.alerts.promql import GROUP, RUN, aggregated, labels_of, metric, 
 from esper_otel.events import EVENT_TYPES
 from grafana.queries import truth
 from grafana.queries.facts import unit_of
+from grafana.queries.summaries import or_summary
 
 WINDOW: Final = truth.window()
 """Window of rates: that of the step in a chart, a fixed one in a single number."""
@@ -52,6 +53,11 @@ def select(name: str, part: str = "", **labels: str) -> str:
     return metric(name, part, **{**chosen, **labels})
 
 
+def of_all(name: str, *by: str, agg: str = "avg", **labels: str) -> str:
+    """Selector of a gauge whose ``agg`` by ``by`` is taken, in summary mode too."""
+    return or_summary(name, select(name, **labels), agg, by)
+
+
 def _grouped(name: str, by: tuple[str, ...]) -> tuple[str, ...]:
     own = labels_of(name)
     if unknown := set(by) - own - set(RUN) - {"le"}:
@@ -66,22 +72,24 @@ def _aggregate(agg: str, name: str, by: tuple[str, ...], inner: str, unit: str) 
 
 def last(name: str, *by: str, agg: str = "avg", **labels: str) -> Prom:
     """The value: ``agg`` over what is not in ``by``. Of a run that is over, the last one."""
-    return _aggregate(agg, name, by, truth.value(select(name, **labels)), unit_of(name))
+    return _aggregate(agg, name, by, truth.value(of_all(name, *by, agg=agg, **labels)), unit_of(name))
 
 
 def now(name: str, *by: str, agg: str = "avg", **labels: str) -> Prom:
     """The value as it is scraped, for what a run that is over does not have."""
-    return _aggregate(agg, name, by, select(name, **labels), unit_of(name))
+    return _aggregate(agg, name, by, of_all(name, *by, agg=agg, **labels), unit_of(name))
 
 
 def peak(name: str, *by: str, **labels: str) -> Prom:
     """The largest value of the run, for tables."""
-    return _aggregate("max", name, by, truth.whole_run("max_over_time", select(name, **labels)), unit_of(name))
+    return _aggregate(
+        "max", name, by, truth.whole_run("max_over_time", of_all(name, *by, agg="max", **labels)), unit_of(name)
+    )
 
 
 def averaged(name: str, *by: str, **labels: str) -> Prom:
     """The mean over the run: of a signal that is set anew at every step, a sample of its mean by step."""
-    return _aggregate("avg", name, by, truth.whole_run("avg_over_time", select(name, **labels)), unit_of(name))
+    return _aggregate("avg", name, by, truth.whole_run("avg_over_time", of_all(name, *by, **labels)), unit_of(name))
 
 
 def total(name: str, *by: str, **labels: str) -> Prom:
@@ -142,7 +150,9 @@ def quantile(fraction: float, name: str, *by: str, over: str = WINDOW, **labels:
 
 def highest(name: str, *by: str, over: str = WINDOW, **labels: str) -> Prom:
     """The largest value in the window."""
-    return _aggregate("max", name, by, windowed("max_over_time", select(name, **labels), over), unit_of(name))
+    return _aggregate(
+        "max", name, by, windowed("max_over_time", of_all(name, *by, agg="max", **labels), over), unit_of(name)
+    )
 
 
 def at_most(what: Prom, top: Prom) -> Prom:
@@ -164,7 +174,7 @@ def mean(name: str, *by: str, over: str = WINDOW, **labels: str) -> Prom:
 
 def age(name: str, *by: str, **labels: str) -> Prom:
     """Seconds since a time that a signal holds."""
-    newest = _aggregate("max", name, by, truth.value(select(name, **labels)), "s")
+    newest = _aggregate("max", name, by, truth.value(of_all(name, *by, agg="max", **labels)), "s")
     return msgspec.structs.replace(newest, text=f"time() - {newest.text}")
 
 

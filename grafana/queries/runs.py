@@ -12,6 +12,7 @@ from esper_otel.signals.own import CONFIGURED
 from grafana.queries import truth
 from grafana.queries.facts import unit_of
 from grafana.queries.promql import Prom, raw, state, with_a_choice
+from grafana.queries.summaries import or_summary
 
 EVERY: Final = {"job": "~$job", "instance": "~.+"}
 CHOSEN: Final = {"job": "~$job", "instance": "~$runs"}
@@ -92,15 +93,14 @@ def lives(which: dict[str, str]) -> Prom:
 def final(name: str, which: dict[str, str], agg: str = "avg", *by: str) -> Prom:
     """Value of a signal: now, or the last one of a run that is over."""
     labels = (*RUN, *by)
-    return raw(
-        aggregated(agg, truth.value(metric(name, **which)), labels), labels=labels, unit=unit_of(name), signals=(name,)
-    )
+    selector = or_summary(name, metric(name, **which), agg, by)
+    return raw(aggregated(agg, truth.value(selector), labels), labels=labels, unit=unit_of(name), signals=(name,))
 
 
 def best(name: str, which: dict[str, str], *by: str) -> Prom:
     """Largest value of a signal in the whole run."""
     labels = (*RUN, *by)
-    largest = truth.whole_run("max_over_time", metric(name, **which))
+    largest = truth.whole_run("max_over_time", or_summary(name, metric(name, **which), "max", by))
     return raw(aggregated("max", largest, labels), labels=labels, unit=unit_of(name), signals=(name,))
 
 
@@ -114,7 +114,7 @@ def lowest_entropy(which: dict[str, str], *by: str) -> Prom:
 def smoothed(name: str, which: dict[str, str], *by: str) -> Prom:
     """Value of a signal at every step, smoothed."""
     labels = (*RUN, *by)
-    text = aggregated("avg", truth.smoothed(metric(name, **which)), labels)
+    text = aggregated("avg", truth.smoothed(or_summary(name, metric(name, **which), "avg", by)), labels)
     return raw(text, labels=labels, unit=unit_of(name), signals=(name,))
 
 

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from msgspec import structs
 
 from esper_otel.alerts import ALERTS
 from esper_otel.alerts.needed import NEEDED
 from esper_otel.alerts.promql import BY_NAME
 from esper_otel.alerts.recording import RECORDING
-from esper_otel.log.reader import LogReader
-from esper_otel.relay.ingest import Ingest
-from esper_otel.relay.metrics.accounting import account
-from esper_otel.relay.metrics.families import Family
-from esper_otel.relay.metrics.state import MetricState
-from esper_otel.relay.metrics.summary import summarised
-from esper_otel.relay.prometheus.exposition import to_prometheus
-from esper_otel.signals import own
 from grafana.yaml_text import to_yaml
 from tests.alerts.promtool import promtool
 from tests.alerts.selectors_of import selectors_of
+from tests.alerts.two_modes import INTERVAL_S, MODES, SCRAPES, series_of
 from tests.shared_run import finished_run
 from tests.tools import ROOT
 
 ROUNDS = "4"
-RANKS = 5
-SCRAPES = 40
-INTERVAL_S = 30
-MODES = ("all", "summary")
 SUFFIXES = ("_bucket", "_sum", "_count")
 
 
@@ -50,49 +36,10 @@ def test_every_metric_of_an_alert_or_a_recording_rule_is_exported_whole(expressi
     assert asked or "otelcol" in expression
 
 
-def scrapes(run: Path) -> Iterator[tuple[list[Family], dict[str, int]]]:
-    """Families at scrapes, with the numbers of ranks and environments, of a run whose ranks all wrote the same log.
-
-    Its lines are spread over the time of all scrapes.
-    """
-    reader, ingest, state, lines = LogReader(run), Ingest(), MetricState(), []
-    while batch := reader.read(1_000):
-        lines += batch
-    reader.close()
-    state.own[own.RUN_STATUS.name] = {("running",): 1.0}
-    every = len(lines) // SCRAPES
-    for number, item in enumerate(lines, 1):
-        line = ingest.take(item)
-        assert line.record is not None
-        at_ns = 1 + number * INTERVAL_S * 1_000_000_000 // every
-        for rank in range(RANKS):
-            record = structs.replace(line.record, rank=rank, timestamp_ns=at_ns)
-            account(state, structs.replace(line, record=record))
-        if number % every == 0:
-            yield state.collect(at_ns), state.limits.admitted
-
-
-def written(families: list[Family], mode: str) -> dict[str, str]:
-    """Values by series as promtool reads them."""
-    found = {}
-    for metric in map(to_prometheus, families):
-        for sample in metric.samples:
-            labels = {"job": "esper", "instance": mode, **sample.labels}
-            text = ",".join(f'{name}="{value}"' for name, value in labels.items() if value)
-            found[f"{sample.name}{{{text}}}"] = f"{sample.value:.12g}"
-    return found
-
-
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """Values of the series of a run of the chaos recipe, by all and in summary mode."""
-    run = finished_run(tmp_path_factory, "--recipe", "chaos", "--rounds", ROUNDS)
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for number, (families, numbers) in enumerate(scrapes(run)):
-        summary, _ = summarised(families, numbers)
-        for name, value in (written(families, "all") | written(summary, "summary")).items():
-            found[name] += ["_"] * (number - len(found[name])) + [value]
-    return found
+    return series_of(finished_run(tmp_path_factory, "--recipe", "chaos", "--rounds", ROUNDS))
 
 
 def checks() -> list[dict[str, object]]:

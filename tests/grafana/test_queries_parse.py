@@ -8,9 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from esper_otel.signals import SIGNALS
+from esper_otel.signals import SIGNALS, Signal
 from esper_otel.signals.names import prometheus_label
 from esper_otel.signals.own import OWN_SIGNALS
+from esper_otel.signals.summary import STATISTICS, may_be_summarised, summary_names
 from grafana.layout.annotations import MARKS
 from grafana.queries.logql import known_labels
 from grafana.queries.truth import at_every_step
@@ -32,6 +33,9 @@ def _series() -> dict[str, set[str]]:
         parts = ("_bucket", "_sum", "_count") if getattr(signal, "bounds", ()) else ("",)
         for part in parts:
             found.setdefault(f"{signal.prometheus_name}{part}", set()).update(labels | ({"le"} if part else set()))
+        if isinstance(signal, Signal) and may_be_summarised(signal):
+            for suffix in STATISTICS:
+                found.setdefault(summary_names(signal.name, signal.unit, suffix)[2], set()).update(labels)
     return found
 
 
