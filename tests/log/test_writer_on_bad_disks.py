@@ -183,9 +183,11 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
 w = Writer(Path(sys.argv[1]), "r", heartbeat_s=0)
 for n in range(200):
     w.put((Decision(env_id=n), time.time_ns(), "default", None, None))
-time.sleep(0.2)
+while w._disk.failure is None:
+    time.sleep(0.01)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-time.sleep(0.5)
+while w.written_events < 200:
+    time.sleep(0.01)
 w.close()
 print(w.written_events)
 """
