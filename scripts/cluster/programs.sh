@@ -40,11 +40,12 @@ done
 build coredns .
 build kube-router github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
 build pause .
+build prometheus-operator github.com/prometheus-operator/prometheus-operator/cmd/operator
 
 # Definitions of the custom resources in deploy/k8s, from the modules that its schemas are tested with.
 definitions="$PWD/.tools/cluster/definitions"
 modules="$(sed -n 's/^ *"\(.*@v[0-9.]*\)": (.*/\1/p' tests/k8s/schemas.py)"
-if [ "$(cat "$definitions/.modules" 2>/dev/null)" != "$modules" ]; then
+if [ "$(cat "$definitions/.modules" 2>/dev/null)" != "$modules" ] || [ ! -d "$definitions/of-the-operator" ]; then
     mkdir -p "$definitions"
     for module in $modules; do
         directory="$("$go" mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')"
@@ -52,6 +53,9 @@ if [ "$(cat "$definitions/.modules" 2>/dev/null)" != "$modules" ]; then
             find "$directory" -name "*_$kind.yaml" \( -path '*/prometheus-operator-crd/*' -o -path '*/deploy/crds/*' \) \
                 -exec cp {} "$definitions" \;
         done
+        # The operator waits for every kind that it knows.
+        mkdir -p "$definitions/of-the-operator"
+        find "$directory" -name '*.yaml' -path '*/prometheus-operator-crd/*' -exec cp {} "$definitions/of-the-operator" \;
     done
     echo "$modules" > "$definitions/.modules"
 fi

@@ -40,7 +40,7 @@ class Prometheus:
         ]
         rule = one("prometheusrules", "observability", "esper")
         (DIRECTORY / "rules.yml").write_text(yaml.safe_dump(rule["spec"]))
-        jobs = [_scraping(*each) for each in self._monitors]
+        jobs = [scraping(*each) for each in self._monitors]
         settings = {
             "global": {"evaluation_interval": "5s"},
             "rule_files": ["/shared/rules.yml"],
@@ -133,7 +133,7 @@ def _described(pod: Object, extra: dict[str, str], port_name: str) -> list[tuple
     ]
 
 
-def _scraping(kind: str, monitor: Object) -> Object:
+def scraping(kind: str, monitor: Object) -> Object:
     """A job of Prometheus' configuration, as the operator writes it from a monitor of one endpoint."""
     namespace, name = monitor["metadata"]["namespace"], monitor["metadata"]["name"]
     (endpoint,) = monitor["spec"][MONITORS[kind]]
