@@ -21,7 +21,7 @@ from esper_otel.log.listing import STEP_S
 from esper_otel.log.opening import open_to_read
 from esper_otel.runs.entry import Entry, Known
 
-VERSION: Final = 4
+VERSION: Final = 5
 MAX_BYTES: Final = 512 * 1024 * 1024
 
 _SIZES: Final = struct.Struct(">IQQ")
