@@ -12,7 +12,7 @@ from typing import Final
 from esper_otel.runtime.endings import before_end
 from esper_otel.runtime.launch import RELAY_PACKAGES
 from esper_otel.runtime.run import Telemetry
-from esper_otel.runtime.watch import relay_entry
+from esper_otel.runtime.watch import following_relay, relay_entry
 from esper_otel.text.extras import first_missing, install
 from esper_otel.text.terminal import printable, write_line_within
 
@@ -28,8 +28,12 @@ _WRITE_S: Final = 0.5
 
 
 def announce(telemetry: Telemetry) -> None:
-    """Print the line once the relay serves metrics; where none does, after a while or when the run ends."""
-    if os.environ.get(ANNOUNCE) == "1" and (telemetry.relay_pid is not None or telemetry.rank == 0):
+    """Print the line once the relay serves metrics; where none does, after a while or when the run ends.
+
+    Print none of a run that this process does not record: another one's may be there under the same name.
+    """
+    is_first = telemetry.relay_pid is not None or telemetry.rank == 0
+    if os.environ.get(ANNOUNCE) == "1" and telemetry.is_recording and is_first:
         _Line(telemetry)
 
 
@@ -71,6 +75,10 @@ class _Line:
         write_line_within(printable(f"esper-otel: {where}. {drawn_by(self._telemetry.run_dir)}"), _WRITE_S)
 
     def _url(self) -> str | None:
-        pid = self._telemetry.relay_pid
-        url = relay_entry(self._telemetry.run_dir, pid).get("prometheus_url") if pid is not None else None
+        """Address of the metrics: of the relay of an earlier process, where that one goes on with the run."""
+        run_dir, pid = self._telemetry.run_dir, self._telemetry.relay_pid
+        if pid is None:
+            return None
+        following = following_relay(run_dir)
+        url = relay_entry(run_dir, following.pid if following is not None else pid).get("prometheus_url")
         return url if isinstance(url, str) else None

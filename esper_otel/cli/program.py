@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
 import sys
 import textwrap
+from contextlib import suppress
+from itertools import pairwise
 from typing import Final
 
 from esper_otel import __version__
@@ -26,10 +29,32 @@ _COMPLETION_VARIABLE: Final = f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE"
 """Set by a shell that asks for completions, under the name that Typer derives."""
 
 
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
 def main() -> None:
-    """Run the command that ``sys.argv`` names."""
+    """Run the command that ``sys.argv`` names; output that nobody can take ends it without a traceback."""
     _make_output_safe()
-    arguments = sys.argv[1:]
+    try:
+        try:
+            _main(sys.argv[1:])
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:  # the reader, as head, has enough
+        _drop_output()
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        _drop_output()
+        if not isinstance(error.__context__, SystemExit) or error.__context__.code != 2:  # else the command said why
+            text = f"standard output cannot be written: {error.strerror}; what it has is incomplete"
+            print(f"{PROGRAM}: {text}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _main(arguments: list[str]) -> None:
     if _COMPLETION_VARIABLE not in os.environ:
         if arguments in ([], ["--help"]):
             print(help_text(shutil.get_terminal_size().columns))
@@ -37,6 +62,10 @@ def main() -> None:
         if arguments == ["--version"]:
             print(f"{PROGRAM} {__version__}")
             raise SystemExit(0)
+    if _has_empty(arguments):
+        text = "an argument is empty, as of a variable that is not set; write . for this directory"
+        print(f"{PROGRAM} {printable(arguments[0])}: {text}", file=sys.stderr)
+        raise SystemExit(2)
     if not posix.is_supported():
         print(f"{PROGRAM}: {posix.NO_READING}", file=sys.stderr)
         raise SystemExit(2)
@@ -45,6 +74,19 @@ def main() -> None:
 
         start(program)
     _run(arguments[0] if arguments else "")
+
+
+def _has_empty(arguments: list[str]) -> bool:
+    """True where a path is empty, which would mean this directory; what a program to run gets is its own."""
+    return arguments[:1] != ["run"] and any(
+        not argument and not before.startswith("-") for before, argument in pairwise(arguments)
+    )
+
+
+def _drop_output() -> None:
+    """Have the interpreter's exit write what is left to nowhere."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _program(arguments: list[str]) -> list[str]:

@@ -34,11 +34,16 @@ def paths_of(side: str, tell: Tell) -> list[Path]:
     """The runs of one side.
 
     Raises:
-        FileNotFoundError: a directory of it holds no run.
+        FileNotFoundError: a directory of it holds no run, or nothing stands beside one of its commas.
         OSError: one cannot be listed.
     """
     found: list[Path] = []
-    for part in map(Path, parts_of(side)):
+    parts = parts_of(side)
+    if "" in parts:
+        raise FileNotFoundError(
+            f"{side!r} has a comma without a run beside it; take it out, or write . for this directory"
+        )
+    for part in map(Path, parts):
         if is_address(part):
             found += map(Path, addresses_below(part))
         else:

@@ -23,7 +23,9 @@ from esper_otel.text.terminal import printable
 STATUS: Final = {Grade.CRITICAL: 4, Grade.WARNING: 3, Grade.INFO: 0, None: 0}
 """Exit status by the worst severity; 2 is an error, as in every command."""
 
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_S: Final = 36_525 * 86_400
+"""A hundred years: all of any run, and still a time that a calendar has."""
 
 
 def diagnose(
@@ -62,7 +64,7 @@ def span_of(text: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if found is None:
         raise ValueError(f"--since: {text!r} is not a span of time; give a number and s, m, h or d, for example 10m")
-    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+    return timedelta(seconds=min(float(found[1]) * _UNITS_S[found[2]], _LONGEST_S))
 
 
 def lines(found: Diagnosis) -> Iterator[str]:

@@ -165,7 +165,8 @@ def _evidence(run: Subject) -> list[Figure]:
 
 def _blind(run: Subject) -> list[str]:
     """Rules that had nothing to look at."""
-    return [text for view, text in _NEEDS.items() if not run.count(view) and not _is_told(run, view)]
+    unknown = [] if run.state or run.count("run_ended") else [_NO_END]
+    return [*unknown, *(text for view, text in _NEEDS.items() if not run.count(view) and not _is_told(run, view))]
 
 
 def _is_told(run: Subject, view: str) -> bool:
@@ -173,6 +174,7 @@ def _is_told(run: Subject, view: str) -> bool:
     return view == "tolaria_throughput" and run.count("tamiyo_updates", "dataloader_wait_ratio IS NOT NULL") > 0
 
 
+_NO_END: Final = "end: neither the log nor anything beside it says how the run ended, or that it goes on"
 _NEEDS: Final = {
     "tamiyo_updates": "policy: no policy update was recorded",
     "tolaria_throughput": "input: no throughput was recorded",

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade, counted
-from esper_otel.diagnosis.subject import Row, Subject, clock
+from esper_otel.diagnosis.subject import VALID_ENDS, Row, Subject, clock
 from esper_otel.log.reading.standing import STALLED_S
 
 _NEWEST_OF_EACH_RANK: Final = (
-    "SELECT timestamp, rank, outcome, detail FROM run_ended"
+    f"SELECT timestamp, rank, outcome, detail FROM ({VALID_ENDS})"
     " QUALIFY row_number() OVER (PARTITION BY rank ORDER BY timestamp DESC) = 1 ORDER BY timestamp"
 )
 """Ends that count: a run that was continued has those of its earlier sessions, too."""
@@ -26,6 +26,8 @@ def ended_badly(run: Subject) -> Iterator[Finding]:
     if run.is_running:
         return
     ends = run.rows(_NEWEST_OF_EACH_RANK)
+    if not ends and run.noted_end is not None:
+        ends = [{"timestamp": None, "rank": 0, "outcome": run.noted_end, "detail": None}]
     by_outcome = {str(row["outcome"]): row for row in reversed(ends)}
     if (failed := by_outcome.get("failed")) is not None:
         yield _failed(failed)

@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 
 from esper_otel.diagnosis.finding import Confidence, Figure, Finding, Grade
-from esper_otel.diagnosis.subject import Subject, clock
-from esper_otel.log.layout import Series
-from esper_otel.log.locks.lock import is_free
+from esper_otel.diagnosis.subject import VALID_ENDS, Subject, clock
+from esper_otel.events.vocabulary import RUN_OUTCOMES
+from esper_otel.log.reading.standing import end_beside
 
 LAG: Final = 0.2
 """Time by which a rank's own work exceeds that of the others, over their step, from which on it slows them down."""
@@ -155,10 +155,9 @@ def missing(run: Subject) -> Iterator[Finding]:
     """A rank is gone without an end of its own, while others ended or go on."""
     ranks = run.rows(
         "SELECT s.rank, max(s.timestamp) AS last, any_value(e.outcome) AS outcome FROM (FROM last_seen UNION ALL"
-        " SELECT rank,"
-        " timestamp FROM heartbeat) s LEFT JOIN (SELECT rank, max_by(outcome, timestamp) AS outcome FROM run_ended"
-        " WHERE"
-        " coalesce(reported_by, 'trainer') = 'trainer' GROUP BY 1) e USING (rank) GROUP BY s.rank ORDER BY 1"
+        " SELECT rank, timestamp FROM heartbeat) s LEFT JOIN (SELECT rank, max_by(outcome, timestamp) AS outcome"
+        f" FROM ({VALID_ENDS}) WHERE coalesce(reported_by, 'trainer') = 'trainer' GROUP BY 1) e USING (rank)"
+        " GROUP BY s.rank ORDER BY 1"
     )
     gone = [row for row in ranks if row["outcome"] is None and _is_gone(run, row["rank"])]
     if not gone or len(gone) == len(ranks):
@@ -179,7 +178,7 @@ def missing(run: Subject) -> Iterator[Finding]:
 
 
 def _is_gone(run: Subject, rank: int) -> bool:
-    return run.directory is not None and is_free(Series(run.directory, rank).lock_path) is not False
+    return run.directory is not None and end_beside(run.directory, [rank], run.content) == RUN_OUTCOMES[-1]
 
 
 def differ(run: Subject) -> Iterator[Finding]:

@@ -10,7 +10,8 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
-from esper_otel.log.reading.standing import STOPPED, is_held, standing
+from esper_otel.events.vocabulary import RUN_OUTCOMES
+from esper_otel.log.reading.standing import STOPPED, end_beside, is_gone, is_held, standing
 from esper_otel.runs.archived import content_of, directory_of
 from esper_otel.sql.views.columns import literal, quoted
 
@@ -27,6 +28,9 @@ VIEWS: Final = (
 )
 """Views that the rules read."""
 
+VALID_ENDS: Final = "FROM run_ended AS e WHERE NOT EXISTS (FROM heartbeat AS h WHERE h.rank = e.rank AND h.seq > e.seq)"
+"""Ends that stand: a process that continues a run begins with a heartbeat, which makes the end before it void."""
+
 
 class Subject(msgspec.Struct, frozen=True):
     """One run.
@@ -36,7 +40,9 @@ class Subject(msgspec.Struct, frozen=True):
         directory: its directory; None for a single file or Parquet alone.
         state: state beside the log: running, a stored status, or what follows from the lock.
         is_running: a living process owns it.
-        process_gone: no process owns it, and the log's end is missing.
+        process_gone: its process is certainly gone. Where nobody here can ask the lock it is not.
+        noted_end: how that process ended, by its note in the lock; None where it noted nothing.
+        content: its ``run.json``.
         started_at: start of its session, UTC without a zone as in the views; None where nothing tells it.
     """
 
@@ -45,6 +51,8 @@ class Subject(msgspec.Struct, frozen=True):
     state: str
     is_running: bool
     process_gone: bool
+    noted_end: str | None
+    content: dict[str, Any]
     started_at: datetime | None
 
     def rows(self, query: str, *parameters: Any) -> list[Row]:
@@ -67,10 +75,13 @@ def subject_of(connection: duckdb.DuckDBPyConnection, run: Path, tell: Callable[
     directory, content = directory_of(run), content_of(run, tell)
     held = is_held(directory)
     state = standing(directory, content) or ""
-    gone = directory is not None and not held and bool(content)
+    gone = directory is not None and bool(content) and is_gone(directory, 0, content)
+    noted = end_beside(directory, [0], content) if directory is not None and gone else None
+    noted = None if noted == RUN_OUTCOMES[-1] else noted
     if directory is None and state == STOPPED:  # of an archived run nobody can ask the lock
         state = ""
-    return Subject(connection, directory, str(state), held, gone, moment_of(str(content.get("started_at") or "")))
+    began = moment_of(str(content.get("started_at") or ""))
+    return Subject(connection, directory, str(state), held, gone, noted, content, began)
 
 
 def moment_of(text: str) -> datetime | None:

@@ -12,6 +12,7 @@ import msgspec
 
 from esper_otel.events.vocabulary import PASS_EVALUATION
 from esper_otel.goodput.shares import Goodput, Session, Use, goodput_of, use_of
+from esper_otel.log.reading.processes import is_of_next_process
 from esper_otel.sql import connect
 from esper_otel.sql.connect import MEMORY_LIMIT
 
@@ -24,6 +25,8 @@ _PROGRESS: Final = (
 )
 _MEASURED: Final = ("tolaria_phase_durations", "phase_profiles", "checkpoint_saved", "tolaria_loader_pass")
 VIEWS: Final = (*_PROGRESS, *_MEASURED, "heartbeat", "run_ended")
+_OWN_ENDS: Final = "(FROM run_ended WHERE coalesce(reported_by, 'trainer') = 'trainer')"
+"""The relay reports a process that died when it finds out, which may be hours later."""
 
 LEAST_ROUNDS: Final = 2
 """Rounds of the present session that give a pace."""
@@ -75,7 +78,7 @@ def measure(
         ValueError: Parquet files there are invalid.
     """
     with connect([run], memory_limit, views=(*VIEWS, "runs"), tell=tell) as connection:
-        connection.execute(f"CREATE TEMP VIEW seen AS {_all(*VIEWS)}")
+        connection.execute(f"CREATE TEMP VIEW seen AS {_all(*VIEWS[:-1], _OWN_ENDS)}")
         connection.execute(f"CREATE TEMP VIEW progress AS {_all(*_PROGRESS)}")
         connection.execute(f"CREATE TEMP VIEW spent AS {_SPENT}")
         ranks = [rank for (rank,) in connection.execute("SELECT DISTINCT rank FROM seen ORDER BY 1").fetchall()]
@@ -83,7 +86,7 @@ def measure(
 
 
 def _all(*views: str) -> str:
-    return " UNION ALL ".join(f"SELECT rank, epoch(timestamp) AS moment FROM {view}" for view in views)
+    return " UNION ALL ".join(f"SELECT rank, epoch(timestamp) AS moment, seq FROM {view}" for view in views)
 
 
 _PASS: Final = "evaluation of a loader"
@@ -98,18 +101,30 @@ _SPENT: Final = (
     f" UNION ALL SELECT rank, epoch(timestamp), '{_PASS}', duration_ms / 1000 FROM tolaria_loader_pass"
     f" WHERE kind = '{PASS_EVALUATION}'"
 )
-_BEGINS: Final = (
-    "SELECT moment - uptime_s AS begins FROM (SELECT epoch(timestamp) AS moment, uptime_s, lag(uptime_s) OVER (ORDER BY"
-    " timestamp, seq) AS before FROM heartbeat WHERE rank = ? AND uptime_s IS NOT NULL)"
-    " WHERE before IS NULL OR uptime_s < before ORDER BY begins"
+_BEATS: Final = (
+    "SELECT epoch(timestamp), uptime_s, seq FROM heartbeat WHERE rank = ? AND uptime_s IS NOT NULL"
+    " ORDER BY timestamp, seq"
 )
-"""A heartbeat whose uptime is below that of the one before is the first of another process."""
+
+
+def _begins(connection: duckdb.DuckDBPyConnection, rank: int, first: float) -> list[float]:
+    """Starts of the processes of a rank, of which the first event is at ``first``."""
+    begins = [first]
+    heard, before = first, -1.0
+    for moment, uptime, seq in connection.execute(_BEATS, [rank]).fetchall():
+        if is_of_next_process(uptime, before, moment - heard):
+            # a run that the first update opens has that one's time, a moment before its log's
+            own = connection.execute("SELECT min(moment) FROM seen WHERE rank = ? AND seq > ?", [rank, seq]).fetchall()
+            begins.append(min([moment - uptime, *(at for (at,) in own if at is not None)]))
+        elif before < 0:
+            begins = [min(first, moment - uptime)]
+        heard, before = moment, uptime
+    return begins
 
 
 def _of_rank(connection: duckdb.DuckDBPyConnection, rank: int) -> Goodput:
     (first,) = connection.execute("SELECT min(moment) FROM seen WHERE rank = ?", [rank]).fetchall()[0]
-    told = [begins for (begins,) in connection.execute(_BEGINS, [rank]).fetchall()]
-    begins = [min([first, *told[:1]]), *told[1:]]
+    begins = _begins(connection, rank, first)
     ends = [*begins[1:], math.inf]
     kept = _kept_until(connection, rank, begins, ends)
     sessions = []

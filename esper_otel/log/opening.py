@@ -149,6 +149,15 @@ def create(path: Path) -> BinaryIO:
 
 
 @contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have an error name the file that was asked for, not its draft."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the name ``path`` when all is written; a device or pipe, as /dev/stdout, is written to itself.
 
@@ -159,11 +168,16 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         with path.open("wb") as stream:
             yield stream
         return
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a directory; name a file in it", str(path))
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with create(draft) as file:
+        with _named(path):
+            opened = create(draft)
+        with opened as file:
             yield file
-        draft.replace(path)
+        with _named(path):
+            draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from esper_otel.events.vocabulary import RUN_OUTCOMES
 from esper_otel.log.reading.standing import STOPPED, is_held, standing
 from esper_otel.report.source import Connection, one, rows
 from esper_otel.report.tables import text
@@ -51,6 +52,10 @@ def header_of(connection: Connection, run: Path, tell: Callable[[str], object]) 
     if directory is None and stands == STOPPED:  # of an archived run nobody can ask the lock
         stands = None
     status = outcome or text(stands) or _UNKNOWN
+    if stands == STOPPED:
+        outcome = outcome or RUN_OUTCOMES[-1]
+    elif stands in RUN_OUTCOMES:
+        outcome = outcome or stands
     return Header(
         text(", ".join(names)) or name_of(run), status, outcome, [*_when(connection), *_what(connection, content)]
     )

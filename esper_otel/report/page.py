@@ -36,7 +36,7 @@ from esper_otel.report.source import MAX_ARMS, OF_OWN_EVENTS, VIEWS, Arm, Connec
 from esper_otel.report.swimlane import swimlane
 from esper_otel.report.training_chart import training_chart
 from esper_otel.report.updates import updates_of
-from esper_otel.report.verdict import verdict_of
+from esper_otel.report.verdict import agreeing, verdict_of
 from esper_otel.sql import connect
 
 _VIEWS: Final = tuple(dict.fromkeys((*VIEWS, *OF_DIAGNOSIS)))
@@ -102,7 +102,7 @@ def _content(connection: Connection, run: Path, tell: Callable[[str], object]) -
     diagnosis = diagnosis_of(connection, run, {arm.run_id for arm in arms})
     return {
         "header": header,
-        "verdict": verdict_of(connection, header.outcome),
+        "verdict": agreeing(verdict_of(connection, header.outcome), diagnosis),
         "totals": [totals_of(connection, arm) for arm in arms],
         "diagnosis": diagnosis,
         "findings": shown(diagnosis, _measured(sections)) if diagnosis else [],

@@ -8,6 +8,8 @@ from typing import Final
 
 import msgspec
 
+from esper_otel.diagnosis.finding import Diagnosis
+from esper_otel.diagnosis.finding import Grade as Severe
 from esper_otel.diagnosis.updates import UNDEFINED_ALONE
 from esper_otel.events import BatchStats, Event, NumericalInstability, PolicyUpdate, Rollback, UpdateSkipped
 from esper_otel.events.declare import Severity
@@ -34,6 +36,9 @@ class Grade(StrEnum):
     LOOK = "Needs a look"
     GOOD = "Healthy"
     UNKNOWN = "Not judged"
+
+
+_GRADES: Final[dict[Severe | None, Grade]] = {Severe.CRITICAL: Grade.BAD, Severe.WARNING: Grade.LOOK}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -84,6 +89,16 @@ def verdict_of(connection: Connection, outcome: str | None) -> Verdict:
         Count("anomalies", sum(found.values())),
     ]
     return _judged(findings, counts, total)
+
+
+def agreeing(verdict: Verdict, diagnosis: Diagnosis | None) -> Verdict:
+    """The verdict, or that of the diagnosis on the same page where it is worse."""
+    if diagnosis is None or diagnosis.severity not in _GRADES:
+        return verdict
+    grade = _GRADES[diagnosis.severity]
+    if verdict.grade is grade or verdict.grade is Grade.BAD:
+        return verdict
+    return Verdict(grade, diagnosis.verdict, verdict.counts)
 
 
 def _totals(connection: Connection) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from typing import Final
 from esper_otel.events.vocabulary import RUN_OUTCOMES
 from esper_otel.log.layout import Series
 from esper_otel.log.locks.lock import is_free
-from esper_otel.log.reading.standing import RUNNING, STALLED_S, STOPPED, UNASKED, standing
+from esper_otel.log.manifest import read_or_tell
+from esper_otel.log.reading.standing import RUNNING, STALLED_S, STOPPED, UNASKED, end_beside, standing
 from esper_otel.runs.entry import Listed
 
 STALLED: Final = "stalled"
@@ -34,6 +35,10 @@ def state_of(place: str, listed: Listed) -> str:
         return STALLED if quiet_s > STALLED_S else RUNNING
     if outcome:
         return outcome
+    size = listed.told.world_size
+    ranks = [rank for rank in listed.locks if size is None or rank < size]
+    if status and ranks and (ended := end_beside(path, ranks, read_or_tell(path, lambda _: None))) is not None:
+        return ended
     found = standing(path if path.is_dir() else None, {"status": status or None})
     word = _WORDS.get(found or "", found)
     return word if word in STATES else UNKNOWN

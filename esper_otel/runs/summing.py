@@ -24,6 +24,7 @@ from esper_otel.events import (
 )
 from esper_otel.events.vocabulary import RUN_OUTCOMES
 from esper_otel.log.envelope import Record
+from esper_otel.log.reading.processes import is_of_next_process
 from esper_otel.runs.summary import IS_BETTER_HIGH, MAX_SETTING, OUTCOMES, Life, Moment, Outcome, Progress, Summary
 
 _NOT_SETTINGS: Final = frozenset(("episode_id", "resume_path", "start_episode", "world_size", "rank", "local_rank"))
@@ -40,11 +41,13 @@ class Summing:
 
     Attributes:
         progress: what was found so far.
+        quiet_s: time between the last two lines of a rank; negative where the later one is the first of a process.
     """
 
     def __init__(self, progress: Progress | None = None) -> None:
         """Go on behind ``progress``."""
         self.progress = progress if progress is not None else Progress()
+        self.quiet_s = -1.0
 
     def add(self, record: Record) -> None:
         """Take one line."""
@@ -54,8 +57,9 @@ class Summing:
             life = progress.ranks[record.rank] = Life()
         if progress.first_us is None or at < progress.first_us:
             progress.first_us = at
+        self.quiet_s = (at - life.heard_us) / 1e6 if life.heard_us else -1.0
         if life.outcome:
-            life.outcome, life.uptime_s = "", -1.0
+            life.outcome, life.uptime_s, self.quiet_s = "", -1.0, -1.0
             life.sessions += 1
         life.heard_us = max(life.heard_us, at)
         events = adapt(record).events if record.event_type in LINE_TYPES else ()
@@ -153,10 +157,10 @@ def _ended(summing: Summing, event: Event, life: Life, _: Moment) -> None:
     summing.progress.rounds = _greater(summing.progress.rounds, event.rounds)
 
 
-def _beat(_: Summing, event: Event, life: Life, __: Moment) -> None:
+def _beat(summing: Summing, event: Event, life: Life, _: Moment) -> None:
     assert isinstance(event, Heartbeat)
     if event.uptime_s is not None:
-        life.sessions += event.uptime_s < life.uptime_s
+        life.sessions += is_of_next_process(event.uptime_s, life.uptime_s, summing.quiet_s)
         life.uptime_s = event.uptime_s
 
 

@@ -37,7 +37,7 @@ def running(directory: Path, *arguments: str, **variables: str) -> Iterator[subp
     script = directory / "train.py"
     script.write_text(textwrap.dedent(PROGRAM))
     command = [str(BIN / "esper-otel"), "run", str(script), *arguments]
-    variables = environment(directory, ESPER_OTEL_LINGER="0", **variables)
+    variables = environment(directory, **{"ESPER_OTEL_LINGER": "0", **variables})
     with (
         (directory / "out").open("w") as out,
         (directory / "err").open("w") as err,
@@ -98,6 +98,31 @@ def test_a_program_that_is_over_before_its_relay_serves_says_where_the_run_is_on
 
     assert (Path(run) / "events.jsonl").exists()
     assert url is None
+
+
+def test_a_program_says_nowhere_is_its_run_that_another_process_writes(tmp_path: Path) -> None:
+    with running(tmp_path / "one", ESPER_OTEL_RUN_ID="run", ESPER_OTEL_TELEMETRY_DIR=str(tmp_path)) as one:
+        step(one)
+        wait_for((tmp_path / "run" / "events.jsonl").exists, "the run of the first program")
+        with running(tmp_path / "two", "once", ESPER_OTEL_RUN_ID="run", ESPER_OTEL_TELEMETRY_DIR=str(tmp_path)):
+            pass
+    refused, own = ("\n".join(lines(tmp_path / name)) for name in ("two", "one"))
+
+    assert "run run is not recorded" in refused
+    assert "this run is in" not in refused
+    assert "this run is in" in own
+
+
+def test_a_program_that_continues_a_run_names_the_metrics_of_the_relay_that_is_still_there(tmp_path: Path) -> None:
+    shared = {"ESPER_OTEL_RUN_ID": "run", "ESPER_OTEL_RELAY": "1", "ESPER_OTEL_TELEMETRY_DIR": str(tmp_path)}
+    with running(tmp_path / "one", **shared, ESPER_OTEL_LINGER="60") as one:
+        step(one)
+        _, first = announced(tmp_path / "one")
+    with running(tmp_path / "two", **shared) as two:
+        step(two)
+        _, second = announced(tmp_path / "two")
+        assert first is not None
+        assert second == first
 
 
 def test_a_variable_keeps_the_line_away(tmp_path: Path) -> None:

@@ -332,6 +332,16 @@ def test_a_run_that_was_continued_ended_as_its_last_session_did(
     assert kinds(diagnose(run(tmp_path / "run", training(), [first, last]))) == expected
 
 
+def test_of_a_log_without_an_end_and_without_a_directory_s_word_the_end_is_not_judged(tmp_path: Path) -> None:
+    ended = run(tmp_path / "ended", training(), [line("RUN_ENDED", 61, outcome="finished")])
+    cut = run(tmp_path / "cut", training())
+
+    found = {
+        path.name: [text for text in diagnose(path).not_judged if text.startswith("end:")] for path in (ended, cut)
+    }
+    assert {"ended": 0, "cut": 1} == {name: len(texts) for name, texts in found.items()}
+
+
 def test_what_preceded_the_first_nan_is_part_of_its_evidence(tmp_path: Path) -> None:
     found = diagnose(run(tmp_path / "run", training(loss=lambda n: "NaN" if n == 40 else 0.5)))
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from esper_otel.cli.commands import app_of
 from esper_otel.goodput.measure import measure
 from esper_otel.goodput.shares import MEASURED, Session, Use, goodput_of, use_of
+from esper_otel.runs.listing import rows_in
 from tests.diagnosis import made
 
 seconds = st.floats(0.0, 1e6)
@@ -105,6 +106,43 @@ def test_sessions_restarts_and_work_that_was_done_again_are_seen_in_the_log(tmp_
     assert found.spent_s[Use.CHECKPOINTS] == pytest.approx(4.0)
     assert found.spent_s[Use.STARTS] == pytest.approx(100.0 + 20.0 + 20.0), "the gap, and twice up to a first round"
     assert Use.EVALUATION not in found.spent_s
+
+
+def restarted(directory: Path, begins: list[int], beats: list[tuple[float, float]]) -> Path:
+    """Processes of 10 s, each with an update before its log is open; the relay finds each death late."""
+    updates = [(at + n, made.line("TOLARIA_TRAINING_UPDATE", at + n, update=n + 1)) for at in begins for n in range(11)]
+    deaths = [(at - 0.5, made.line("RUN_ENDED", at, outcome="died", reported_by="relay")) for at in begins[1:]]
+    heartbeats = [(at - 0.1, made.line("HEARTBEAT", at, uptime_s=uptime)) for at, uptime in beats]
+    return made.run(directory, [each for _, each in sorted([*updates, *deaths, *heartbeats], key=lambda pair: pair[0])])
+
+
+@pytest.mark.parametrize(
+    ("begins", "beats"),
+    [
+        pytest.param([0, 100], [(100.05, 0.02)], id="killed before its first heartbeat"),
+        pytest.param([0, 100], [(5.0, 5.0), (10.0, 10.0), (100.05, 0.02)], id="killed later"),
+        pytest.param([0, 100], [(100.05, 0.02), (105.03, 5.0)], id="the second one went on"),
+        pytest.param([0, 100, 200], [(100.05, 0.02), (200.06, 0.03)], id="a crash loop"),
+        pytest.param([0, 100], [(0.3, 0.3), (0.6, 0.6), (100.05, 0.02), (100.35, 0.32)], id="frequent heartbeats"),
+    ],
+)
+def test_each_process_is_a_session_however_soon_it_was_killed(
+    begins: list[int], beats: list[tuple[float, float]], tmp_path: Path
+) -> None:
+    log = restarted(tmp_path / "run", begins, beats)
+    (found,) = measure(log).ranks
+    (row,) = rows_in(tmp_path)
+
+    assert (len(begins), len(begins)) == (found.sessions, row.as_json()["sessions"])
+    assert found.spent_s[Use.STARTS] == pytest.approx(90.0 * (len(begins) - 1), abs=0.2), "the time between them"
+
+
+def test_a_clock_that_is_set_begins_no_session(tmp_path: Path) -> None:
+    beats = [(5.0, 5.0), (3610.0, 10.0), (3615.0, 15.0)]
+    made.run(tmp_path / "run", [made.line("HEARTBEAT", at, uptime_s=uptime) for at, uptime in beats])
+
+    assert [1] == [rank.sessions for rank in measure(tmp_path / "run").ranks]
+    assert [1] == [row.as_json()["sessions"] for row in rows_in(tmp_path)]
 
 
 def test_an_evaluation_of_a_plain_loop_is_no_step(tmp_path: Path) -> None:
