@@ -23,7 +23,7 @@ from esper_otel.log.opening import open_to_read
 from esper_otel.runs.columns import Columns, most_common
 from esper_otel.runs.entry import Entry, Known
 
-VERSION: Final = 5
+VERSION: Final = 6
 MAX_BYTES: Final = 512 * 1024 * 1024
 
 _SIZES: Final = struct.Struct(">IQQ")
