@@ -94,6 +94,13 @@ class Item(msgspec.Struct, frozen=True):
     tag: str
 
 
+def _instead_of(url: str, directory: Path) -> str:
+    """Address of the run that a directory which does not exist was to be, if it is that."""
+    above, _, name = url.rpartition("/")
+    is_run = directory.with_name(f"run_id={directory.name}").is_dir()
+    return f"the run is at {above}/run_id={name}" if is_run else "there is no such directory"
+
+
 class Store:
     """The objects of one archive. Safe for use by several threads."""
 
@@ -108,7 +115,7 @@ class Store:
         if first_missing(("obstore",)):
             raise ArchiveError(f"{self.url}: {missing('obstore', 'archive')}")
         if self.directory is not None and not is_written and not self.directory.is_dir():
-            raise ArchiveError(f"{self.url} does not exist: there is no such directory")
+            raise ArchiveError(f"{self.url} does not exist: {_instead_of(address.url, self.directory)}")
         try:
             self._store = _local(self.directory) if self.directory is not None else _remote(address.url)
         except Exception as error:  # the library raises many types

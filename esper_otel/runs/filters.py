@@ -16,6 +16,7 @@ import msgspec
 
 from esper_otel.runs.listed import COLUMNS
 from esper_otel.runs.rows import TIMES, Row, as_text, orders_of
+from esper_otel.runs.state import STATES
 
 _CONDITION: Final = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|!=|=|<|>|~)\s*([^=<>~].*?|)\s*", re.DOTALL)
 _BY_NAME: Final = operator.attrgetter("run")
@@ -66,7 +67,7 @@ def condition_of(text: str) -> Condition:
     """The condition that ``text`` is.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or about a state that no run can be in.
     """
     found = _CONDITION.fullmatch(text)
     if found is None:
@@ -76,7 +77,10 @@ def condition_of(text: str) -> Condition:
         )
     value = found[3]
     is_quoted = len(value) > 1 and value[0] in _QUOTES and value[-1] == value[0]
-    return Condition(found[1], found[2], value[1:-1] if is_quoted else value)
+    value = value[1:-1] if is_quoted else value
+    if found[1] == "state" and found[2] in {"=", "!="} and value not in STATES:
+        raise ValueError(f"--where: a run is never in the state {value!r}; states are {', '.join(STATES)}")
+    return Condition(found[1], found[2], value)
 
 
 def refuse_unknown(rows: Sequence[Row], columns: Iterable[str]) -> None:
@@ -92,7 +96,8 @@ def refuse_unknown(rows: Sequence[Row], columns: Iterable[str]) -> None:
             continue
         known = [*COLUMNS, *sorted({name for row in rows for name in row.settings})]
         near = difflib.get_close_matches(column, known, n=3, cutoff=0.5)
-        raise ValueError(f"no run has {column!r}; there are {', '.join(near or known)}")
+        others = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        raise ValueError(f"no run has {column!r}; {others}")
 
 
 def meeting(rows: Sequence[Row], conditions: Sequence[Condition]) -> Sequence[Row]:

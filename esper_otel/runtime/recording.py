@@ -45,7 +45,7 @@ def recorder(
     """
     if not (isinstance(event, type) and issubclass(event, Event)):
         raise TypeError(f"recorder() takes a class of events, such as esper_otel.events.Decision, not {event!r}")
-    level = None if severity is None else Severity(severity)
+    level = None if severity is None else _severity(severity)
     make: Callable[..., Event] = event
 
     def record(*args: P.args, **values: P.kwargs) -> None:
@@ -53,6 +53,13 @@ def recorder(
 
     module = core()
     return record if module is None else _native(module, event, group_id, level)
+
+
+def _severity(given: Severity | str) -> Severity:
+    try:
+        return Severity(given)
+    except ValueError:
+        raise ValueError(f"recorder(severity={given!r}): expected one of {', '.join(Severity)}") from None
 
 
 @cache  # no collector sees the circle of a recorder in C and the one in Python that it calls

@@ -61,6 +61,14 @@ def test_an_archive_means_its_newest_run_and_all_of_them_where_asked(archive: st
     assert "run_dir\nnew\nold\n" == both
 
 
+def test_a_run_that_is_named_like_a_directory_is_answered_with_its_address(tmp_path: Path) -> None:
+    archive = (tmp_path / "archive").as_uri()
+    archived(lives.append(tmp_path / "mine", lives.batch(1, 1.0, 50.0)), archive)
+
+    assert f"the run is at {archive}/run_id=mine" in command("diagnose", f"{archive}/mine", status=2)
+    assert "there is no such directory" in command("diagnose", f"{archive}/other", status=2)
+
+
 def test_report_diagnosis_comparison_goodput_and_trace_are_those_of_the_run(archive: str, tmp_path: Path) -> None:
     trained = recorded(tmp_path / "runs", "trained")
     archived(trained, archive)

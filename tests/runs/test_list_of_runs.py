@@ -222,7 +222,8 @@ def test_the_command_prints_a_table_and_json_and_names_what_is_wrong(three: Path
     rows: list[dict[str, Any]] = json.loads(asked(three, "--json", "--where", "lr = 0.1"))
     assert [("a", "finished")] == [(row["run"], row["state"]) for row in rows]
     assert "1 of 3 runs" in asked(three, "--limit", "1")
-    assert "no run has 'rewrad'; there are reward" in asked(three, "--where", "rewrad > 1", status=2)
+    assert "no run has 'rewrad'; did you mean reward" in asked(three, "--where", "rewrad > 1", status=2)
+    assert "never in the state" in asked(three, "--where", "state = finnished", status=2)
     assert "does not exist" in asked(three / "nowhere", status=2)
 
 
