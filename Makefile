@@ -91,7 +91,7 @@ browser: $(STAMP) ## dashboards in the real Grafana; needs it, Tempo and Loki on
 # A Kubernetes of one node from Debian's packages and Go modules, in namespaces of its own, and the shipped manifests in it.
 # The first time builds Kubernetes, 20 minutes; as root, on Debian. 'python -m scripts.cluster' is a shell in such a cluster.
 .PHONY: cluster-test
-cluster-test: $(STAMP) ## the manifests in a live Kubernetes, and what is lost when, 40 minutes
+cluster-test: $(STAMP) ## the manifests in a live Kubernetes, and what is lost when, an hour the first time
 	CI=true $(BIN)/python -m scripts.cluster $(BIN)/python -m pytest -v tests/cluster/in_*.py $(OPTIONS)
 	$(BIN)/python -m tests.cluster.measured
 

@@ -113,6 +113,7 @@ def _selected(kind: str, monitor: Object) -> list[tuple[Object, dict[str, str]]]
     for service in objects("services", namespace):
         if selects(selector, labels_of(service)):
             extra = {_label("service_label", key): value for key, value in service["metadata"]["labels"].items()}
+            extra["__meta_kubernetes_service_name"] = service["metadata"]["name"]
             chosen = {"matchLabels": service["spec"]["selector"]}
             found += [(pod, extra) for pod in pods if selects(chosen, labels_of(pod))]
     return found
@@ -138,11 +139,18 @@ def scraping(kind: str, monitor: Object) -> Object:
     namespace, name = monitor["metadata"]["namespace"], monitor["metadata"]["name"]
     (endpoint,) = monitor["spec"][MONITORS[kind]]
     owner = "pod" if kind == "podmonitors" else "service"
+    about = {
+        "podmonitors": [("container", "pod_container_name"), ("pod", "pod_name")],
+        "servicemonitors": [("service", "service_name"), ("pod", "pod_name"), ("container", "pod_container_name")],
+    }
+    named = {
+        "podmonitors": {"target_label": "job", "replacement": f"{namespace}/{name}"},
+        "servicemonitors": _copied("job", "service_name"),
+    }
     relabelings = [
-        {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-        {"source_labels": ["__meta_kubernetes_pod_container_name"], "target_label": "container"},
-        {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-        {"target_label": "job", "replacement": f"{namespace}/{name}"},
+        _copied("namespace", "namespace"),
+        *(_copied(*each) for each in about[kind]),
+        named[kind],
         {
             "source_labels": [_label(f"{owner}_label", monitor["spec"]["jobLabel"])],
             "target_label": "job",
@@ -158,6 +166,10 @@ def scraping(kind: str, monitor: Object) -> Object:
         "file_sd_configs": [{"files": [f"/shared/{namespace}-{name}.json"], "refresh_interval": "5s"}],
         "relabel_configs": relabelings,
     }
+
+
+def _copied(label: str, source: str) -> dict[str, Any]:
+    return {"source_labels": [f"__meta_kubernetes_{source}"], "target_label": label}
 
 
 def _label(kind: str, name: str) -> str:
