@@ -25,7 +25,7 @@ class Source(Protocol):
         """The entry of a run."""
 
     def column(self, name: str) -> Mapping[str, Any]:
-        """The values of a column or setting by run, of as many runs as they are at hand of."""
+        """Values of a column or setting by run; of a run that is missing, its entry has the value."""
 
     def has_column(self, name: str) -> bool:
         """Return True if a run has a value under that name, as far as is known without a look at each."""
