@@ -6,8 +6,7 @@ import difflib
 import heapq
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
 from math import isfinite
 from typing import Any, Final
@@ -106,8 +105,20 @@ def meeting(rows: Sequence[Row], conditions: Sequence[Condition]) -> Sequence[Ro
         values = orders_of(rows, condition.column)
         if condition.column in TIMES:
             values = list(map(as_text, values))
-        rows = [row for row, value in zip(rows, values, strict=True) if condition.is_met_by(value)]
+        rows = list(compress(rows, _verdicts(condition, values)))
     return rows
+
+
+def _verdicts(condition: Condition, values: Iterable[Any]) -> Iterator[bool]:
+    """Yield for each value whether it meets the condition; texts, such as states and hosts, repeat over many runs."""
+    texts: dict[str, bool] = {}
+    for value in values:
+        if type(value) is not str:
+            yield condition.is_met_by(value)
+            continue
+        if value not in texts:
+            texts[value] = condition.is_met_by(value)
+        yield texts[value]
 
 
 def ordered(rows: Iterable[Row], order: str, limit: int = 0) -> list[Row]:
@@ -158,18 +169,7 @@ def _key(value: Any) -> tuple[int, float, str] | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, str):
-        return _number_of(value)
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        return None
-
-
-@lru_cache(1024)
-def _number_of(text: str) -> float | None:
-    """The number that a text is, or None; states and hosts repeat over a hundred thousand runs."""
-    try:
-        return float(text)
-    except ValueError:
         return None

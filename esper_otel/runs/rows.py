@@ -136,7 +136,7 @@ def _unchanged(_: Row, value: Any) -> Any:
 
 
 def _took_s(row: Row, last_us: int | None) -> float | None:
-    first_us = row.order("started_at")
+    first_us = row.known.started_us if row.known is not None else None
     return None if first_us is None or last_us is None else (last_us - first_us) / 1e6
 
 
