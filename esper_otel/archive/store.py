@@ -115,7 +115,7 @@ class Store:
         if first_missing(("obstore",)):
             raise ArchiveError(f"{self.url}: {missing('obstore', 'archive')}")
         if self.directory is not None and not is_written and not self.directory.is_dir():
-            raise ArchiveError(f"{self.url} does not exist: {_instead_of(address.url, self.directory)}")
+            raise ArchiveError(f"{self.url} does not exist: {_instead_of(self.url, self.directory)}")
         try:
             self._store = _local(self.directory) if self.directory is not None else _remote(address.url)
         except Exception as error:  # the library raises many types

@@ -11,7 +11,7 @@ import duckdb
 import msgspec
 
 from esper_otel.events.vocabulary import RUN_OUTCOMES
-from esper_otel.log.reading.standing import STOPPED, end_beside, is_gone, is_held, standing
+from esper_otel.log.reading.standing import STOPPED, end_beside, is_held, standing
 from esper_otel.runs.archived import content_of, directory_of
 from esper_otel.sql.views.columns import literal, quoted
 
@@ -75,13 +75,12 @@ def subject_of(connection: duckdb.DuckDBPyConnection, run: Path, tell: Callable[
     directory, content = directory_of(run), content_of(run, tell)
     held = is_held(directory)
     state = standing(directory, content) or ""
-    gone = directory is not None and bool(content) and is_gone(directory, 0, content)
-    noted = end_beside(directory, [0], content) if directory is not None and gone else None
-    noted = None if noted == RUN_OUTCOMES[-1] else noted
+    ended = end_beside(directory, [0], content) if directory is not None and content else None
+    noted = ended if ended != RUN_OUTCOMES[-1] else None
     if directory is None and state == STOPPED:  # of an archived run nobody can ask the lock
         state = ""
     began = moment_of(str(content.get("started_at") or ""))
-    return Subject(connection, directory, str(state), held, gone, noted, content, began)
+    return Subject(connection, directory, str(state), held, ended is not None, noted, content, began)
 
 
 def moment_of(text: str) -> datetime | None:

@@ -176,20 +176,21 @@ def has_log(directory: Path) -> bool:
     Raises:
         OSError: it cannot be listed.
     """
-    return any(map(_NAME.fullmatch, _beginning_with("events", directory)))
+    return any(map(_NAME.fullmatch, _beginning_with(("events",), directory)))
 
 
-def has_lock(directory: Path) -> bool:
-    """Return True if :func:`ranks_with_lock` has a rank. Cheap, whatever else is in the directory.
+def has_log_or_lock(directory: Path) -> bool:
+    """Return True if ``directory`` has a log, or :func:`ranks_with_lock` a rank. Cheap, whatever else is in it.
 
     Raises:
         OSError: it cannot be listed.
     """
-    return any(map(_LOCK_NAME.fullmatch, _beginning_with(".writer", directory)))
+    names = _beginning_with(("events", ".writer"), directory)
+    return any(_NAME.fullmatch(name) or _LOCK_NAME.fullmatch(name) for name in names)
 
 
-def _beginning_with(start: str, directory: Path) -> list[str]:
-    return [name for name in os.listdir(directory) if name.startswith(start)]  # noqa: PTH208  # of 100,000 runs
+def _beginning_with(starts: tuple[str, ...], directory: Path) -> list[str]:
+    return [name for name in os.listdir(directory) if name.startswith(starts)]  # noqa: PTH208  # of 100,000 runs
 
 
 def ranks_with_lock(directory: Path) -> list[int]:

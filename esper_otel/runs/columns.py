@@ -47,7 +47,7 @@ def columns_of(
         known: all columns that are known, by the names of the runs.
         is_known: the runs that ``known`` is about.
     """
-    found: Columns = {column: [None] * len(names) for column in (*STORED, *known)}
+    found: Columns = {column: [None] * len(names) for column in STORED}
     for column, values in known.items():
         found[column] = [values[name] if name in is_known else None for name in names]
     for number, name in enumerate(names):

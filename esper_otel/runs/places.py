@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from esper_otel.log.layout import FINDINGS_FILE, Series, SingleFile, Source, has_lock, has_log, resolve
+from esper_otel.log.layout import FINDINGS_FILE, Series, SingleFile, Source, has_log, has_log_or_lock, resolve
 from esper_otel.log.salvage import valid_text
 
 PARQUET: Final = "parquet"
@@ -79,20 +79,19 @@ def _is_run(path: Path, tell: Callable[[str], object]) -> bool:
 
 def is_one_run(path: Path) -> bool:
     """Return True if the directory is one run rather than a directory of runs."""
-    if (path / MANIFEST).is_file() or (path / PARQUET / MANIFEST).is_file():
-        return True
-    try:
-        return has_log(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    return _is_one(path, has_log)
 
 
 def has_begun(directory: Path) -> bool:
     """Return True if the directory is one run, also one that has recorded no event: then a rank's lock is there."""
-    if is_one_run(directory):
+    return _is_one(directory, has_log_or_lock)
+
+
+def _is_one(path: Path, has_files: Callable[[Path], bool]) -> bool:
+    if (path / MANIFEST).is_file() or (path / PARQUET / MANIFEST).is_file():
         return True
     try:
-        return has_lock(directory)
+        return has_files(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
 

@@ -100,9 +100,11 @@ class Entries:
         known = self.index.runs.get(name)
         if known is None:
             return self._looked_at(name, Path(place), None)
-        if known.is_over and (trust is Trust.RUNS or (trust is Trust.LOGS and is_in_place(known, place))):
+        if trust is Trust.RUNS and known.is_over:
             return known
-        if is_in_place(known, place) and has_its_logs(known, place) and not self._is_over_by_now(known):
+        if is_in_place(known, place) and (
+            (trust is Trust.LOGS and known.is_over) or (has_its_logs(known, place) and not self._is_over_by_now(known))
+        ):
             return known
         self.over_changed |= known.is_over
         return self._looked_at(name, Path(place), self.index.whole_entry(name))

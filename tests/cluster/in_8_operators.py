@@ -80,7 +80,7 @@ def test_the_operator_writes_the_jobs_that_the_other_tests_scrape_by(written: di
 
 
 def is_same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """Whether two steps do the same; what one leaves out is the default."""
+    """Compare two steps by effect; a field that one leaves out has its default."""
     default = {"action": "replace", "regex": "(.*)", "replacement": "$1", "separator": ";"}
     one, other = ({**default, **{key: str(value) for key, value in step.items()}} for step in (ours, theirs))
     for step in (one, other):

@@ -21,7 +21,7 @@ from tests.diagnosis.made import Line, line, run, training
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What the readers say: the list, the severity and kinds of the diagnosis, and whether the report says healthy."""
+    """State in the list, severity and kinds of the diagnosis, and True where the report calls the run healthy."""
 
     state: str
     severity: Grade | None

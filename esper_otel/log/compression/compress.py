@@ -10,6 +10,7 @@ from typing import Final
 
 from esper_otel.log.compression.zst import zstandard
 from esper_otel.log.layout import Series
+from esper_otel.log.listing import names_in
 from esper_otel.log.opening import create, open_to_read
 
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -19,8 +20,10 @@ def compress_left(series: Series) -> None:
     """Compress the closed segments that an earlier session of the log left plain: its process ended first."""
     with suppress(OSError):  # compressing is no condition for recording
         left = [path for path in series.closed().values() if path.suffix == ".jsonl"]
-        for draft in (draft for path in left for draft in path.parent.glob(f".{path.name}.zst.*.new")):
-            draft.unlink(missing_ok=True)
+        drafts = tuple(f".{path.name}.zst." for path in left)
+        for name in names_in(series.directory):
+            if name.startswith(drafts) and name.endswith(".new"):
+                (series.directory / name).unlink(missing_ok=True)
         if left:
             compress_later(*left)
 

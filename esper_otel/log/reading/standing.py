@@ -35,7 +35,7 @@ def is_held(directory: Path | None) -> bool:
     return directory is not None and is_free(Series(directory, 0).lock_path) is False
 
 
-def is_gone(directory: Path, rank: int, content: Mapping[str, Any]) -> bool:
+def _is_gone(directory: Path, rank: int, content: Mapping[str, Any]) -> bool:
     """Return True if the process of a rank is certainly gone; a lock that nobody here can ask proves nothing.
 
     Some network file systems show a lock as free that a process of another machine holds: silence has to prove it.
@@ -61,7 +61,7 @@ def end_beside(directory: Path, ranks: Iterable[int], content: Mapping[str, Any]
     """
     ends = []
     for rank in ranks:
-        if not is_gone(directory, rank, content):
+        if not _is_gone(directory, rank, content):
             return None
         noted = note_in(Series(directory, rank).lock_path).outcome or RUN_OUTCOMES[-1]
         ends.append(noted if noted in RUN_OUTCOMES else "failed")
